@@ -1,0 +1,169 @@
+package ledger
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/runledger/runledger/evidence"
+)
+
+// Anchor keeps the newest note of each log outside the database. It is what
+// makes a restored backup visible: a head that does not extend the anchored
+// one is a fork.
+type Anchor interface {
+	// Read returns the anchored note of a log, or evidence.ErrNotFound.
+	Read(origin string) ([]byte, error)
+	// Write replaces the note, durably.
+	Write(origin string, note []byte) error
+	// Origins returns the logs that have an anchor.
+	Origins() ([]string, error)
+	// Accept replaces the note by one that does not extend it and keeps the
+	// old one for good: the trace of an accepted rollback.
+	Accept(origin string, lost, note []byte) error
+	// Lost returns the notes that Accept put aside.
+	Lost(origin string) ([][]byte, error)
+}
+
+// DirAnchor is an anchor in a directory: <dir>/<instance>/<hex>.note.
+type DirAnchor struct {
+	dir string
+	mu  sync.Mutex
+}
+
+// NewDirAnchor returns an anchor in dir, made where it does not exist.
+func NewDirAnchor(dir string) (*DirAnchor, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("anchor: %w", err)
+	}
+	return &DirAnchor{dir: dir}, nil
+}
+
+func (a *DirAnchor) path(origin string) (string, error) {
+	if !evidence.ValidOrigin(origin) {
+		return "", fmt.Errorf("anchor: %w: origin %q", evidence.ErrInvalid, origin)
+	}
+	return filepath.Join(a.dir, filepath.FromSlash(origin)+".note"), nil
+}
+
+// Read implements Anchor.
+func (a *DirAnchor) Read(origin string) ([]byte, error) {
+	path, err := a.path(origin)
+	if err != nil {
+		return nil, err
+	}
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("anchor of %s: %w", origin, evidence.ErrNotFound)
+	}
+	return b, err
+}
+
+// Write implements Anchor: write aside, sync, rename, sync the directory.
+func (a *DirAnchor) Write(origin string, note []byte) error {
+	path, err := a.path(origin)
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.replace(path, note)
+}
+
+func (a *DirAnchor) replace(path string, note []byte) error {
+	dir := filepath.Dir(path)
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		if err := errors.Join(os.MkdirAll(dir, 0o700), syncDir(a.dir)); err != nil {
+			return err
+		}
+	}
+	tmp := path + ".tmp"
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(note)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// Origins implements Anchor.
+func (a *DirAnchor) Origins() ([]string, error) {
+	var out []string
+	err := filepath.WalkDir(a.dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		rel, err := filepath.Rel(a.dir, path)
+		if err != nil {
+			return err
+		}
+		if origin, ok := strings.CutSuffix(filepath.ToSlash(rel), ".note"); ok && evidence.ValidOrigin(origin) {
+			out = append(out, origin)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// Accept implements Anchor.
+func (a *DirAnchor) Accept(origin string, lost, note []byte) error {
+	path, err := a.path(origin)
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if lost != nil {
+		aside := strings.TrimSuffix(path, ".note")
+		for i := 1; ; i++ {
+			name := fmt.Sprintf("%s.lost-%d", aside, i)
+			if _, err := os.Stat(name); err == nil {
+				continue
+			}
+			if err := a.replace(name, lost); err != nil {
+				return err
+			}
+			break
+		}
+	}
+	return a.replace(path, note)
+}
+
+// Lost implements Anchor.
+func (a *DirAnchor) Lost(origin string) ([][]byte, error) {
+	path, err := a.path(origin)
+	if err != nil {
+		return nil, err
+	}
+	names, err := filepath.Glob(strings.TrimSuffix(path, ".note") + ".lost-*")
+	if err != nil {
+		return nil, err
+	}
+	var out [][]byte
+	for _, name := range names {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, b)
+	}
+	return out, nil
+}

@@ -1,0 +1,245 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/seal"
+)
+
+// Receipt says where a record stands.
+type Receipt struct {
+	ID        evidence.ID
+	Log       string // origin
+	LogNo     int
+	LeafIndex int64
+	LeafHash  evidence.Hash
+	// Duplicate: the record was there already, with the same content.
+	Duplicate bool
+	// ConflictOf is the record that this one contradicts; zero if none.
+	ConflictOf evidence.ID
+}
+
+// AppendOptions say who appends and how.
+type AppendOptions struct {
+	// Producer is the credential or command that the records come from; it
+	// becomes their public fact `producer`. Empty for the server's own
+	// records, and only then may they be facts of the server.
+	Producer string
+	// Partial keeps the good records of a batch that has refused ones.
+	Partial bool
+	// RunRecords, if set, is how many records the run of the batch (one
+	// llm_run) had when its totals were read: where it has more by now,
+	// nothing is appended and the error is ErrStale.
+	RunRecords *int64
+}
+
+// ErrStale says that a run got another record since its totals were read.
+var ErrStale = errors.New("the run has changed since it was read")
+
+// RecordError is an error at one record of a batch, counted from 0.
+type RecordError struct {
+	Index int
+	Err   error
+}
+
+func (e *RecordError) Error() string { return fmt.Sprintf("record %d: %v", e.Index+1, e.Err) }
+
+// Unwrap returns the error of the record.
+func (e *RecordError) Unwrap() error { return e.Err }
+
+// Append makes records durable in a tenant's log and returns a receipt for
+// each, in order. It takes the records over: they may not be used
+// afterwards. All are stored, or (without Partial) none. Records that are
+// stored already give the first receipt again; a record that contradicts a
+// stored one of the same natural key becomes a conflict record, and one
+// with an id of its producer's is refused with evidence.ErrConflict. Errors
+// at single records are [*RecordError]s, joined. An error that wraps
+// evidence.ErrUnavailable may be retried; after ctx is done the outcome is
+// unknown and a retry is harmless.
+func (l *Ledger) Append(ctx context.Context, tenant string, records []*evidence.Record, opts AppendOptions) ([]Receipt, error) {
+	if len(records) == 0 {
+		return nil, nil
+	}
+	if len(records) > MaxAppend {
+		return nil, fmt.Errorf("batch of %d records: %w: at most %d at once", len(records), evidence.ErrTooLarge, MaxAppend)
+	}
+	o, err := l.current(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
+	repeated, err := prepare(o.Tenant, records, opts)
+	if err != nil {
+		return nil, err
+	}
+	// The room is for what waits; a batch larger than it waits for all of it.
+	weight := int64(min(len(records), l.cfg.MaxQueuedRecords))
+	if err := l.room.Acquire(ctx, weight); err != nil {
+		return nil, fmt.Errorf("queue is full: %w: %w", evidence.ErrUnavailable, err)
+	}
+	defer l.room.Release(weight)
+	batch, err := l.sealer.Seal(ctx, tenant, o.Origin, records, l.clock.Now())
+	if err != nil {
+		return nil, err
+	}
+	req := &request{ctx: ctx, log: o, batch: batch, opts: opts, careful: repeated}
+	return l.submit(ctx, req)
+}
+
+func (l *Ledger) submit(ctx context.Context, req *request) ([]Receipt, error) {
+	if err := l.Writable(); err != nil {
+		return nil, err
+	}
+	req.done = make(chan result, 1)
+	select {
+	case l.queue <- req:
+	case <-l.stop:
+		return nil, errStopped
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	select {
+	case r := <-req.done:
+		return r.receipts, r.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// prepare sets what is known before sequencing and checks what sequencing
+// could not refuse any more. It reports whether two records have one id.
+func prepare(tenant string, records []*evidence.Record, opts AppendOptions) (repeated bool, err error) {
+	var errs []error
+	seen := make(map[evidence.ID]struct{}, len(records))
+	for i, r := range records {
+		err := prepareOne(tenant, r, opts)
+		if err != nil {
+			errs = append(errs, &RecordError{i, err})
+			continue
+		}
+		if _, ok := seen[r.ID]; ok {
+			repeated = true
+		}
+		seen[r.ID] = struct{}{}
+	}
+	return repeated, errors.Join(errs...)
+}
+
+func prepareOne(tenant string, r *evidence.Record, opts AppendOptions) error {
+	if opts.Producer != "" {
+		if evidence.ServerOnly(r.Kind, r.Text("event_type")) {
+			return &evidence.FieldError{Field: "event_type", Reason: "is a fact that only the server may state", Err: evidence.ErrForbidden}
+		}
+		r.SetText("producer", opts.Producer)
+	}
+	if err := r.AssignID(tenant); err != nil {
+		return err
+	}
+	switch r.Kind {
+	case evidence.KindTraceStep:
+		r.SetInt("step_index", 0)
+		r.SetBool("late", false)
+	case evidence.KindLLMRun:
+		r.SetInt("record_count", 0)
+		if _, ok := r.Fact("step_count"); !ok {
+			r.SetInt("step_count", stepCountOfRun)
+		}
+		if r.Text("sealed_by") == "" {
+			r.SetText("sealed_by", "completion")
+		}
+	}
+	return checkSize(r)
+}
+
+// stepCountOfRun stands for "as many steps as the run has", which only
+// sequencing knows.
+const stepCountOfRun = -1
+
+// checkSize makes sure that the leaf fits whatever sequencing puts in.
+func checkSize(r *evidence.Record) error {
+	size := 512 + 2*len(r.Run) + 96*(len(r.Sealed)+1)
+	for _, f := range r.Pub {
+		size += 32 + len(f.Field.Name) + 2*len(f.Str)
+		for _, s := range f.List {
+			size += 4 + 2*len(s)
+		}
+	}
+	if size <= evidence.MaxLeafSize {
+		return nil
+	}
+	leaf := evidence.Leaf{
+		Log: longestOrigin, Seq: evidence.MaxInt, ID: r.ID, Kind: r.Kind,
+		Run: r.Run, N: evidence.MaxInt, Pub: append([]evidence.Fact(nil), r.Pub...),
+	}
+	// A later conflict names what it contradicts.
+	leaf.SetFact(evidence.Fact{Field: evidence.PublicField(r.Kind, "conflict_of"), Str: r.ID.String()})
+	for _, v := range r.Sealed {
+		leaf.H = append(leaf.H, evidence.Commitment{Path: v.Path})
+	}
+	_, err := leaf.Append(nil)
+	return err
+}
+
+var longestOrigin = func() string {
+	b := make([]byte, 63)
+	for i := range b {
+		b[i] = 'x'
+	}
+	return string(b) + "/000000000000"
+}()
+
+// request is one Append on its way through the committer, or a control
+// function that runs while nothing else is in flight.
+type request struct {
+	ctx     context.Context
+	log     *openLog
+	batch   *seal.Batch
+	opts    AppendOptions
+	careful bool // its records must be looked up before they are sequenced
+	tries   int
+
+	// receipts of records that were resolved without being sequenced; nil
+	// until then. place maps the batch's records to indexes in receipts.
+	receipts   []Receipt
+	place      []int
+	follow     [][2]int // receipts of records that repeat one of the batch: {of, as}
+	partialErr error    // errors at the refused records of a partial batch
+
+	control func(ctx context.Context) error
+
+	done chan result
+}
+
+type result struct {
+	receipts []Receipt
+	err      error
+}
+
+func (r *request) fail(err error) { r.done <- result{err: err} }
+
+// WaitPublished returns the newest published checkpoint of a log once it
+// covers size leaves.
+func (l *Ledger) WaitPublished(ctx context.Context, tenant string, logNo int, size int64) ([]byte, error) {
+	o, err := l.logByNo(ctx, tenant, logNo)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		o.mu.Lock()
+		note, to, wake := o.published, o.publishedTo, o.wake
+		o.mu.Unlock()
+		if to >= size {
+			return note, nil
+		}
+		if err := l.Writable(); err != nil {
+			return nil, err
+		}
+		select {
+		case <-wake:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}

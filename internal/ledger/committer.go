@@ -1,0 +1,354 @@
+package ledger
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/store"
+)
+
+// maxTries is how often a request is sequenced anew before it is answered
+// with evidence.ErrUnavailable.
+const maxTries = 5
+
+// committer is the one goroutine that sequences. While a plan is being
+// written it fills the next one, and closes it when the writer is free: so
+// plans are as large as the disk is slow, with no wait of its own.
+type committer struct {
+	l       *Ledger
+	waiting []*request // taken from the queue
+	redo    []*request // taken back, to be resolved with care
+	writing *plan
+	next    *plan
+	writes  chan write
+	written chan error
+	// careUntil: after a duplicate was met, requests are looked up before
+	// they are sequenced for a while, since retries come in crowds.
+	careUntil time.Time
+}
+
+type write struct {
+	commit *store.Commit
+}
+
+// careFor is how long the committer stays careful.
+const careFor = 2 * time.Second
+
+func newCommitter(l *Ledger) *committer {
+	return &committer{l: l, writes: make(chan write), written: make(chan error)}
+}
+
+func (c *committer) run() {
+	go func() {
+		for w := range c.writes {
+			start := time.Now()
+			err := c.l.store.Commit(context.Background(), w.commit)
+			c.l.metrics.commit(time.Since(start), err)
+			c.written <- err
+		}
+	}()
+	defer close(c.writes)
+	for {
+		c.fill()
+		c.start()
+		if c.writing == nil && len(c.waiting)+len(c.redo) > 0 {
+			continue
+		}
+		select {
+		case r := <-c.l.queue:
+			c.waiting = append(c.waiting, r)
+			c.drain()
+		case err := <-c.written:
+			c.finish(err)
+		case <-c.stopped():
+			c.shut()
+			return
+		}
+	}
+}
+
+// stopped yields only when nothing is in flight: what was taken is written.
+func (c *committer) stopped() <-chan struct{} {
+	if c.writing != nil {
+		return nil
+	}
+	return c.l.stop
+}
+
+// shut answers what is left in the queue.
+func (c *committer) shut() {
+	for {
+		select {
+		case r := <-c.l.queue:
+			r.fail(errStopped)
+		default:
+			return
+		}
+	}
+}
+
+func (c *committer) drain() {
+	for len(c.waiting) < cap(c.l.queue) {
+		select {
+		case r := <-c.l.queue:
+			c.waiting = append(c.waiting, r)
+		default:
+			return
+		}
+	}
+}
+
+// fill sequences what waits into the next plan, as far as it has room.
+func (c *committer) fill() {
+	if c.writing == nil && c.next == nil && len(c.redo) > 0 {
+		c.fillCarefully()
+		return
+	}
+	for len(c.waiting) > 0 {
+		r := c.waiting[0]
+		careful := r.control == nil && (r.careful || time.Now().Before(c.careUntil))
+		if careful {
+			c.waiting = c.waiting[1:]
+			c.redo = append(c.redo, r)
+			continue
+		}
+		full := c.next != nil && (c.next.records >= c.l.cfg.MaxCommitRecords || c.next.ids != nil)
+		if full || len(c.redo) > 0 {
+			return
+		}
+		if r.control != nil {
+			if c.writing != nil || c.next != nil {
+				return
+			}
+			c.waiting = c.waiting[1:]
+			r.done <- result{err: r.control(r.ctx)}
+			continue
+		}
+		c.waiting = c.waiting[1:]
+		if c.next == nil {
+			c.next = &plan{}
+		}
+		c.take(c.next, r)
+	}
+}
+
+// fillCarefully makes a plan of requests whose records are looked up first.
+// Nothing is in flight, so the store knows all there is.
+func (c *committer) fillCarefully() {
+	p := &plan{ids: map[evidence.ID]store.Position{}}
+	for len(c.redo) > 0 && p.records < c.l.cfg.MaxCommitRecords {
+		r := c.redo[0]
+		c.redo = c.redo[1:]
+		if r.tries++; r.tries > maxTries {
+			r.fail(fmt.Errorf("the record could not be sequenced: %w", evidence.ErrUnavailable))
+			continue
+		}
+		if err := c.l.resolve(r.ctx, p, r); err != nil {
+			r.fail(err)
+			continue
+		}
+		if len(r.batch.Records) == 0 {
+			r.done <- result{receipts: r.receipts, err: r.partialErr}
+			continue
+		}
+		c.take(p, r)
+	}
+	if p.records > 0 {
+		c.next = p
+	}
+}
+
+// take sequences one request into a plan.
+func (c *committer) take(p *plan, r *request) {
+	o := r.log
+	if cur, err := c.l.current(context.Background(), o.Tenant); err == nil && cur != o {
+		o = cur // the log was rolled over since the request was sealed
+	}
+	if err := c.ready(o); err != nil {
+		r.fail(err)
+		return
+	}
+	if o != r.log || !c.l.sealer.Live(r.batch) {
+		if err := c.l.sealAnew(r, o); err != nil {
+			r.fail(err)
+			return
+		}
+	}
+	receipts, err := p.add(context.Background(), c.l, o, r.batch, r.opts.RunRecords)
+	if err != nil {
+		r.fail(err)
+		return
+	}
+	p.done = append(p.done, planned{r, receipts})
+}
+
+func (c *committer) ready(o *openLog) error {
+	if err := c.l.Writable(); err != nil && !errors.Is(err, errStopped) {
+		return err
+	}
+	if err := o.writable(); err != nil {
+		return err
+	}
+	if o.reload {
+		if err := c.l.reloadLog(context.Background(), o); err != nil {
+			if errors.Is(err, evidence.ErrTampered) {
+				o.fail(err)
+			}
+			return fmt.Errorf("%w: %w", evidence.ErrUnavailable, err)
+		}
+	}
+	return nil
+}
+
+// start closes the next plan and gives it to the writer, if that is free.
+func (c *committer) start() {
+	if c.writing != nil || c.next == nil {
+		return
+	}
+	p := c.next
+	c.next = nil
+	if p.records == 0 {
+		return
+	}
+	commit, err := p.close(c.l, time.Now())
+	if err != nil {
+		p.restore(c.l)
+		for _, d := range p.done {
+			d.req.fail(fmt.Errorf("%w: %w", evidence.ErrUnavailable, err))
+		}
+		return
+	}
+	c.writing = p
+	c.writes <- write{commit}
+}
+
+// finish handles the outcome of a write.
+func (c *committer) finish(err error) {
+	p := c.writing
+	c.writing = nil
+	if err == nil {
+		c.acknowledge(p)
+		return
+	}
+	// The next plan stands on this one: both are taken back.
+	next := c.next
+	c.next = nil
+	if next != nil {
+		next.restore(c.l)
+	}
+	switch {
+	case errors.Is(err, store.ErrDuplicate):
+		p.restore(c.l)
+		c.careUntil = time.Now().Add(careFor)
+		c.again(p)
+	case errors.Is(err, store.ErrHeadMoved):
+		p.restore(c.l)
+		p.markReload()
+		c.again(p)
+	case errors.Is(err, evidence.ErrUnavailable):
+		p.restore(c.l)
+		p.fail(err)
+	default:
+		c.unknown(p, err)
+	}
+	if next != nil {
+		c.again(next)
+	}
+}
+
+// unknown handles a write that may or may not have happened. A failed sync
+// leaves nothing to rely on: the ledger stops. Otherwise the heads are read
+// back: they tell, since they moved in the same transaction.
+func (c *committer) unknown(p *plan, err error) {
+	if errors.Is(err, store.ErrSync) {
+		p.restore(c.l)
+		p.markReload()
+		c.l.halt(err)
+		p.fail(fmt.Errorf("%w: %w", evidence.ErrUnavailable, err))
+		return
+	}
+	persisted, rerr := c.readBack(p)
+	if rerr != nil {
+		c.l.log.Error("outcome of a commit is unknown", "err", err, "read_back", rerr)
+		p.restore(c.l)
+		p.markReload()
+		p.fail(fmt.Errorf("%w: %w", evidence.ErrUnavailable, err))
+		return
+	}
+	c.l.log.Warn("commit failed", "err", err, "persisted", persisted)
+	if persisted {
+		c.acknowledge(p)
+		return
+	}
+	p.restore(c.l)
+	p.markReload()
+	c.again(p)
+}
+
+func (c *committer) readBack(p *plan) (persisted bool, err error) {
+	n := 0
+	for _, lp := range p.logs {
+		head, err := c.l.store.Head(context.Background(), lp.log.LogRef)
+		if errors.Is(err, evidence.ErrNotFound) && lp.commit.Open != nil {
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		if bytes.Equal(head.Note, lp.commit.Next.Note) {
+			n++
+		}
+	}
+	if n != 0 && n != len(p.logs) {
+		err := fmt.Errorf("%w: a transaction was stored in part", evidence.ErrTampered)
+		c.l.halt(err)
+		return false, err
+	}
+	return n > 0, nil
+}
+
+func (p *plan) markReload() {
+	for _, lp := range p.logs {
+		lp.log.reload = true
+	}
+}
+
+func (p *plan) fail(err error) {
+	for _, d := range p.done {
+		d.req.fail(err)
+	}
+}
+
+// again puts a plan's requests back, to be resolved with care.
+func (c *committer) again(p *plan) {
+	for _, d := range p.done {
+		c.redo = append(c.redo, d.req)
+	}
+}
+
+// acknowledge gives out receipts: the plan is durable.
+func (c *committer) acknowledge(p *plan) {
+	p.committed(c.l, time.Now())
+	for _, d := range p.done {
+		out := d.receipts
+		if d.req.receipts != nil {
+			out = d.req.receipts
+			for i, r := range d.receipts {
+				at := d.req.place[i]
+				r.ConflictOf = out[at].ConflictOf
+				out[at] = r
+			}
+			for _, f := range d.req.follow {
+				out[f[0]] = out[f[1]]
+				out[f[0]].Duplicate = true
+			}
+		}
+		d.req.done <- result{receipts: out, err: d.req.partialErr}
+	}
+	c.l.metrics.appended(p)
+	c.l.state.appended(p)
+}

@@ -1,0 +1,5 @@
+package ledger
+
+type integrityState struct{}
+
+func (s *integrityState) appended(p *plan) {}

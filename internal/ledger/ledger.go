@@ -1,0 +1,279 @@
+package ledger
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/seal"
+	"github.com/runledger/runledger/internal/store"
+)
+
+// Config says what a ledger stands on. Store, Sealer and Anchor are
+// required.
+type Config struct {
+	Store  store.Store
+	Sealer *seal.Sealer
+	Anchor Anchor
+	// Instance is the instance name of new logs, [a-z0-9.-]+; it reaches
+	// witnesses. Default: the one the store has, else a random one.
+	Instance string
+	Logger   *slog.Logger          // default slog.Default()
+	Metrics  prometheus.Registerer // default none
+	Clock    Clock
+	// Dev only warns about a clock that jumps.
+	Dev bool
+	// AcceptRollback goes on with a database whose head does not extend the
+	// anchor (a restored backup): it opens a successor log that names both.
+	AcceptRollback bool
+	// PublishEvery is the time between two published checkpoints of a log.
+	// Default 1 s.
+	PublishEvery time.Duration
+	// MaxCommitRecords closes a commit that has as many records. Default
+	// 1000. A single Append is never split.
+	MaxCommitRecords int
+	// MaxQueuedRecords bounds what waits for the committer; Append blocks
+	// beyond it. Default 20000.
+	MaxQueuedRecords int
+}
+
+// MaxAppend is the greatest number of records of one Append.
+const MaxAppend = 50000
+
+func (c *Config) validate() error {
+	if c.Store == nil || c.Sealer == nil || c.Anchor == nil {
+		return errors.New("ledger: Store, Sealer and Anchor are required")
+	}
+	if c.Instance != "" && !evidence.ValidInstance(c.Instance) {
+		return fmt.Errorf("ledger: %w: instance name %q is not of [a-z0-9.-]", evidence.ErrInvalid, c.Instance)
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.PublishEvery <= 0 {
+		c.PublishEvery = time.Second
+	}
+	if c.MaxCommitRecords <= 0 {
+		c.MaxCommitRecords = 1000
+	}
+	if c.MaxQueuedRecords <= 0 {
+		c.MaxQueuedRecords = 20000
+	}
+	return nil
+}
+
+// Ledger is the logs of all tenants of a store. Its methods may be called
+// from several goroutines. Close it before the store.
+type Ledger struct {
+	cfg      Config
+	store    store.Store
+	sealer   *seal.Sealer
+	anchor   Anchor
+	log      *slog.Logger
+	clock    *clockGuard
+	metrics  *metrics
+	instance string
+
+	queue chan *request
+	room  *semaphore.Weighted // records in the queue
+	runs  *runCache           // the committer's
+
+	mu     sync.Mutex
+	logs   map[store.LogRef]*openLog
+	newest map[string]*openLog // by tenant
+
+	halted  atomic.Pointer[haltError]
+	stop    chan struct{} // closed by Close
+	stopped sync.WaitGroup
+	closing sync.Once
+	state   integrityState
+	// background counts appends of the ledger's own that nobody waits for.
+	background sync.WaitGroup
+}
+
+// haltError is why the ledger stopped writing for good.
+type haltError struct{ err error }
+
+// Open opens the ledger of a store, checks every log's head against its
+// signature and its anchor, makes the system tenant where there is none,
+// and starts the committer and the publisher. An error that wraps
+// [ErrRollback] says that the database is older than the anchor.
+func Open(ctx context.Context, cfg Config) (*Ledger, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	l := &Ledger{
+		cfg: cfg, store: cfg.Store, sealer: cfg.Sealer, anchor: cfg.Anchor, log: cfg.Logger,
+		clock:  newClockGuard(cfg.Clock, cfg.Dev, cfg.Logger),
+		queue:  make(chan *request, 1024),
+		room:   semaphore.NewWeighted(int64(cfg.MaxQueuedRecords)),
+		runs:   newRunCache(),
+		logs:   map[store.LogRef]*openLog{},
+		newest: map[string]*openLog{},
+		stop:   make(chan struct{}),
+	}
+	l.metrics = newMetrics(cfg.Metrics, l)
+	if err := l.loadInstance(ctx); err != nil {
+		return nil, err
+	}
+	rolledBack, err := l.checkHeads(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c := newCommitter(l)
+	l.stopped.Add(2)
+	go func() { defer l.stopped.Done(); c.run() }()
+	go func() { defer l.stopped.Done(); l.publishLoop() }()
+	if err := l.start(ctx, rolledBack); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+func (l *Ledger) start(ctx context.Context, rolledBack []rollback) error {
+	for _, r := range rolledBack {
+		if err := l.succeed(ctx, r); err != nil {
+			return err
+		}
+	}
+	_, err := l.current(ctx, evidence.SystemTenant)
+	if errors.Is(err, evidence.ErrNotFound) {
+		_, err = l.createTenant(ctx, evidence.SystemTenant)
+	}
+	return err
+}
+
+const settingInstance = "instance"
+
+func (l *Ledger) loadInstance(ctx context.Context) error {
+	name, err := l.store.Setting(ctx, settingInstance)
+	switch {
+	case err == nil && (l.cfg.Instance == "" || l.cfg.Instance == name):
+		l.instance = name
+		return nil
+	case err != nil && !errors.Is(err, evidence.ErrNotFound):
+		return err
+	}
+	l.instance = l.cfg.Instance
+	if l.instance == "" {
+		l.instance = "runledger-" + randomHex(4)
+	}
+	return l.store.SetSetting(ctx, settingInstance, l.instance)
+}
+
+func randomHex(n int) string {
+	b := make([]byte, n)
+	rand.Read(b)
+	return hex.EncodeToString(b)
+}
+
+// newID returns a random UUID of version 7 (RFC 9562 section 5.7).
+func newID(now evidence.Micros) evidence.ID {
+	var id evidence.ID
+	rand.Read(id[:])
+	ms := uint64(now) / 1000
+	for i := range 6 {
+		id[i] = byte(ms >> (8 * (5 - i)))
+	}
+	id[6] = id[6]&0x0f | 0x70
+	id[8] = id[8]&0x3f | 0x80
+	return id
+}
+
+// halt stops writing for good: nothing is signed any more by this process.
+func (l *Ledger) halt(err error) {
+	if l.halted.CompareAndSwap(nil, &haltError{err}) {
+		l.log.Error("writing stopped for good; restart to recover", "err", err)
+	}
+}
+
+// Writable returns nil, or why appends are refused. The error wraps
+// evidence.ErrUnavailable.
+func (l *Ledger) Writable() error {
+	if h := l.halted.Load(); h != nil {
+		return fmt.Errorf("the ledger stopped writing: %w: %w", h.err, evidence.ErrUnavailable)
+	}
+	select {
+	case <-l.stop:
+		return errStopped
+	default:
+	}
+	_, err := l.clock.look()
+	return err
+}
+
+// ConfirmClock says that the wall clock is right: writing goes on after a
+// jump. What is recorded stays in order: t stands still until the clock has
+// caught up.
+func (l *Ledger) ConfirmClock() { l.clock.confirm() }
+
+// Close stops taking appends, writes what waits, publishes the last
+// checkpoints and returns. It does not close the store.
+func (l *Ledger) Close() error {
+	l.closing.Do(func() { close(l.stop) })
+	l.stopped.Wait()
+	l.background.Wait()
+	if l.halted.Load() != nil {
+		return nil
+	}
+	return l.publishAll(context.Background())
+}
+
+// Instance returns the instance name of new logs.
+func (l *Ledger) Instance() string { return l.instance }
+
+// Tenants returns the tenants of the store with their newest logs.
+func (l *Ledger) Tenants(ctx context.Context) ([]LogInfo, error) {
+	logs, err := l.store.Logs(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	var out []LogInfo
+	for _, lg := range logs {
+		info := infoOf(lg)
+		if n := len(out); n > 0 && out[n-1].Tenant == lg.Tenant {
+			out[n-1] = info
+			continue
+		}
+		out = append(out, info)
+	}
+	return out, nil
+}
+
+// Logs returns all logs of a tenant, oldest first, or evidence.ErrNotFound.
+func (l *Ledger) Logs(ctx context.Context, tenant string) ([]LogInfo, error) {
+	logs, err := l.store.Logs(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
+	if tenant == "" || len(logs) == 0 {
+		return nil, fmt.Errorf("tenant %q: %w", tenant, evidence.ErrNotFound)
+	}
+	var out []LogInfo
+	for _, lg := range logs {
+		out = append(out, infoOf(lg))
+	}
+	return out, nil
+}
+
+// LogInfo names a log and the key that verifies it.
+type LogInfo struct {
+	Tenant string `json:"tenant_id"`
+	No     int    `json:"log_no"`
+	Origin string `json:"log"`
+	VKey   string `json:"vkey"`
+}
+
+func infoOf(lg store.Log) LogInfo {
+	return LogInfo{Tenant: lg.Tenant, No: lg.No, Origin: lg.Origin, VKey: lg.VKey}
+}

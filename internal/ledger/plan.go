@@ -1,0 +1,304 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/c2sp"
+	"github.com/runledger/runledger/internal/seal"
+	"github.com/runledger/runledger/internal/store"
+)
+
+// segmentLeaves is the greatest number of leaves of a leaf segment; segments
+// never cross a multiple of it, so that they make up whole entry bundles.
+const segmentLeaves = c2sp.TileWidth
+
+// plan is one store transaction to be: requests, sequenced.
+type plan struct {
+	logs    []*logPlan
+	done    []planned
+	records int
+	touched []runKey
+	ids     map[evidence.ID]store.Position // of careful plans only
+	runEnds bool
+}
+
+// planned is a request with the receipts it gets once the plan is durable.
+type planned struct {
+	req      *request
+	receipts []Receipt
+}
+
+// logPlan is a plan's part in one log.
+type logPlan struct {
+	log    *openLog
+	before logState
+	after  logState // set when the plan is closed
+	commit store.LogCommit
+	leaf   []byte // buffer
+	seg    []byte // entries of the leaf segment that is being filled
+	segN   int
+	runs   map[string]store.RunState
+}
+
+func (p *plan) logPlan(o *openLog) *logPlan {
+	for _, lp := range p.logs {
+		if lp.log == o {
+			return lp
+		}
+	}
+	before := o.next
+	lp := &logPlan{log: o, before: before, runs: map[string]store.RunState{},
+		commit: store.LogCommit{Log: o.LogRef, Prev: before.head()}}
+	p.logs = append(p.logs, lp)
+	return lp
+}
+
+// add sequences the records of a batch and returns their receipts. Nothing
+// of it may fail after the first record: what could has been checked.
+func (p *plan) add(ctx context.Context, l *Ledger, o *openLog, batch *seal.Batch, runRecords *int64) ([]Receipt, error) {
+	if err := l.runs.load(ctx, l.store, o.Tenant, runsOf(batch)); err != nil {
+		return nil, fmt.Errorf("read run states: %w: %w", evidence.ErrUnavailable, err)
+	}
+	if runRecords != nil {
+		if s, _ := l.runs.get(runKey{o.Tenant, batch.Records[0].Record.Run}); s.NextN != *runRecords {
+			return nil, ErrStale
+		}
+	}
+	t, err := l.clock.next(o.next.lastT)
+	if err != nil {
+		return nil, err
+	}
+	lp := p.logPlan(o)
+	lp.commit.Keys = mergeKeys(lp.commit.Keys, l.sealer.NewKeys(batch))
+	receipts := make([]Receipt, len(batch.Records))
+	segNo := make([]int64, len(batch.Segments))
+	for i := range segNo {
+		segNo[i] = store.NoSegment
+	}
+	for i := range batch.Records {
+		s := &batch.Records[i]
+		hash, leaf := lp.sequence(l, p, s, t)
+		lp.placeSegments(s, batch, segNo, leaf)
+		receipts[i] = Receipt{ID: leaf.ID, Log: o.Origin, LogNo: o.No, LeafIndex: leaf.Seq, LeafHash: hash}
+		if p.ids != nil {
+			p.ids[leaf.ID] = store.Position{LogNo: o.No, Seq: leaf.Seq}
+		}
+	}
+	p.records += len(batch.Records)
+	return receipts, nil
+}
+
+func mergeKeys(have, more []store.DataKey) []store.DataKey {
+next:
+	for _, k := range more {
+		for _, h := range have {
+			if h.ID == k.ID {
+				continue next
+			}
+		}
+		have = append(have, k)
+	}
+	return have
+}
+
+func runsOf(batch *seal.Batch) []string {
+	var runs []string
+	seen := map[string]bool{}
+	last := ""
+	for i := range batch.Records {
+		if run := batch.Records[i].Record.Run; run != "" && run != last && !seen[run] {
+			seen[run] = true
+			runs = append(runs, run)
+			last = run
+		}
+	}
+	return runs
+}
+
+// sequence gives a record its place: the facts that only the server knows,
+// the leaf bytes, the leaf hash, the place in the tree.
+func (lp *logPlan) sequence(l *Ledger, p *plan, s *seal.Sealed, t evidence.Micros) (evidence.Hash, *evidence.Leaf) {
+	o, r := lp.log, s.Record
+	pub := r.Pub
+	if r.Kind == evidence.KindLLMRun || r.Text("conflict_of") != "" {
+		pub = slices.Clone(pub) // the record keeps its marks, should it be sequenced again
+	}
+	leaf := &evidence.Leaf{
+		Log: o.Origin, Seq: o.next.tree.size(), ID: r.ID, Kind: r.Kind, RecordedAt: t, OccurredAt: r.OccurredAt,
+		Run: r.Run, Pub: pub, H: s.H,
+	}
+	if r.Run != "" {
+		lp.number(l, p, leaf)
+	}
+	var err error
+	lp.leaf, err = leaf.Append(lp.leaf[:0])
+	if err != nil {
+		panic("ledger: " + err.Error()) // checkSize let it through: a broken invariant
+	}
+	hash := evidence.LeafHash(lp.leaf)
+	o.next.tree.append(hash, func(tile store.Tile) { lp.commit.Tiles = append(lp.commit.Tiles, tile) })
+	o.next.lastT = t
+	lp.seg = appendEntry(lp.seg, lp.leaf)
+	lp.segN++
+	if (leaf.Seq+1)%segmentLeaves == 0 {
+		lp.closeSegment(leaf.Seq + 1)
+	}
+	return hash, leaf
+}
+
+// number sets the facts that count within the run.
+func (lp *logPlan) number(l *Ledger, p *plan, leaf *evidence.Leaf) {
+	k := runKey{lp.log.Tenant, leaf.Run}
+	st, _ := l.runs.get(k)
+	leaf.N = st.NextN
+	conflict := leaf.Text("conflict_of") != ""
+	switch leaf.Kind {
+	case evidence.KindTraceStep:
+		if conflict { // it has the index of the step that it contradicts
+			if at, _ := leaf.Int("step_index"); at == stepOfConflict {
+				setInt(leaf, "step_index", lp.stepIndex(leaf.Text("conflict_of")))
+			}
+		} else {
+			setInt(leaf, "step_index", st.NextStep)
+			st.NextStep++
+		}
+		late := int64(0)
+		if st.Revision > 0 {
+			late = 1
+		}
+		setInt(leaf, "late", late)
+	case evidence.KindLLMRun:
+		setInt(leaf, "record_count", leaf.N+1)
+		if n, _ := leaf.Int("step_count"); n == stepCountOfRun {
+			setInt(leaf, "step_count", st.NextStep)
+		}
+		if rev, _ := leaf.Int("revision"); !conflict {
+			st.Revision = max(st.Revision, rev)
+		}
+		p.runEnds = true
+	}
+	st.NextN++
+	st.Last = store.Position{LogNo: lp.log.No, Seq: leaf.Seq}
+	l.runs.put(k, st)
+	lp.runs[leaf.Run] = st
+	p.touched = append(p.touched, k)
+}
+
+// stepOfConflict stands for the index of a step that comes in the same plan.
+const stepOfConflict = -1
+
+func (lp *logPlan) stepIndex(id string) int64 {
+	for _, e := range lp.commit.Entries {
+		if e.Leaf.ID.String() == id {
+			n, _ := e.Leaf.Int("step_index")
+			return n
+		}
+	}
+	return 0
+}
+
+func setInt(leaf *evidence.Leaf, name string, v int64) {
+	leaf.SetFact(evidence.Fact{Field: evidence.PublicField(leaf.Kind, name), Int: v})
+}
+
+// placeSegments numbers the sealed segments that begin with this record and
+// makes the record's entry.
+func (lp *logPlan) placeSegments(s *seal.Sealed, batch *seal.Batch, segNo []int64, leaf *evidence.Leaf) {
+	place := func(at int, actor bool) int64 {
+		if at < 0 {
+			return store.NoSegment
+		}
+		if segNo[at] == store.NoSegment {
+			segNo[at] = segmentNo(leaf.Seq, actor)
+			seg := &batch.Segments[at]
+			lp.commit.Sealed = append(lp.commit.Sealed, store.SealedSegment{
+				SegmentRef: store.SegmentRef{LogNo: lp.log.No, No: segNo[at]}, ID: seg.ID, Key: seg.Key, Data: seg.Data,
+			})
+		}
+		return segNo[at]
+	}
+	e := store.Entry{Leaf: leaf, Segment: place(s.Segment, false), ActorSegment: place(s.Actor, true)}
+	lp.commit.Entries = append(lp.commit.Entries, e)
+	for _, term := range s.Index {
+		lp.commit.Index = append(lp.commit.Index, store.IndexEntry{
+			Name: term.Name, MAC: term.MAC, Position: store.Position{LogNo: lp.log.No, Seq: leaf.Seq}, Trace: traceScope(leaf),
+		})
+	}
+}
+
+// traceScope returns the trace within which a record's index terms are kept
+// once.
+func traceScope(leaf *evidence.Leaf) string {
+	if leaf.Kind == evidence.KindTraceStep || leaf.Kind == evidence.KindTraceEvent {
+		return leaf.Text("trace_id")
+	}
+	return ""
+}
+
+func (lp *logPlan) closeSegment(end int64) {
+	if lp.segN == 0 {
+		return
+	}
+	lp.commit.Segments = append(lp.commit.Segments, store.LeafSegment{
+		First: end - int64(lp.segN), Count: lp.segN, Data: seal.Compress(nil, lp.seg),
+	})
+	lp.seg, lp.segN = lp.seg[:0], 0
+}
+
+// close signs the new heads. It is the only place where a log is signed
+// beyond its first, empty head.
+func (p *plan) close(l *Ledger, now time.Time) (*store.Commit, error) {
+	c := &store.Commit{Logs: make([]store.LogCommit, len(p.logs))}
+	for i, lp := range p.logs {
+		o := lp.log
+		if err := l.checkAnchor(o, now); err != nil {
+			o.fail(err)
+			return nil, err
+		}
+		lp.closeSegment(o.next.tree.size())
+		note, err := c2sp.SignCheckpoint(o.next.tree.frontier.Checkpoint(o.Origin), o.signer)
+		if err != nil {
+			return nil, err
+		}
+		o.next.note = note
+		lp.after = o.next
+		lp.commit.Next = o.next.head()
+		lp.commit.KeepCheckpoint = p.runEnds || now.Sub(o.lastKept) >= l.cfg.PublishEvery || lp.commit.Open != nil
+		for _, st := range lp.runs {
+			lp.commit.Runs = append(lp.commit.Runs, st)
+		}
+		c.Logs[i] = lp.commit
+	}
+	return c, nil
+}
+
+// restore takes the plan back: the logs' next states and the run cache are
+// as they were before it. Plans are taken back newest first.
+func (p *plan) restore(l *Ledger) {
+	for i := len(p.logs) - 1; i >= 0; i-- {
+		p.logs[i].log.next = p.logs[i].before
+	}
+	for _, k := range p.touched {
+		l.runs.drop(k)
+	}
+}
+
+// committed makes the plan's states the durable ones.
+func (p *plan) committed(l *Ledger, now time.Time) {
+	for _, lp := range p.logs {
+		o := lp.log
+		// o.next may be ahead by the plan that comes after this one.
+		st := lp.after
+		if lp.commit.KeepCheckpoint {
+			o.lastKept = now
+		}
+		o.mu.Lock()
+		o.durable = st
+		o.mu.Unlock()
+		l.sealer.Stored(lp.commit.Keys)
+	}
+}

@@ -1,0 +1,125 @@
+package ledger
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/c2sp"
+	"github.com/runledger/runledger/internal/store"
+)
+
+// publishLoop gives out the newest checkpoint of each log that changed, at
+// most once in PublishEvery, and looks at the clock meanwhile.
+func (l *Ledger) publishLoop() {
+	tick := time.NewTicker(l.cfg.PublishEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			if _, err := l.clock.look(); err != nil {
+				continue // said once by the clock guard
+			}
+			if l.halted.Load() != nil {
+				continue
+			}
+			if err := l.publishAll(context.Background()); err != nil {
+				l.log.Error("publish checkpoints", "err", err)
+			}
+		case <-l.stop:
+			return
+		}
+	}
+}
+
+func (l *Ledger) publishAll(ctx context.Context) error {
+	l.mu.Lock()
+	logs := make([]*openLog, 0, len(l.logs))
+	for _, o := range l.logs {
+		logs = append(logs, o)
+	}
+	l.mu.Unlock()
+	var errs []error
+	for _, o := range logs {
+		errs = append(errs, l.publish(ctx, o))
+	}
+	return errors.Join(errs...)
+}
+
+// publish anchors and keeps a log's newest head, and only then gives it
+// out.
+func (l *Ledger) publish(ctx context.Context, o *openLog) error {
+	o.mu.Lock()
+	note, size, broken := o.durable.note, o.durable.tree.size(), o.broken
+	done := bytes.Equal(note, o.published)
+	o.mu.Unlock()
+	if done || broken != nil {
+		return nil
+	}
+	if err := l.checkAnchor(o, time.Now()); err != nil {
+		o.fail(err)
+		return err
+	}
+	if err := l.anchor.Write(o.Origin, note); err != nil {
+		return fmt.Errorf("anchor of %s: %w", o.Origin, err)
+	}
+	if err := l.store.KeepCheckpoint(ctx, o.LogRef, store.Checkpoint{Size: size, Note: note}); err != nil {
+		if errors.Is(err, store.ErrHeadMoved) {
+			err = fmt.Errorf("checkpoint %d of %s: %w: another note is kept at that size", size, o.Origin, evidence.ErrTampered)
+			o.fail(err)
+		}
+		return err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.anchored, o.anchorAt = note, time.Now()
+	o.published, o.publishedTo = note, size
+	close(o.wake)
+	o.wake = make(chan struct{})
+	return nil
+}
+
+// Checkpoint returns the newest published checkpoint of a tenant's newest
+// log. Where none is published yet it publishes one.
+func (l *Ledger) Checkpoint(ctx context.Context, tenant string) ([]byte, error) {
+	o, err := l.current(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
+	return l.publishedNote(ctx, o)
+}
+
+func (l *Ledger) publishedNote(ctx context.Context, o *openLog) ([]byte, error) {
+	o.mu.Lock()
+	note := o.published
+	o.mu.Unlock()
+	if note != nil {
+		return note, nil
+	}
+	if err := l.publish(ctx, o); err != nil {
+		return nil, err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.published, nil
+}
+
+// PublishNow publishes the newest head of a log at once, as an export does,
+// and returns its checkpoint.
+func (l *Ledger) PublishNow(ctx context.Context, tenant string, logNo int) (c2sp.Checkpoint, []byte, error) {
+	o, err := l.logByNo(ctx, tenant, logNo)
+	if err != nil {
+		return c2sp.Checkpoint{}, nil, err
+	}
+	if err := l.publish(ctx, o); err != nil {
+		return c2sp.Checkpoint{}, nil, err
+	}
+	o.mu.Lock()
+	note := o.published
+	o.mu.Unlock()
+	c, _, err := c2sp.ParseNote(note)
+	return c, note, err
+}

@@ -1,0 +1,363 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/seal"
+	"github.com/runledger/runledger/internal/store"
+)
+
+// resolve looks up each record of a request before it is sequenced into a
+// careful plan. What is stored already, or stands earlier in the plan or in
+// the batch, gets the first receipt; what contradicts becomes a conflict
+// record or an error. What is left is sealed anew, so that no sealed content
+// is kept of records that are not in the log.
+func (l *Ledger) resolve(ctx context.Context, p *plan, r *request) error {
+	records := make([]*evidence.Record, len(r.batch.Records))
+	for i := range records {
+		records[i] = r.batch.Records[i].Record
+	}
+	if r.receipts == nil {
+		r.receipts = make([]Receipt, len(records))
+		r.place = make([]int, len(records))
+		for i := range r.place {
+			r.place[i] = i
+		}
+	}
+	stored, err := l.find(ctx, r.log.Tenant, records)
+	if err != nil {
+		return fmt.Errorf("look up records: %w: %w", evidence.ErrUnavailable, err)
+	}
+	w := resolver{l: l, ctx: ctx, p: p, r: r, stored: stored, batch: map[evidence.ID]*evidence.Record{}}
+	for i, rec := range records {
+		if err := w.record(rec, r.place[i]); err != nil {
+			w.errs = append(w.errs, &RecordError{r.place[i], err})
+		}
+		if w.fatal != nil {
+			return w.fatal
+		}
+	}
+	l.recordConflicts(r.log.Tenant, w.refused, r.opts.Producer)
+	if w.errs != nil && !r.opts.Partial {
+		return errors.Join(w.errs...)
+	}
+	r.partialErr = errors.Join(append(w.errs, r.partialErr)...)
+	r.place = w.place
+	return l.sealRecords(r, r.log, w.left)
+}
+
+type resolver struct {
+	l      *Ledger
+	ctx    context.Context
+	p      *plan
+	r      *request
+	stored map[evidence.ID]store.Position
+	batch  map[evidence.ID]*evidence.Record // what is left of this batch so far
+
+	left    []*evidence.Record
+	place   []int
+	errs    []error
+	refused []evidence.ID
+	fatal   error
+}
+
+// find returns the stored records that have the ids of these.
+func (l *Ledger) find(ctx context.Context, tenant string, records []*evidence.Record) (map[evidence.ID]store.Position, error) {
+	var ids []evidence.ID
+	var spans []store.Span
+	var spanIDs []evidence.ID
+	for _, r := range records {
+		if span, ok := spanOf(r); ok {
+			spans = append(spans, span)
+			spanIDs = append(spanIDs, r.ID)
+		} else {
+			ids = append(ids, r.ID)
+		}
+	}
+	out := map[evidence.ID]store.Position{}
+	if ids != nil {
+		found, err := l.store.FindIDs(ctx, tenant, ids)
+		if err != nil {
+			return nil, err
+		}
+		for id, pos := range found {
+			out[id] = pos
+		}
+	}
+	if spans != nil {
+		found, err := l.store.FindSpans(ctx, tenant, spans)
+		if err != nil {
+			return nil, err
+		}
+		for i, s := range spans {
+			if pos, ok := found[s]; ok {
+				out[spanIDs[i]] = pos
+			}
+		}
+	}
+	return out, nil
+}
+
+// spanOf returns the natural key of a step that is found by it.
+func spanOf(r *evidence.Record) (store.Span, bool) {
+	if r.Kind != evidence.KindTraceStep || r.Text("span_id") == "" || r.Text("conflict_of") != "" {
+		return store.Span{}, false
+	}
+	return store.Span{TraceID: r.Text("trace_id"), SpanID: r.Text("span_id")}, true
+}
+
+// record decides about one record whose receipt has that place.
+func (w *resolver) record(rec *evidence.Record, at int) error {
+	for tries := 0; ; tries++ {
+		first, isHere, err := w.first(rec)
+		if err != nil {
+			w.fatal = err
+			return nil
+		}
+		switch {
+		case first == nil && isHere == nil:
+			w.batch[rec.ID] = rec
+			w.left = append(w.left, rec)
+			w.place = append(w.place, at)
+			return nil
+		case isHere != nil: // the same id stands earlier in this batch
+			if !sameRecord(rec, isHere) {
+				break
+			}
+			w.r.follow = append(w.r.follow, [2]int{at, w.placeOf(isHere)})
+			return nil
+		case first.same:
+			w.r.receipts[at] = first.receipt
+			return nil
+		}
+		if rec.NaturalKey == "" || tries > 0 {
+			w.refused = append(w.refused, rec.ID)
+			return fmt.Errorf("id %s: %w: it is taken by a record with other content", rec.ID, evidence.ErrConflict)
+		}
+		if err := w.contradict(rec, first, at); err != nil {
+			w.fatal = err
+			return nil
+		}
+	}
+}
+
+func (w *resolver) placeOf(rec *evidence.Record) int {
+	for i, r := range w.left {
+		if r == rec {
+			return w.place[i]
+		}
+	}
+	return 0
+}
+
+// contradict turns a record into a conflict record of the one it
+// contradicts: the same natural key with its content MAC.
+func (w *resolver) contradict(rec *evidence.Record, first *firstRecord, at int) error {
+	mac, err := w.l.sealer.ContentMAC(w.ctx, w.r.log.Tenant, rec.ContentText())
+	if err != nil {
+		return err
+	}
+	of := rec.ID
+	step := int64(stepOfConflict)
+	if first != nil {
+		step = first.step
+	}
+	rec.NaturalKey += ":" + mac
+	rec.ID = evidence.ID{}
+	if err := rec.AssignID(w.r.log.Tenant); err != nil {
+		return err
+	}
+	rec.SetText("conflict_of", of.String())
+	if rec.Kind == evidence.KindTraceStep {
+		rec.SetInt("step_index", step)
+	}
+	w.r.receipts[at].ConflictOf = of
+	found, err := w.l.store.FindIDs(w.ctx, w.r.log.Tenant, []evidence.ID{rec.ID})
+	if err != nil {
+		return fmt.Errorf("look up records: %w: %w", evidence.ErrUnavailable, err)
+	}
+	if pos, ok := found[rec.ID]; ok {
+		w.stored[rec.ID] = pos
+	}
+	w.l.metrics.conflicts.Inc()
+	return nil
+}
+
+// firstRecord is the stored record with a record's id.
+type firstRecord struct {
+	receipt Receipt
+	same    bool
+	step    int64
+}
+
+// first finds what has the record's id: in the store, in the plan, or
+// earlier in the batch.
+func (w *resolver) first(rec *evidence.Record) (*firstRecord, *evidence.Record, error) {
+	if here := w.batch[rec.ID]; here != nil {
+		return nil, here, nil
+	}
+	if pos, ok := w.p.ids[rec.ID]; ok {
+		return w.planned(rec, pos)
+	}
+	pos, ok := w.stored[rec.ID]
+	if !ok {
+		return nil, nil, nil
+	}
+	o, err := w.l.logByNo(w.ctx, w.r.log.Tenant, pos.LogNo)
+	if err != nil {
+		return nil, nil, err
+	}
+	raw, leaf, err := readLeaf(w.ctx, w.l.store, o.Log, pos.Seq)
+	if err != nil {
+		return nil, nil, err
+	}
+	f := &firstRecord{receipt: Receipt{
+		ID: leaf.ID, Log: o.Origin, LogNo: o.No, LeafIndex: pos.Seq, LeafHash: evidence.LeafHash(raw), Duplicate: true,
+	}}
+	f.step, _ = leaf.Int("step_index")
+	f.same, err = w.l.sameContent(w.ctx, o, rec, leaf)
+	return f, nil, err
+}
+
+// planned compares with a record that stands in this plan, not stored yet.
+func (w *resolver) planned(rec *evidence.Record, pos store.Position) (*firstRecord, *evidence.Record, error) {
+	for _, d := range w.p.done {
+		for i, receipt := range d.receipts {
+			if receipt.ID != rec.ID {
+				continue
+			}
+			other := d.req.batch.Records[i].Record
+			f := &firstRecord{receipt: receipt, same: sameRecord(rec, other)}
+			f.receipt.Duplicate = true
+			if rec.Kind == evidence.KindTraceStep {
+				f.step = stepOfConflict
+			}
+			return f, nil, nil
+		}
+	}
+	return nil, nil, fmt.Errorf("record %s at %d was planned and is not there", rec.ID, pos.Seq)
+}
+
+// sameRecord compares two records that are sealed and not stored.
+func sameRecord(a, b *evidence.Record) bool {
+	if len(a.Sealed) != len(b.Sealed) {
+		return false
+	}
+	leaf := evidence.Leaf{Kind: b.Kind, OccurredAt: b.OccurredAt, Run: b.Run, Pub: b.Pub}
+	for i, v := range b.Sealed {
+		leaf.H = append(leaf.H, evidence.Commitment{Path: v.Path})
+		if string(a.Sealed[i].JSON) != string(v.JSON) {
+			return false
+		}
+	}
+	return a.SameFacts(&leaf)
+}
+
+// sameContent opens the stored record and compares. What was erased counts
+// as the same.
+func (l *Ledger) sameContent(ctx context.Context, o *openLog, rec *evidence.Record, leaf *evidence.Leaf) (bool, error) {
+	if !rec.SameFacts(leaf) {
+		return false, nil
+	}
+	opening, err := l.openRecord(ctx, l.store, o.Log, leaf)
+	if err != nil {
+		return false, err
+	}
+	for _, v := range rec.Sealed {
+		if text, ok := opening[v.Path]; ok && text.JSON != string(v.JSON) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// Opened is the opening of one sealed field.
+type Opened struct {
+	JSON string
+	Salt evidence.Salt
+}
+
+// openRecord returns what is left of a record's sealed fields, by path.
+// Content that was erased is absent; content that does not decrypt is
+// evidence.ErrTampered.
+func (l *Ledger) openRecord(ctx context.Context, r store.Reader, lg store.Log, leaf *evidence.Leaf) (map[string]Opened, error) {
+	row, err := r.Row(ctx, lg.LogRef, leaf.Kind, leaf.Seq)
+	if err != nil {
+		return nil, fmt.Errorf("row of leaf %d: %w", leaf.Seq, err)
+	}
+	out := map[string]Opened{}
+	for _, no := range []int64{row.Segment, row.ActorSegment} {
+		if no == store.NoSegment {
+			continue
+		}
+		seg, err := r.SealedSegment(ctx, lg.Tenant, store.SegmentRef{LogNo: lg.No, No: no})
+		if errors.Is(err, evidence.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		openings, err := l.sealer.Open(ctx, r, lg.Tenant, lg.Origin, seg)
+		if errors.Is(err, evidence.ErrNotFound) { // its key was destroyed
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if o := openings[leaf.ID]; o != nil {
+			for _, f := range o.Fields {
+				out[f.Path] = Opened{f.JSON, o.Salt(f.Path)}
+			}
+		}
+	}
+	return out, nil
+}
+
+// sealAnew seals a request's records for another log, or under other keys.
+func (l *Ledger) sealAnew(r *request, o *openLog) error {
+	records := make([]*evidence.Record, len(r.batch.Records))
+	for i := range records {
+		records[i] = r.batch.Records[i].Record
+	}
+	return l.sealRecords(r, o, records)
+}
+
+func (l *Ledger) sealRecords(r *request, o *openLog, records []*evidence.Record) error {
+	r.log = o
+	if len(records) == 0 {
+		r.batch = &seal.Batch{}
+		return nil
+	}
+	batch, err := l.sealer.Seal(context.Background(), o.Tenant, o.Origin, records, l.clock.Now())
+	if err != nil {
+		return err
+	}
+	r.batch = batch
+	return nil
+}
+
+// recordConflicts appends ConflictRecorded for ids that were refused. It
+// runs beside the committer, which must not wait for itself.
+func (l *Ledger) recordConflicts(tenant string, ids []evidence.ID, producer string) {
+	if len(ids) == 0 {
+		return
+	}
+	records := make([]*evidence.Record, len(ids))
+	now := evidence.MicrosOf(l.clock.Now())
+	for i, id := range ids {
+		r := l.auditRecord(now, "ConflictRecorded", "LOG", id.String())
+		r.SetText("credential_id", producer)
+		r.SetSealed("/action_reason", evidence.QuoteJSON("a record with this id and other content was refused"))
+		records[i] = r
+	}
+	l.background.Add(1)
+	go func() {
+		defer l.background.Done()
+		if err := l.appendOwn(context.Background(), tenant, records...); err != nil {
+			l.log.Error("record conflicts", "tenant", tenant, "err", err)
+		}
+	}()
+}

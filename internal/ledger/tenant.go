@@ -1,0 +1,231 @@
+package ledger
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/c2sp"
+	"github.com/runledger/runledger/internal/store"
+)
+
+// formatVersion is what LOG_OPENED states.
+const formatVersion = "1"
+
+// CreateTenant makes a tenant and opens its first log. A tenant id is never
+// used again. The error wraps evidence.ErrConflict where it exists.
+func (l *Ledger) CreateTenant(ctx context.Context, tenant string) (LogInfo, error) {
+	if !evidence.ValidTenant(tenant) {
+		return LogInfo{}, &evidence.FieldError{Field: "tenant", Reason: "must be 1 to 63 characters of [a-z0-9-]", Err: evidence.ErrInvalid}
+	}
+	return l.createTenant(ctx, tenant)
+}
+
+func (l *Ledger) createTenant(ctx context.Context, tenant string) (LogInfo, error) {
+	var o *openLog
+	err := l.control(ctx, func(ctx context.Context) error {
+		logs, err := l.store.Logs(ctx, tenant)
+		if err != nil {
+			return err
+		}
+		if len(logs) > 0 {
+			return fmt.Errorf("tenant %s: %w: it exists", tenant, evidence.ErrConflict)
+		}
+		keys, err := l.sealer.NewTenantKeys(tenant)
+		if err != nil {
+			return err
+		}
+		o, err = l.newLog(store.LogRef{Tenant: tenant, No: 1})
+		if err != nil {
+			return err
+		}
+		p := &plan{}
+		err = l.openLogIn(ctx, p, o, keys, func(*evidence.Record) {})
+		if err == nil {
+			err = l.commitNow(ctx, p)
+		}
+		if err != nil {
+			l.sealer.ForgetTenant(tenant)
+		}
+		return err
+	})
+	if err != nil {
+		return LogInfo{}, err
+	}
+	l.adopt(o)
+	return infoOf(o.Log), nil
+}
+
+// control runs fn in the committer while nothing is in flight.
+func (l *Ledger) control(ctx context.Context, fn func(ctx context.Context) error) error {
+	_, err := l.submit(ctx, &request{ctx: ctx, control: fn})
+	return err
+}
+
+// adopt makes a log the newest of its tenant.
+func (l *Ledger) adopt(o *openLog) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.logs[o.LogRef] = o
+	l.newest[o.Tenant] = o
+}
+
+// newLog makes key and origin of a log and anchors its empty tree, before
+// anything of it is stored: so a crash in between needs no repair.
+func (l *Ledger) newLog(ref store.LogRef) (*openLog, error) {
+	origin := l.instance + "/" + randomHex(6)
+	seed := make([]byte, 32)
+	rand.Read(seed)
+	signer, err := c2sp.NewSigner(origin, seed)
+	if err != nil {
+		return nil, err
+	}
+	wrapped, err := l.sealer.Wrap(seed, origin)
+	if err != nil {
+		return nil, err
+	}
+	note, err := c2sp.SignCheckpoint(c2sp.Checkpoint{Origin: origin, Root: c2sp.EmptyRoot}, signer)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.anchor.Write(origin, note); err != nil {
+		return nil, fmt.Errorf("anchor: %w: %w", evidence.ErrUnavailable, err)
+	}
+	empty := logState{note: note}
+	return &openLog{
+		Log:    store.Log{LogRef: ref, Origin: origin, VKey: signer.VKey().String(), WrappedKey: wrapped},
+		signer: signer, vkey: signer.VKey(), wake: make(chan struct{}),
+		next: empty, durable: empty, anchored: note,
+	}, nil
+}
+
+// openedKey is the natural key of a log's LOG_OPENED record. Through it
+// leaf 0 commits to the tenant, which no leaf names.
+func openedKey(origin string) string { return "log:" + origin }
+
+// openLogIn plans the first commit of a log: its LOG_OPENED record.
+func (l *Ledger) openLogIn(ctx context.Context, p *plan, o *openLog, keys []store.DataKey, more func(*evidence.Record)) error {
+	now := evidence.MicrosOf(l.clock.Now())
+	r := l.systemRecord(now, eventOpened, "INFO", "Log "+o.Origin+" opened.")
+	r.NaturalKey, r.ID = openedKey(o.Origin), evidence.ID{}
+	r.SetText("version", formatVersion)
+	r.SetText("vkey", o.VKey)
+	more(r)
+	lp := p.logPlan(o)
+	lp.commit.Open = &o.Log
+	lp.commit.Keys = keys
+	return l.addOwn(ctx, p, o, r)
+}
+
+// addOwn plans records of the ledger's own.
+func (l *Ledger) addOwn(ctx context.Context, p *plan, o *openLog, records ...*evidence.Record) error {
+	for _, r := range records {
+		if err := r.Complete(); err != nil {
+			return err
+		}
+		if err := prepareOne(o.Tenant, r, AppendOptions{}); err != nil {
+			return err
+		}
+	}
+	batch, err := l.sealer.Seal(ctx, o.Tenant, o.Origin, records, l.clock.Now())
+	if err != nil {
+		return err
+	}
+	_, err = p.add(ctx, l, o, batch, nil)
+	return err
+}
+
+// commitNow writes a plan from within a control function.
+func (l *Ledger) commitNow(ctx context.Context, p *plan) error {
+	commit, err := p.close(l, time.Now())
+	if err != nil {
+		p.restore(l)
+		return err
+	}
+	start := time.Now()
+	err = l.store.Commit(context.WithoutCancel(ctx), commit)
+	l.metrics.commit(time.Since(start), err)
+	if err != nil {
+		if !errors.Is(err, store.ErrDuplicate) && !errors.Is(err, store.ErrHeadMoved) && !errors.Is(err, evidence.ErrUnavailable) {
+			persisted, rerr := (&committer{l: l}).readBack(p)
+			if errors.Is(err, store.ErrSync) {
+				l.halt(err)
+			} else if rerr == nil && persisted {
+				err = nil
+			}
+		}
+	}
+	if err != nil {
+		p.restore(l)
+		for _, lp := range p.logs {
+			lp.log.reload = lp.commit.Open == nil
+		}
+		return fmt.Errorf("%w: %w", evidence.ErrUnavailable, err)
+	}
+	p.committed(l, time.Now())
+	l.metrics.appended(p)
+	l.state.appended(p)
+	return nil
+}
+
+// Rollover closes a tenant's log and opens its successor with a new key:
+// LOG_CLOSED in the old log names the new key, LOG_OPENED in the new one the
+// old log's last size and root. Both are written in one transaction.
+func (l *Ledger) Rollover(ctx context.Context, tenant string) (LogInfo, error) {
+	var next *openLog
+	err := l.control(ctx, func(ctx context.Context) error {
+		old, err := l.current(ctx, tenant)
+		if err != nil {
+			return err
+		}
+		if err := old.writable(); err != nil {
+			return err
+		}
+		if old.reload {
+			if err := l.reloadLog(ctx, old); err != nil {
+				return err
+			}
+		}
+		if next, err = l.newLog(store.LogRef{Tenant: tenant, No: old.No + 1}); err != nil {
+			return err
+		}
+		p := &plan{}
+		now := evidence.MicrosOf(l.clock.Now())
+		r := l.systemRecord(now, eventClosed, "INFO", "Log "+old.Origin+" closed; its successor is "+next.Origin+".")
+		r.SetText("successor_log", next.Origin)
+		r.SetText("vkey", next.VKey)
+		if err := l.addOwn(ctx, p, old, r); err != nil {
+			p.restore(l)
+			return err
+		}
+		head := old.next.head()
+		err = l.openLogIn(ctx, p, next, nil, func(r *evidence.Record) {
+			r.SetText("predecessor_log", predecessor(old.Origin, head.Size, head.Root))
+		})
+		if err != nil {
+			p.restore(l)
+			return err
+		}
+		if err := l.commitNow(ctx, p); err != nil {
+			return err
+		}
+		old.mu.Lock()
+		old.closed = true
+		old.mu.Unlock()
+		l.adopt(next)
+		return nil
+	})
+	if err != nil {
+		return LogInfo{}, err
+	}
+	return infoOf(next.Log), nil
+}
+
+// predecessor is the text of predecessor_log (fields.md).
+func predecessor(origin string, size int64, root evidence.Hash) string {
+	return fmt.Sprintf("%s %d %s", origin, size, base64.StdEncoding.EncodeToString(root[:]))
+}

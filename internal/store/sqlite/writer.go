@@ -1,0 +1,270 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"zombiezen.com/go/sqlite"
+
+	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/store"
+)
+
+// Sizes of the writer's caches, in entries of each half. A trace or run takes
+// about 120 bytes: one bounded cache for all tenants.
+const (
+	spineLimit = 32 << 10
+	namesLimit = 32 << 10
+	logsLimit  = 16 << 10
+)
+
+type spineKey struct {
+	tenant int64
+	text   string
+}
+
+// writer is the one connection that writes.
+type writer struct {
+	mu     sync.Mutex // guards all below
+	conn   *sqlite.Conn
+	log    *slog.Logger
+	st     statements
+	closed bool
+	failed error // once set, nothing is written any more
+
+	names   numbers[string]
+	spine   numbers[spineKey]
+	tenants numbers[string]
+	logs    numbers[store.LogRef]
+	scratch []byte
+}
+
+// statements are the writer's prepared statements.
+type statements struct {
+	begin, commit, rollback *sqlite.Stmt
+	frames, checkpoint      *sqlite.Stmt
+
+	findTenant, addTenant, findLog, lastLog, addLog, addHead, moveHead *sqlite.Stmt
+	findName, addName, findSpine, addSpine                    *sqlite.Stmt
+	addTopic                                                  []*sqlite.Stmt // by kind
+	addID, addSegment, addTile, addCheckpoint, findCheckpoint *sqlite.Stmt
+	addSealed, addIndex, addKey, setRun, setSetting           *sqlite.Stmt
+	addRemoval, findSealed, dropSealed, dropKey, dropIndex    *sqlite.Stmt
+}
+
+func (st *statements) prepare(conn *sqlite.Conn) error {
+	st.addTopic = make([]*sqlite.Stmt, len(topics))
+	list := []struct {
+		to  **sqlite.Stmt
+		sql string
+	}{
+		{&st.begin, `BEGIN IMMEDIATE`},
+		{&st.commit, `COMMIT`},
+		{&st.rollback, `ROLLBACK`},
+		{&st.frames, `PRAGMA wal_checkpoint(NOOP)`},
+		{&st.checkpoint, `PRAGMA wal_checkpoint(PASSIVE)`},
+		{&st.findTenant, `SELECT tenant_no FROM tenants WHERE tenant_id = ?1`},
+		{&st.addTenant, `INSERT INTO tenants (tenant_id) VALUES (?1)`},
+		{&st.findLog, sqlFindLog},
+		{&st.lastLog, `SELECT coalesce(max(log_no), 0) FROM logs WHERE tenant_no = ?1`},
+		{&st.addLog, `INSERT INTO logs (tenant_no, log_no, origin, vkey, wrapped_key) VALUES (?1, ?2, ?3, ?4, ?5)`},
+		{&st.addHead, `INSERT INTO heads (log_key, size, root, note) VALUES (?1, ?2, ?3, ?4)`},
+		{&st.moveHead, `UPDATE heads SET size = ?2, root = ?3, note = ?4 WHERE log_key = ?1 AND size = ?5 AND root = ?6 AND note = ?7`},
+		{&st.findName, `SELECT name_no FROM names WHERE text = ?1`},
+		{&st.addName, `INSERT INTO names (text) VALUES (?1)`},
+		{&st.findSpine, sqlFindSpine},
+		{&st.addSpine, `INSERT INTO spine (tenant_no, text) VALUES (?1, ?2)`},
+		{&st.addID, `INSERT INTO record_ids (tenant_no, id, row) VALUES (?1, ?2, ?3)`},
+		{&st.addSegment, `INSERT INTO leaf_segments (row, count, data) VALUES (?1, ?2, ?3)`},
+		{&st.addTile, `INSERT INTO tiles (row, data) VALUES (?1, ?2)`},
+		{&st.addCheckpoint, `INSERT INTO checkpoints (row, note) VALUES (?1, ?2)`},
+		{&st.findCheckpoint, `SELECT note FROM checkpoints WHERE row = ?1`},
+		{&st.addSealed, `INSERT INTO sealed_segments (row, id, key_id, data) VALUES (?1, ?2, ?3, ?4)`},
+		{&st.addIndex, sqlAddIndex},
+		{&st.addKey, `INSERT INTO data_keys (tenant_no, id, scope, label, wrapped) VALUES (?1, ?2, ?3, ?4, ?5)`},
+		{&st.setRun, sqlSetRun},
+		{&st.setSetting, `INSERT INTO settings (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2`},
+		{&st.addRemoval, sqlAddRemoval},
+		{&st.findSealed, `SELECT id FROM sealed_segments WHERE row = ?1`},
+		{&st.dropSealed, `DELETE FROM sealed_segments WHERE row = ?1`},
+		{&st.dropKey, `DELETE FROM data_keys WHERE tenant_no = ?1 AND id = ?2`},
+		{&st.dropIndex, `DELETE FROM sealed_index WHERE tenant_no = ?1 AND name_no = ?2 AND mac = ?3 AND row = ?4`},
+	}
+	for _, t := range topics {
+		if t != nil {
+			list = append(list, struct {
+				to  **sqlite.Stmt
+				sql string
+			}{&st.addTopic[t.kind], t.insert})
+		}
+	}
+	for _, s := range list {
+		var err error
+		if *s.to, err = conn.Prepare(s.sql); err != nil {
+			return fmt.Errorf("sqlite: %w", err)
+		}
+	}
+	return nil
+}
+
+func newWriter(conn *sqlite.Conn, log *slog.Logger) (*writer, error) {
+	w := &writer{
+		conn:    conn,
+		log:     log,
+		names:   numbers[string]{limit: namesLimit},
+		spine:   numbers[spineKey]{limit: spineLimit},
+		tenants: numbers[string]{limit: logsLimit},
+		logs:    numbers[store.LogRef]{limit: logsLimit},
+	}
+	return w, w.st.prepare(conn)
+}
+
+// transact runs f in one write transaction and settles the caches by its
+// outcome. Errors of f other than the database's come back as they are.
+func (w *writer) transact(ctx context.Context, f func() error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.closed:
+		return errClosed
+	case w.failed != nil:
+		return w.failed
+	case ctx.Err() != nil:
+		return fmt.Errorf("sqlite: %w: %w", evidence.ErrUnavailable, context.Cause(ctx))
+	}
+	committing := false
+	err := step(w.st.begin)
+	if err == nil {
+		err = f()
+	}
+	if err == nil {
+		committing = true
+		err = step(w.st.commit)
+	}
+	if err != nil {
+		return w.fail(err, committing)
+	}
+	w.settle()
+	w.writeBack(ctx)
+	return nil
+}
+
+func (w *writer) settle() {
+	w.names.settle()
+	w.spine.settle()
+	w.tenants.settle()
+	w.logs.settle()
+}
+
+func (w *writer) undo() {
+	w.names.undo()
+	w.spine.undo()
+	w.tenants.undo()
+	w.logs.undo()
+}
+
+// fail rolls back and returns the error with its sentinel. A transaction that
+// cannot be rolled back, and a sync that failed, stop the writer for good.
+func (w *writer) fail(err error, committing bool) error {
+	err = fault(err, committing)
+	if !w.conn.AutocommitEnabled() {
+		if rerr := step(w.st.rollback); rerr != nil && !w.conn.AutocommitEnabled() {
+			err = fmt.Errorf("%w: rollback: %w (after: %w)", store.ErrSync, rerr, err)
+		}
+	}
+	w.undo()
+	if errors.Is(err, store.ErrSync) {
+		w.failed = err
+	}
+	return err
+}
+
+// writeBack does what SQLite's automatic checkpoint would: once the log has
+// checkpointPages, its pages are copied to the database file as far as readers
+// allow. The commit before it is durable already and stays good. But a
+// database file that cannot be synced may have lost what the log is about to
+// forget, so that stops the writer, which SQLite's own would not say.
+func (w *writer) writeBack(ctx context.Context) {
+	pages, done, err := w.walState(w.st.frames)
+	if err == nil && pages-done >= checkpointPages {
+		_, _, err = w.walState(w.st.checkpoint)
+	}
+	if err == nil {
+		return
+	}
+	if err = fault(err, false); errors.Is(err, store.ErrSync) {
+		w.failed = fmt.Errorf("write back: %w", err)
+	}
+	w.log.ErrorContext(ctx, "write-ahead log not written back", "error", err)
+}
+
+// walState runs a checkpoint pragma: pages in the log, and how many of them
+// are in the database file.
+func (w *writer) walState(s *sqlite.Stmt) (pages, done int64, err error) {
+	if _, err = s.Step(); err != nil {
+		return 0, 0, err
+	}
+	pages, done = s.ColumnInt64(1), s.ColumnInt64(2)
+	return pages, done, s.Reset()
+}
+
+func (w *writer) scrub(ctx context.Context) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.closed:
+		return errClosed
+	case w.failed != nil:
+		return w.failed
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	}
+	s, err := w.conn.Prepare(`PRAGMA wal_checkpoint(TRUNCATE)`)
+	if err != nil {
+		return fmt.Errorf("sqlite: scrub: %w", err)
+	}
+	_, err = s.Step()
+	busy := err == nil && s.ColumnInt(0) != 0
+	if rerr := s.Reset(); err == nil {
+		err = rerr
+	}
+	if err != nil {
+		if err = fault(err, false); errors.Is(err, store.ErrSync) {
+			w.failed = err
+		}
+		return fmt.Errorf("sqlite: scrub: %w", err)
+	}
+	if busy {
+		return fmt.Errorf("sqlite: scrub: a reader holds an older state: %w", evidence.ErrUnavailable)
+	}
+	return nil
+}
+
+func (w *writer) close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
+	return w.conn.Close()
+}
+
+// step runs a statement that returns no rows.
+func step(s *sqlite.Stmt) error {
+	if _, err := s.Step(); err != nil {
+		return err
+	}
+	return s.Reset()
+}
+
+// number runs a query for one integer.
+func number(s *sqlite.Stmt) (n int64, found bool, err error) {
+	if found, err = s.Step(); err != nil {
+		return 0, false, err
+	}
+	if found {
+		n = s.ColumnInt64(0)
+	}
+	return n, found, s.Reset()
+}

@@ -1,0 +1,241 @@
+package verify
+
+import (
+	"encoding/base64"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/runledger/runledger/evidence"
+)
+
+// Disclosure is one line of disclosures.jsonl: the opening of one sealed
+// field.
+type Disclosure struct {
+	Seq   int64
+	Path  string
+	Salt  evidence.Salt
+	Value []byte // the exact JSON text
+}
+
+// Append writes the line with its newline: RFC 8785,
+// {"path":…,"salt":…,"seq":…,"value":…}, the salt in unpadded base64url and
+// the JSON text as a string. Lines of a file are in order of (Seq, Path).
+func (d *Disclosure) Append(dst []byte) []byte {
+	dst = append(dst, `{"path":`...)
+	dst = appendJSON(dst, d.Path)
+	dst = append(dst, `,"salt":"`...)
+	dst = base64.RawURLEncoding.AppendEncode(dst, d.Salt[:])
+	dst = append(dst, `","seq":`...)
+	dst = strconv.AppendInt(dst, d.Seq, 10)
+	dst = append(dst, `,"value":`...)
+	dst = appendJSON(dst, string(d.Value))
+	return append(dst, '}', '\n')
+}
+
+// ParseDisclosure reads what [Disclosure.Append] writes, without its newline,
+// and nothing else. The value is checked by [evidence.CheckJSON], the path
+// for being one that some kind of record has. Errors wrap
+// evidence.ErrInvalid.
+func ParseDisclosure(line []byte) (*Disclosure, error) {
+	s := scanner{b: line}
+	s.lit(`{"path":"`)
+	path := s.plain()
+	s.lit(`,"salt":"`)
+	salt, ok := parseSalt(s.plain())
+	s.lit(`,"seq":`)
+	seq := s.count()
+	s.lit(`,"value":"`)
+	value := s.text()
+	s.lit(`}`)
+	switch {
+	case s.bad || len(s.b) > 0 || !ok:
+		return nil, invalid("not a canonical {path, salt, seq, value}")
+	case pathIndex(path) < 0:
+		return nil, invalid("no kind of record has the sealed path %.100q", path)
+	}
+	if err := evidence.CheckJSON(value); err != nil {
+		return nil, err
+	}
+	return &Disclosure{seq, path, salt, value}, nil
+}
+
+// Reason says why a sealed field is not disclosed.
+type Reason string
+
+// The reasons, formats.md section 7.
+const (
+	NotPermitted Reason = "not_permitted"
+	Requested    Reason = "requested"
+	Erased       Reason = "erased"  // its ErasureExecuted must be in the bundle
+	Expired      Reason = "expired" // its RetentionApplied must be in the bundle
+)
+
+var reasons = []Reason{NotPermitted, Requested, Erased, Expired}
+
+// Withheld is one line of withheld.jsonl.
+type Withheld struct {
+	Seq    int64
+	Path   string
+	Reason Reason
+}
+
+// Append writes the line with its newline: RFC 8785,
+// {"path":…,"reason":…,"seq":…}. Lines of a file are in order of (Seq, Path).
+func (w *Withheld) Append(dst []byte) []byte {
+	dst = append(dst, `{"path":`...)
+	dst = appendJSON(dst, w.Path)
+	dst = append(dst, `,"reason":`...)
+	dst = appendJSON(dst, string(w.Reason))
+	dst = append(dst, `,"seq":`...)
+	dst = strconv.AppendInt(dst, w.Seq, 10)
+	return append(dst, '}', '\n')
+}
+
+// ParseWithheld reads what [Withheld.Append] writes, without its newline,
+// and nothing else. Errors wrap evidence.ErrInvalid.
+func ParseWithheld(line []byte) (*Withheld, error) {
+	s := scanner{b: line}
+	s.lit(`{"path":"`)
+	path := s.plain()
+	s.lit(`,"reason":"`)
+	reason := Reason(s.plain())
+	s.lit(`,"seq":`)
+	seq := s.count()
+	s.lit(`}`)
+	switch {
+	case s.bad || len(s.b) > 0:
+		return nil, invalid("not a canonical {path, reason, seq}")
+	case pathIndex(path) < 0:
+		return nil, invalid("no kind of record has the sealed path %.100q", path)
+	case !slices.Contains(reasons, reason):
+		return nil, invalid("unknown reason %.100q", reason)
+	}
+	return &Withheld{seq, path, reason}, nil
+}
+
+// sealedPaths are the sealed paths of all kinds, sorted: a path is kept as
+// its place in this list.
+var sealedPaths = func() (paths []string) {
+	for _, k := range evidence.Kinds() {
+		for _, f := range evidence.SealedFields(k) {
+			paths = append(paths, f.Path)
+		}
+	}
+	slices.Sort(paths)
+	return slices.Compact(paths)
+}()
+
+func pathIndex(path string) int {
+	if i, ok := slices.BinarySearch(sealedPaths, path); ok {
+		return i
+	}
+	return -1
+}
+
+func parseSalt(s string) (salt evidence.Salt, ok bool) {
+	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	if err != nil || len(b) != len(salt) || len(s) != 22 {
+		return salt, false
+	}
+	return evidence.Salt(b), true
+}
+
+// scanner walks the only order of tokens that a canonical line can have.
+type scanner struct {
+	b   []byte
+	bad bool
+}
+
+func (s *scanner) lit(text string) {
+	if s.bad || len(s.b) < len(text) || string(s.b[:len(text)]) != text {
+		s.bad = true
+		return
+	}
+	s.b = s.b[len(text):]
+}
+
+// plain reads a string without escapes up to and with its closing quote.
+func (s *scanner) plain() string {
+	for i, c := range s.b {
+		switch {
+		case s.bad || c < 0x20 || c == '\\':
+			s.bad = true
+			return ""
+		case c == '"':
+			v := string(s.b[:i])
+			s.b = s.b[i+1:]
+			return v
+		}
+	}
+	s.bad = true
+	return ""
+}
+
+func (s *scanner) count() int64 {
+	n, v := 0, int64(0)
+	for ; n < len(s.b) && s.b[n]-'0' <= 9; n++ {
+		if v = v*10 + int64(s.b[n]-'0'); v > evidence.MaxInt {
+			s.bad = true
+			return 0
+		}
+	}
+	if n == 0 || n > 1 && s.b[0] == '0' {
+		s.bad = true
+		return 0
+	}
+	s.b = s.b[n:]
+	return v
+}
+
+// text reads a string with the escapes of RFC 8785 and no others.
+func (s *scanner) text() []byte {
+	if s.bad {
+		return nil
+	}
+	out := make([]byte, 0, len(s.b))
+	for i := 0; i < len(s.b); i++ {
+		c := s.b[i]
+		switch {
+		case c == '"':
+			s.b = s.b[i+1:]
+			s.bad = !utf8.Valid(out)
+			return out
+		case c < 0x20:
+			s.bad = true
+			return nil
+		case c != '\\':
+			out = append(out, c)
+			continue
+		}
+		r, n := unescape(s.b[i:])
+		if n == 0 {
+			break
+		}
+		out = append(out, r)
+		i += n - 1
+	}
+	s.bad = true
+	return nil
+}
+
+// unescape reads one escape in its canonical form and returns the byte and
+// the length of the escape, 0 if it is none.
+func unescape(b []byte) (c byte, n int) {
+	if len(b) < 2 {
+		return 0, 0
+	}
+	if at := strings.IndexByte(`"\btnfr`, b[1]); at >= 0 {
+		return "\"\\\b\t\n\f\r"[at], 2
+	}
+	if len(b) < 6 || string(b[1:4]) != "u00" {
+		return 0, 0
+	}
+	v, err := strconv.ParseUint(string(b[4:6]), 16, 8)
+	// Only what has no short form, in lower case.
+	if err != nil || v >= 0x20 || string(appendJSON(nil, string(rune(v)))) != `"`+string(b[:6])+`"` {
+		return 0, 0
+	}
+	return byte(v), 6
+}
