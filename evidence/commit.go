@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"strings"
 )
 
 // SaltSize is the size of salts and seeds in bytes.
@@ -18,8 +19,9 @@ type (
 // Salt returns the salt of one path: HMAC-SHA256(seed, path)[:16]. It is one
 // way: a disclosed salt tells nothing of the seed or of the others.
 //
-// HMAC (RFC 2104) is spelled out, since the key is shorter than a block:
-// crypto/hmac takes five times as long, for several salts a record.
+// HMAC (RFC 2104) is spelled out, which is short where the key is shorter
+// than a block: crypto/hmac takes half as long again and eight allocations,
+// for several salts a record.
 func (s Seed) Salt(path string) Salt {
 	inner := make([]byte, sha256.BlockSize, sha256.BlockSize+64)
 	var outer [sha256.BlockSize + sha256.Size]byte
@@ -83,36 +85,13 @@ const commitLen = 43
 func EncodeCommitment(h Hash) string { return b64.EncodeToString(h[:]) }
 
 // ParseCommitment reads strict base64url: 43 characters, no padding, no
-// spare bits. A leaf has several commitments, and reading them by the
-// library takes half of the time of [Leaf.Parse].
+// spare bits.
 func ParseCommitment(s string) (Hash, bool) {
-	if len(s) != commitLen {
+	// The decoder skips line breaks.
+	if len(s) != commitLen || strings.IndexByte(s, '\n') >= 0 || strings.IndexByte(s, '\r') >= 0 {
 		return Hash{}, false
 	}
 	var out Hash
-	var seen byte // all sextets, or-ed: the top bit marks what is none
-	i, j := 0, 0
-	for ; j < 30; i, j = i+4, j+3 {
-		a, b, c, d := sextet[s[i]], sextet[s[i+1]], sextet[s[i+2]], sextet[s[i+3]]
-		seen |= a | b | c | d
-		out[j], out[j+1], out[j+2] = a<<2|b>>4, b<<4|c>>2, c<<6|d
-	}
-	a, b, c := sextet[s[i]], sextet[s[i+1]], sextet[s[i+2]]
-	seen |= a | b | c
-	out[j], out[j+1] = a<<2|b>>4, b<<4|c>>2
-	if seen&0x80 != 0 || c&3 != 0 {
-		return Hash{}, false
-	}
-	return out, true
+	n, err := b64.Decode(out[:], []byte(s))
+	return out, err == nil && n == len(out)
 }
-
-// sextet maps the characters of base64url to their values, others to 0xff.
-var sextet = func() (t [256]byte) {
-	for i := range t {
-		t[i] = 0xff
-	}
-	for i, c := range "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_" {
-		t[c] = byte(i)
-	}
-	return t
-}()

@@ -147,27 +147,64 @@ func twoDigits(s string) int64 {
 }
 
 // parseProducerTime reads RFC 3339 with any offset and up to six decimals
-// (more only if they are zeros: nothing is rounded).
+// (more only if they are zeros: nothing is rounded). Package time is no help:
+// it also accepts a comma, a one-digit hour and an offset of 24 hours, and
+// drops decimals after the ninth.
 func parseProducerTime(field, s string) (Micros, error) {
 	if m, ok := ParseMicros(s); ok {
 		return m, nil
 	}
-	// UnmarshalText is strict where time.Parse also accepts a comma, a
-	// one-digit hour or an offset of 24 hours.
-	var t time.Time
-	if err := t.UnmarshalText([]byte(s)); err != nil {
+	bad := func() (Micros, error) {
 		return 0, invalid(field, "must be a time in RFC 3339 form, e.g. 2026-11-23T16:00:02.000000Z")
 	}
-	// The text is looked at, since decimals after the ninth leave no trace in t.
-	_, frac, _ := strings.Cut(s, ".")
-	for i := 0; i < len(frac) && '0' <= frac[i] && frac[i] <= '9'; i++ {
-		if i >= 6 && frac[i] != '0' {
-			return 0, invalid(field, "must not be finer than a microsecond: at most six decimals")
+	const seconds = len("2026-11-23T16:00:02")
+	if len(s) <= seconds {
+		return bad()
+	}
+	frac, zone := "", s[seconds:]
+	if zone[0] == '.' {
+		frac = zone[1:]
+		zone = strings.TrimLeft(frac, "0123456789")
+		frac = frac[:len(frac)-len(zone)]
+		if frac == "" {
+			return bad()
 		}
 	}
-	m := MicrosOf(t)
-	if !m.InRange() {
+	offset, ok := parseOffset(zone)
+	if !ok {
+		return bad()
+	}
+	if len(frac) > 6 {
+		if strings.Trim(frac[6:], "0") != "" {
+			return 0, invalid(field, "must not be finer than a microsecond: at most six decimals")
+		}
+		frac = frac[:6]
+	}
+	m, ok := ParseMicros(s[:seconds] + "." + frac + "000000"[len(frac):] + "Z")
+	if !ok {
+		return bad()
+	}
+	if m -= offset; !m.InRange() {
 		return 0, invalid(field, "is outside the years 0001 to 9999")
 	}
 	return m, nil
+}
+
+// parseOffset reads Z or the ±hh:mm by which a local time is ahead of UTC.
+func parseOffset(s string) (Micros, bool) {
+	if s == "Z" {
+		return 0, true
+	}
+	if len(s) != len("+00:00") || s[0] != '+' && s[0] != '-' || s[3] != ':' {
+		return 0, false
+	}
+	h, mi := twoDigits(s[1:3]), twoDigits(s[4:6])
+	if h > 23 || mi > 59 {
+		return 0, false
+	}
+	offset := Micros((h*60 + mi) * 60_000000)
+	if s[0] == '-' {
+		offset = -offset
+	}
+	return offset, true
 }

@@ -60,3 +60,16 @@ func inOrder[I, O any](ctx context.Context, n int, next func() (I, error), f fun
 		}
 	}
 }
+
+// parallel calls f for 0 to n−1, some of them at the same time.
+func parallel(workers, n int, f func(i int)) {
+	var wg sync.WaitGroup
+	for w := range workers {
+		wg.Go(func() {
+			for i := w; i < n; i += workers {
+				f(i)
+			}
+		})
+	}
+	wg.Wait()
+}

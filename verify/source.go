@@ -99,7 +99,8 @@ func (s *source) readInto(buf []byte, path string, limit int64) ([]byte, error) 
 	}
 	defer f.Close()
 	if int64(cap(buf)) < size+1 {
-		buf = make([]byte, size+1)
+		// Some room, as the next bundle has another size.
+		buf = make([]byte, size+1, size+1+size/8)
 	}
 	// One byte more than listed makes a reader notice the end, and a ZIP
 	// check its CRC; and a file that has grown shows.
@@ -159,24 +160,26 @@ func (s *source) layout(m *Manifest) ([]dirFiles, error) {
 	if _, listed := want[manifestPath]; listed {
 		return nil, errContainer("the manifest lists itself")
 	}
+	if extra := difference(s.names, order); extra != "" {
+		return nil, errContainer(extra + " is not in the manifest")
+	}
+	if missing := difference(order, s.names); missing != "" {
+		return nil, errContainer(missing + " is missing")
+	}
 	if s.zip {
 		if n := len(s.names); n > maxZIPEntries && m.Profile != ProfileLog {
 			return nil, errContainer(fmt.Sprintf("%d entries; at most %d", n, maxZIPEntries))
 		}
 		if !slices.Equal(s.names, order) {
-			return nil, errContainer("the entries are not manifest.json, the manifest's files in order, and the receipt")
+			return nil, errContainer("the entries are not in their order: manifest.json, the manifest's files, the receipt")
 		}
-	} else if extra := difference(s.names, order); extra != "" {
-		return nil, errContainer(extra + " is not in the manifest")
-	} else if missing := difference(order, s.names); missing != "" {
-		return nil, errContainer(missing + " is missing")
 	}
 	dirs := make([]dirFiles, len(m.Logs))
 	for _, f := range m.Files {
 		if s.size[f.Path] != f.Size {
 			return nil, errContainer(fmt.Sprintf("%s has %d bytes, not the manifest's %d", f.Path, s.size[f.Path], f.Size))
 		}
-		if err := place(m, dirs, f); err != nil {
+		if err := locate(m, dirs, f); err != nil {
 			return nil, err
 		}
 	}
@@ -208,12 +211,12 @@ var topFiles = map[string]int64{
 	"report.pdf": 1 << 30, "report.html": 1 << 30,
 }
 
-// place puts a file where it belongs, or refuses it.
-func place(m *Manifest, dirs []dirFiles, f ManifestFile) error {
+// locate puts a file where it belongs, or refuses it.
+func locate(m *Manifest, dirs []dirFiles, f ManifestFile) error {
 	limit, ok := topFiles[f.Path]
 	if !ok {
 		var err error
-		if limit, err = placeInDir(m, dirs, f.Path); err != nil {
+		if limit, err = locateInDir(m, dirs, f.Path); err != nil {
 			return err
 		}
 	}
@@ -223,7 +226,7 @@ func place(m *Manifest, dirs []dirFiles, f ManifestFile) error {
 	return nil
 }
 
-func placeInDir(m *Manifest, dirs []dirFiles, path string) (limit int64, err error) {
+func locateInDir(m *Manifest, dirs []dirFiles, path string) (limit int64, err error) {
 	unknown := errContainer(path + " has no place in a bundle")
 	rest, ok := strings.CutPrefix(path, "logs/")
 	number, rest, ok2 := strings.Cut(rest, "/")

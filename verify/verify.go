@@ -55,8 +55,8 @@ type logState struct {
 	anchors []c2sp.Checkpoint // verified notes of anchors/, by size
 	proofs  []linkProof       // of consistency/
 	marks   map[int64]*mark   // sizes whose roots and times other checks need
-	opened  opening0          // what leaf 0 says
-	held    []Finding         // of checks 9 and 10, until 1 to 5 are through
+	opened  firstLeaf         // what leaf 0 says
+	held    Report            // of checks 9 and 10, until 1 to 5 are through
 }
 
 // mark is what the log itself says of its tree at one size.
@@ -118,7 +118,8 @@ func (c *checker) run() error {
 			c.quorum(l)
 			c.times(l)
 			c.links(l)
-			c.rep.add(l.held...)
+			c.rep.add(l.held.Findings...)
+			c.rep.dropped += l.held.dropped
 		}
 	}
 	c.predecessors()

@@ -52,7 +52,7 @@ var rules = []rule{
 	// Pure: bytes in, bytes or an error out. Anyone may check evidence with these,
 	// so they drag nothing in.
 	{pkg: "evidence", may: none, external: []string{canonicalJSON}},
-	{pkg: "internal/c2sp", may: none, external: []string{sumdb}},
+	{pkg: "internal/c2sp", may: []string{"evidence"}, external: []string{sumdb}},
 	{pkg: "internal/zipstore", may: none, external: none},
 	{
 		pkg:      "verify",
@@ -72,7 +72,7 @@ var rules = []rule{
 	{pkg: "internal/seal", may: []string{"evidence", "internal/store"}, external: all},
 	{
 		pkg:      "internal/ledger",
-		may:      []string{"evidence", "internal/c2sp", "internal/store", "internal/seal"},
+		may:      []string{"evidence", "verify", "internal/c2sp", "internal/store", "internal/seal"},
 		external: all,
 	},
 

@@ -1,5 +1,139 @@
 package ledger
 
-type integrityState struct{}
+import (
+	"sync"
 
-func (s *integrityState) appended(p *plan) {}
+	"github.com/runledger/runledger/evidence"
+)
+
+// Status of a tenant's integrity, as /audit/integrity answers.
+const (
+	StatusUnknown     = "unknown"     // no full verification has ended yet
+	StatusVerified    = "verified"    // the last one found nothing
+	StatusDegraded    = "degraded"    // nothing contradicts, but verification or writing does not run
+	StatusCompromised = "compromised" // something does not match what was signed
+)
+
+// Anomaly is a finding with the time it was first seen.
+type Anomaly struct {
+	Finding
+	FirstSeen evidence.Micros `json:"first_seen"`
+}
+
+// Integrity is what continuous verification knows of a tenant.
+type Integrity struct {
+	Status    string    `json:"integrity_status"`
+	Anomalies []Anomaly `json:"anomalies"`
+	// LastVerified is the end of the last full verification.
+	LastVerified *evidence.Micros `json:"last_verified"`
+	// VerifiedThrough is how many leaves of the newest log are checked: by
+	// the last full verification, and new ones since.
+	VerifiedThrough int64         `json:"verified_through"`
+	TreeSize        int64         `json:"tree_size"`
+	RootHash        evidence.Hash `json:"root_hash"`
+	Checkpoint      string        `json:"checkpoint"`
+	// Why says what keeps a degraded tenant from being verified.
+	Why string `json:"why,omitempty"`
+}
+
+// integrityState is the shared state of continuous verification.
+type integrityState struct {
+	mu      sync.Mutex
+	tenants map[string]*tenantIntegrity
+	wake    chan struct{}
+}
+
+type tenantIntegrity struct {
+	anomalies    []Anomaly
+	seen         map[string]bool
+	lastVerified *evidence.Micros
+	through      map[int]int64 // log_no -> leaves checked
+	failed       error         // why the last verification could not be made
+}
+
+// maxAnomalies bounds what is kept of each tenant; the first ones matter.
+const maxAnomalies = 1000
+
+func (s *integrityState) of(tenant string) *tenantIntegrity {
+	if s.tenants == nil {
+		s.tenants = map[string]*tenantIntegrity{}
+	}
+	t := s.tenants[tenant]
+	if t == nil {
+		t = &tenantIntegrity{seen: map[string]bool{}, through: map[int]int64{}}
+		s.tenants[tenant] = t
+	}
+	return t
+}
+
+// appended tells the watcher that there is something new.
+func (s *integrityState) appended(*plan) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.wake == nil {
+		return
+	}
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// add notes findings and returns those that are new.
+func (s *integrityState) add(findings []Finding, now evidence.Micros) []Finding {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var fresh []Finding
+	for _, f := range findings {
+		tenant := f.Tenant
+		if tenant == "" {
+			tenant = evidence.SystemTenant
+		}
+		t := s.of(tenant)
+		key := f.String()
+		if t.seen[key] || len(t.anomalies) >= maxAnomalies {
+			continue
+		}
+		t.seen[key] = true
+		t.anomalies = append(t.anomalies, Anomaly{f, now})
+		fresh = append(fresh, f)
+	}
+	return fresh
+}
+
+// Integrity returns what is known of a tenant's integrity.
+func (l *Ledger) Integrity(tenant string) Integrity {
+	out := Integrity{Status: StatusUnknown, Anomalies: []Anomaly{}}
+	l.mu.Lock()
+	o := l.newest[tenant]
+	l.mu.Unlock()
+	no := 0
+	if o != nil {
+		st := o.state()
+		no, out.TreeSize, out.RootHash = o.No, st.tree.size(), st.tree.root()
+		o.mu.Lock()
+		out.Checkpoint = string(o.published)
+		o.mu.Unlock()
+	}
+	s := &l.state
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.of(tenant)
+	out.Anomalies = append(out.Anomalies, t.anomalies...)
+	out.LastVerified = t.lastVerified
+	out.VerifiedThrough = t.through[no]
+	for _, a := range t.anomalies {
+		if a.Code[0] == 'E' {
+			out.Status = StatusCompromised
+			return out
+		}
+	}
+	if err := l.Writable(); err != nil {
+		out.Status, out.Why = StatusDegraded, err.Error()
+	} else if t.failed != nil {
+		out.Status, out.Why = StatusDegraded, t.failed.Error()
+	} else if t.lastVerified != nil {
+		out.Status = StatusVerified
+	}
+	return out
+}

@@ -39,6 +39,7 @@ type openLog struct {
 
 	mu          sync.Mutex
 	durable     logState
+	loaded      logState      // what it had when it was opened
 	closed      bool          // its last leaf is LOG_CLOSED, or a rollback was accepted
 	broken      error         // why it takes no writes
 	published   []byte        // newest note that was given out
@@ -134,14 +135,14 @@ func (l *Ledger) openStored(ctx context.Context, lg store.Log) (*openLog, error)
 	if err != nil {
 		return nil, err
 	}
-	o.next, o.durable = st, st
 	o.published, o.publishedTo = st.note, st.tree.size()
 	last, err := lastLeaf(ctx, l.store, lg, st.tree.size())
 	if err != nil {
 		return nil, err
 	}
 	o.closed = last.Text("event_type") == eventClosed && last.Kind == evidence.KindSystem
-	o.next.lastT, o.durable.lastT = last.RecordedAt, last.RecordedAt
+	st.lastT = last.RecordedAt
+	o.next, o.durable, o.loaded = st, st, st
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if have := l.logs[lg.LogRef]; have != nil {

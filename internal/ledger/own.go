@@ -9,9 +9,11 @@ import (
 
 // Events that the ledger itself records.
 const (
-	eventOpened  = "LOG_OPENED"
-	eventClosed  = "LOG_CLOSED"
-	eventAnomaly = "INTEGRITY_ANOMALY"
+	eventOpened    = "LOG_OPENED"
+	eventClosed    = "LOG_CLOSED"
+	eventAnomaly   = "INTEGRITY_ANOMALY"
+	eventErased    = "ErasureExecuted"
+	eventRetention = "RetentionApplied"
 
 	component = "ledger"
 	writer    = "SystemRecordWriter"

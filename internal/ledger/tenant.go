@@ -99,7 +99,7 @@ func (l *Ledger) newLog(ref store.LogRef) (*openLog, error) {
 	return &openLog{
 		Log:    store.Log{LogRef: ref, Origin: origin, VKey: signer.VKey().String(), WrappedKey: wrapped},
 		signer: signer, vkey: signer.VKey(), wake: make(chan struct{}),
-		next: empty, durable: empty, anchored: note,
+		next: empty, durable: empty, loaded: empty, anchored: note,
 	}, nil
 }
 

@@ -152,7 +152,7 @@ func (s *Sealer) Seal(ctx context.Context, tenant, origin string, records []*evi
 		}
 		sealed := &b.Records[i]
 		*sealed = Sealed{Record: r, Segment: -1, Actor: -1}
-		ReplaceNames(k, r)
+		replaceNames(k, r)
 		sealed.Index = indexTerms(k, r)
 		sealed.H = make([]evidence.Commitment, len(r.Sealed))
 		for j, v := range r.Sealed {
@@ -165,32 +165,37 @@ func (s *Sealer) Seal(ctx context.Context, tenant, origin string, records []*evi
 	return b, w.flushAll()
 }
 
-// ReplaceNames puts the replacement in the public place of each name that
+// replaceNames puts the replacement in the public place of each name that
 // is sealed because it is not fit to be public.
-func ReplaceNames(k []byte, r *evidence.Record) {
+func replaceNames(k []byte, r *evidence.Record) {
 	for _, v := range r.Sealed {
 		f := evidence.Sealed(r.Kind, v.Path)
 		if f.UnfitOf == "" {
 			continue
 		}
-		fact, ok := r.Fact(f.UnfitOf)
-		if !ok {
-			continue
+		if fact, ok := r.Fact(f.UnfitOf); ok {
+			r.PutFact(Replaced(k, &fact, v.JSON))
 		}
-		if fact.List == nil {
-			r.PutFact(evidence.Fact{Field: fact.Field, Str: replacement(k, f.UnfitOf, evidence.IndexText(v.JSON))})
-			continue
-		}
-		// From the sealed text: the fact may have been replaced already.
-		list := evidence.NamesIn(v.JSON)
-		for i, name := range list {
-			if !evidence.FitName(name) || evidence.IsReplacement(name) {
-				list[i] = replacement(k, f.UnfitOf, name)
-			}
-		}
-		r.PutFact(evidence.Fact{Field: fact.Field, List: list})
 	}
 }
+
+// Replaced returns what stands in public for a name or an array of names
+// whose text is sealed: of an array the fit names stay.
+func Replaced(k []byte, f *evidence.Fact, text []byte) evidence.Fact {
+	name := f.Field.Name
+	if f.Field.Type != evidence.TypeNames {
+		return evidence.Fact{Field: f.Field, Str: replacement(k, name, evidence.IndexText(text))}
+	}
+	list := evidence.NamesIn(text)
+	for i, s := range list {
+		if unfit(s) {
+			list[i] = replacement(k, name, s)
+		}
+	}
+	return evidence.Fact{Field: f.Field, List: list}
+}
+
+func unfit(s string) bool { return !evidence.FitName(s) || evidence.IsReplacement(s) }
 
 // IndexTerms returns what the sealed index holds of a record's openings.
 // get returns the JSON text at a path.
@@ -210,7 +215,7 @@ func IndexTerms(k []byte, kind evidence.Kind, paths []string, get func(path stri
 		name, text := f.NativeName(), get(path)
 		if f.UnfitOf != "" && evidence.PublicField(kind, f.UnfitOf).Type == evidence.TypeNames {
 			for _, n := range evidence.NamesIn([]byte(text)) {
-				if !evidence.FitName(n) || evidence.IsReplacement(n) {
+				if unfit(n) {
 					out = append(out, IndexTerm{name, IndexMAC(k, name, n)})
 				}
 			}

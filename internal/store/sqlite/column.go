@@ -3,7 +3,6 @@ package sqlite
 import (
 	"encoding/json"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/runledger/runledger/evidence"
@@ -118,9 +117,19 @@ func tileKey(log int64, level int, n int64) int64 {
 
 // spanBits turns the 16 hex digits of a span id into an integer.
 func spanBits(s string) (int64, error) {
-	v, err := strconv.ParseUint(s, 16, 64)
-	if err != nil || len(s) != 16 || strings.ToLower(s) != s {
-		return 0, fmt.Errorf("sqlite: span id %q: %w", s, evidence.ErrInvalid)
+	if len(s) != 16 {
+		return 0, invalid("span id %q", s)
+	}
+	v := uint64(0)
+	for i := range len(s) {
+		switch c := s[i]; {
+		case '0' <= c && c <= '9':
+			v = v<<4 | uint64(c-'0')
+		case 'a' <= c && c <= 'f':
+			v = v<<4 | uint64(c-'a'+10)
+		default:
+			return 0, invalid("span id %q", s)
+		}
 	}
 	return int64(v), nil
 }

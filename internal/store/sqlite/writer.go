@@ -48,11 +48,11 @@ type statements struct {
 	frames, checkpoint      *sqlite.Stmt
 
 	findTenant, addTenant, findLog, lastLog, addLog, addHead, moveHead *sqlite.Stmt
-	findName, addName, findSpine, addSpine                    *sqlite.Stmt
-	addTopic                                                  []*sqlite.Stmt // by kind
-	addID, addSegment, addTile, addCheckpoint, findCheckpoint *sqlite.Stmt
-	addSealed, addIndex, addKey, setRun, setSetting           *sqlite.Stmt
-	addRemoval, findSealed, dropSealed, dropKey, dropIndex    *sqlite.Stmt
+	findName, addName, findSpine, addSpine                             *sqlite.Stmt
+	addTopic                                                           []*sqlite.Stmt // by kind
+	addID, addSegment, addTile, addCheckpoint, findCheckpoint          *sqlite.Stmt
+	addSealed, addIndex, addKey, setRun, setSetting                    *sqlite.Stmt
+	addRemoval, findSealed, dropSealed, dropKey, dropIndex             *sqlite.Stmt
 }
 
 func (st *statements) prepare(conn *sqlite.Conn) error {

@@ -1,0 +1,260 @@
+package export
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/c2sp"
+	"github.com/runledger/runledger/internal/ledger"
+	"github.com/runledger/runledger/internal/zipstore"
+	"github.com/runledger/runledger/verify"
+)
+
+// Config says what exports are made from. Ledger is required.
+type Config struct {
+	Ledger *ledger.Ledger
+	// SpoolDir is where the encrypted spools of exports are. It needs about
+	// the room of the bundle. Default: where temporary files go.
+	SpoolDir string
+	Logger   *slog.Logger     // default: none
+	Now      func() time.Time // default time.Now
+	// Parallel is how many exports are made at once; more wait. Default 2.
+	Parallel int
+}
+
+// Exporter makes bundles. It may be used from several goroutines.
+type Exporter struct {
+	cfg  Config
+	room chan struct{}
+}
+
+// New returns an exporter.
+func New(cfg Config) *Exporter {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Parallel <= 0 {
+		cfg.Parallel = 2
+	}
+	return &Exporter{cfg: cfg, room: make(chan struct{}, cfg.Parallel)}
+}
+
+// Requester is who asked for an export.
+type Requester struct {
+	Name  string // credential or command: "cli:operator"
+	Human bool   // a person, as against a machine
+}
+
+// Request says what to export.
+type Request struct {
+	Tenant  string
+	Profile string // verify.ProfileLog
+	// ExportID names the export, once and for all. Default: a new UUID.
+	ExportID string
+	By       Requester
+	// Withhold are patterns of sealed paths that are not disclosed.
+	Withhold []string
+	// SinceSize adds the proof that the tenant's newest log extends its tree
+	// of that size. 0: none.
+	SinceSize int64
+	// Directory: the bundle is given out as files, and may be larger than a
+	// ZIP can be.
+	Directory bool
+	// Progress, where not nil, is told how many leaves are done.
+	Progress func(done, total int64)
+}
+
+func (r *Request) check() error {
+	switch {
+	case r.Profile != verify.ProfileLog:
+		return &evidence.FieldError{Field: "profile", Reason: "must be log; others are still to come", Err: evidence.ErrInvalid}
+	case !evidence.FitName(r.ExportID):
+		return &evidence.FieldError{Field: "export_id", Reason: "is not a name", Err: evidence.ErrInvalid}
+	case r.By.Name == "":
+		return &evidence.FieldError{Field: "requested_by", Reason: "is required", Err: evidence.ErrInvalid}
+	case r.SinceSize < 0:
+		return &evidence.FieldError{Field: "since_size", Reason: "must not be negative", Err: evidence.ErrInvalid}
+	}
+	return nil
+}
+
+// job is one export on its way.
+type job struct {
+	e        *Exporter
+	req      Request
+	withhold withhold
+	logs     []logPart // in the order of the bundle
+	total    int64     // leaves
+	done     int64
+	counts   *completeness
+	files    []file
+	spools   []*Spool
+}
+
+// logPart is one log of the bundle, up to a checkpoint.
+type logPart struct {
+	ledger.LogInfo
+	dir  string
+	head c2sp.Checkpoint
+	note []byte
+	vkey c2sp.VKey
+}
+
+// Export makes a bundle and records it, see the package comment. The error
+// wraps evidence.ErrTampered where the store does not hold what was signed.
+func (e *Exporter) Export(ctx context.Context, req Request) (_ *Bundle, err error) {
+	if req.ExportID == "" {
+		req.ExportID = e.NewID()
+	}
+	if err := req.check(); err != nil {
+		return nil, err
+	}
+	j := &job{e: e, req: req}
+	if j.withhold, err = parseWithhold(req.Withhold); err != nil {
+		return nil, err
+	}
+	logs, err := e.cfg.Ledger.Logs(ctx, req.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case e.room <- struct{}{}:
+		defer func() { <-e.room }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if _, err := j.state(ctx, pending, func(*evidence.Record) {}); err != nil {
+		return nil, fmt.Errorf("record the export: %w", err)
+	}
+	b, err := j.bundle(ctx, logs)
+	if err != nil {
+		j.failed(ctx, err)
+		return nil, err
+	}
+	return b, nil
+}
+
+// failed appends the state failed and frees what is spooled. The reason goes
+// to the one who asked, not into the record.
+func (j *job) failed(ctx context.Context, why error) {
+	for _, s := range j.spools {
+		s.Close()
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	if _, err := j.state(ctx, failedNow, func(*evidence.Record) {}); err != nil {
+		j.e.cfg.Logger.Error("record a failed export", "export", j.req.ExportID, "err", err, "failure", why)
+	}
+}
+
+func (j *job) bundle(ctx context.Context, logs []ledger.LogInfo) (*Bundle, error) {
+	if err := j.choose(ctx, logs); err != nil {
+		return nil, err
+	}
+	manifest, err := j.collect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	receipt, err := j.state(ctx, completed, func(r *evidence.Record) {
+		r.SetText("manifest", manifestFact(manifest))
+		r.SetInt("record_count", j.total)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("record the export: %w", err)
+	}
+	receipts, err := j.receipt(ctx, receipt)
+	if err != nil {
+		return nil, err
+	}
+	newest := j.logs[0]
+	b := &Bundle{
+		ExportID: j.req.ExportID, Tenant: j.req.Tenant, Log: newest.Origin, Size: newest.head.Size,
+		Checkpoint: newest.note, Records: j.total,
+		files: slices.Concat([]file{manifest}, j.files, receipts), spools: j.spools,
+	}
+	if err := b.measure(j.req.Directory); errors.Is(err, zipstore.ErrFormat) {
+		return nil, fmt.Errorf("the log does not fit a ZIP, export it as a directory: %w: %w", evidence.ErrTooLarge, err)
+	} else if err != nil {
+		return nil, err
+	}
+	if err := j.access(ctx, b); err != nil {
+		return nil, fmt.Errorf("record the access: %w", err)
+	}
+	return b, nil
+}
+
+// manifestFact is what the completed export says of its manifest. It must be
+// what check 11 of package verify compares.
+func manifestFact(manifest file) string { return hex.EncodeToString(manifest.sha256[:]) }
+
+// choose publishes the checkpoints that the bundle ends at: of the newest log
+// first, then of its predecessors, newest first.
+func (j *job) choose(ctx context.Context, logs []ledger.LogInfo) error {
+	for i, info := range slices.Backward(logs) {
+		head, note, err := j.e.cfg.Ledger.PublishNow(ctx, j.req.Tenant, info.No)
+		if err != nil {
+			return fmt.Errorf("checkpoint of %s: %w", info.Origin, err)
+		}
+		if head.Size == 0 {
+			return fmt.Errorf("checkpoint of %s: %w: none is published yet", info.Origin, evidence.ErrUnavailable)
+		}
+		vkey, err := c2sp.ParseVKey(info.VKey)
+		if err != nil {
+			return err
+		}
+		j.logs = append(j.logs, logPart{LogInfo: info, dir: fmt.Sprintf("logs/%d", len(logs)-1-i), head: head, note: note, vkey: vkey})
+		j.total += head.Size
+	}
+	if since := j.req.SinceSize; since > j.logs[0].head.Size {
+		return &evidence.FieldError{
+			Field: "since_size", Err: evidence.ErrInvalid,
+			Reason: fmt.Sprintf("is greater than the %d records of log %s", j.logs[0].head.Size, j.logs[0].Origin),
+		}
+	}
+	return nil
+}
+
+// receipt waits for a checkpoint that covers the completed export and returns
+// the receipt files.
+func (j *job) receipt(ctx context.Context, r ledger.Receipt) ([]file, error) {
+	l, newest := j.e.cfg.Ledger, j.logs[0]
+	if r.LogNo != newest.No {
+		return nil, fmt.Errorf("the log was rolled over during the export, try again: %w", evidence.ErrUnavailable)
+	}
+	if _, _, err := l.PublishNow(ctx, j.req.Tenant, r.LogNo); err != nil {
+		return nil, err
+	}
+	p, err := l.ProveSeq(ctx, j.req.Tenant, r.LogNo, r.LeafIndex)
+	if err != nil {
+		return nil, err
+	}
+	if p.Note, err = c2sp.OnlyLogSignature(p.Note, newest.vkey); err != nil {
+		return nil, err
+	}
+	head, err := c2sp.Verify(p.Note, newest.vkey)
+	if err != nil {
+		return nil, err
+	}
+	way := c2sp.Consistency{Old: newest.head.Size, Note: p.Note}
+	if way.Hashes, err = l.Consistency(ctx, j.req.Tenant, r.LogNo, way.Old, head.Size); err != nil {
+		return nil, err
+	}
+	if err := c2sp.CheckConsistency(way.Hashes, head.Size, head.Root, newest.head.Size, newest.head.Root); err != nil {
+		return nil, err
+	}
+	return []file{
+		memoryFile("receipt.leaf", p.Leaf),
+		memoryFile("receipt.tlog-proof", p.Marshal()),
+		memoryFile("receipt.consistency", way.Marshal()),
+	}, nil
+}

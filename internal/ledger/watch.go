@@ -1,0 +1,246 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/store"
+)
+
+// WatchConfig says how continuous verification works.
+type WatchConfig struct {
+	// ScrubRate is how many leaves a second the full verification checks.
+	// Default 5000; negative: as fast as it can.
+	ScrubRate int
+	// ScrubEvery is the pause between two full verifications. Default 1 h.
+	ScrubEvery time.Duration
+}
+
+// Watch verifies continuously until ctx is done: new leaves as soon as they
+// are durable, everything again and again at a configured pace. What it
+// finds becomes the state that Integrity returns, a metric, and a CRITICAL
+// system record; a log whose leaves, tree or head do not match what was
+// signed takes no more writes.
+func (l *Ledger) Watch(ctx context.Context, cfg WatchConfig) {
+	if cfg.ScrubRate == 0 {
+		cfg.ScrubRate = 5000
+	}
+	if cfg.ScrubEvery <= 0 {
+		cfg.ScrubEvery = time.Hour
+	}
+	wake := make(chan struct{}, 1)
+	l.state.mu.Lock()
+	l.state.wake = wake
+	l.state.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		l.watchNew(ctx, wake)
+	}()
+	l.scrubLoop(ctx, cfg)
+	<-done
+}
+
+func (l *Ledger) scrubLoop(ctx context.Context, cfg WatchConfig) {
+	for ctx.Err() == nil {
+		l.scrub(ctx, cfg)
+		select {
+		case <-time.After(cfg.ScrubEvery):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// scrub verifies each tenant once.
+func (l *Ledger) scrub(ctx context.Context, cfg WatchConfig) {
+	tenants, err := l.Tenants(ctx)
+	if err != nil {
+		l.log.Error("verify", "err", err)
+		return
+	}
+	for _, info := range tenants {
+		if ctx.Err() != nil {
+			return
+		}
+		report, err := Verify(ctx, LiveConfig{
+			Reader: l.store, Sealer: l.sealer, Anchor: l.anchor, Tenant: info.Tenant, pace: pacer(cfg.ScrubRate),
+		})
+		l.scrubbed(ctx, info.Tenant, report, err)
+	}
+	l.metrics.scrubbedAt.SetToCurrentTime()
+}
+
+// pacer returns a function that holds a rate of leaves a second.
+func pacer(rate int) func(context.Context, int) error {
+	if rate < 0 {
+		return func(ctx context.Context, _ int) error { return ctx.Err() }
+	}
+	start, done := time.Now(), 0
+	return func(ctx context.Context, leaves int) error {
+		done += leaves
+		ahead := time.Duration(done)*time.Second/time.Duration(rate) - time.Since(start)
+		if ahead <= 0 {
+			return ctx.Err()
+		}
+		select {
+		case <-time.After(ahead):
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (l *Ledger) scrubbed(ctx context.Context, tenant string, report *LiveReport, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	if report != nil {
+		l.anomalies(ctx, report.Findings)
+		l.metrics.verified.Add(float64(report.Leaves))
+	}
+	now := evidence.MicrosOf(l.clock.Now())
+	l.state.mu.Lock()
+	defer l.state.mu.Unlock()
+	t := l.state.of(tenant)
+	t.failed = err
+	if err != nil {
+		l.log.Error("verify", "tenant", tenant, "err", err)
+		return
+	}
+	t.lastVerified = &now
+	for _, lg := range report.Logs {
+		t.through[lg.No] = max(t.through[lg.No], lg.Size)
+	}
+}
+
+// stops are the codes after which a log is not signed any more.
+var stops = []string{CodeLeaf, CodeInclusion, CodeTile, CodeHead, CodeFork}
+
+// anomalies makes findings known, each once.
+func (l *Ledger) anomalies(ctx context.Context, findings []Finding) {
+	now := evidence.MicrosOf(l.clock.Now())
+	for _, f := range l.state.add(findings, now) {
+		l.metrics.anomalies.WithLabelValues(f.Code).Inc()
+		l.log.Error("integrity anomaly", "code", f.Code, "tenant", f.Tenant, "log", f.Log, "table", f.Table,
+			"from", f.From, "to", f.To, "message", f.Message)
+		if slices.Contains(stops, f.Code) {
+			l.stopLog(f)
+		}
+		r := l.systemRecord(now, eventAnomaly, "CRITICAL", f.String())
+		setDetails(r, "/details", f)
+		if err := l.appendOwn(ctx, evidence.SystemTenant, r); err != nil {
+			l.log.Error("record integrity anomaly", "err", err)
+		}
+	}
+}
+
+func (l *Ledger) stopLog(f Finding) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, o := range l.logs {
+		if o.Origin == f.Log {
+			o.fail(fmt.Errorf("%s: %w", f, evidence.ErrTampered))
+		}
+	}
+}
+
+// tail follows the new leaves of one log.
+type tail struct {
+	tree  tree
+	lastT evidence.Micros
+}
+
+// watchNew checks new leaves as they become durable.
+func (l *Ledger) watchNew(ctx context.Context, wake <-chan struct{}) {
+	tails := map[store.LogRef]*tail{}
+	l.mu.Lock()
+	for ref, o := range l.logs {
+		st := o.state()
+		tails[ref] = &tail{st.tree, st.lastT}
+	}
+	l.mu.Unlock()
+	for {
+		select {
+		case <-wake:
+		case <-ctx.Done():
+			return
+		}
+		l.mu.Lock()
+		logs := make([]*openLog, 0, len(l.logs))
+		for _, o := range l.logs {
+			logs = append(logs, o)
+		}
+		l.mu.Unlock()
+		for _, o := range logs {
+			t := tails[o.LogRef]
+			if t == nil {
+				// Loaded after Watch began: what it had then is the scrub's.
+				t = l.newTail(o)
+				tails[o.LogRef] = t
+			}
+			if err := l.follow(ctx, o, t); err != nil && ctx.Err() == nil {
+				l.log.Error("verify new leaves", "log", o.Origin, "err", err)
+			}
+		}
+	}
+}
+
+func (l *Ledger) newTail(o *openLog) *tail {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	st := o.loaded
+	return &tail{st.tree, st.lastT}
+}
+
+// follow checks what a log got since the last call.
+func (l *Ledger) follow(ctx context.Context, o *openLog, t *tail) error {
+	st := o.state()
+	from, to := t.tree.size(), st.tree.size()
+	if from >= to {
+		return nil
+	}
+	key, err := l.sealer.IndexKey(ctx, l.store, o.Tenant)
+	if err != nil {
+		return err
+	}
+	e := &examiner{read: l.store, sealer: l.sealer, log: o.Log, key: key, content: newContent(l.sealer, l.store, o.Log)}
+	for at := from; at < to; at += readChunk {
+		c := e.examine(ctx, at, min(at+readChunk, to))
+		if c.err != nil {
+			return c.err
+		}
+		findings := c.findings
+		for _, leaf := range c.leaves {
+			t.tree.append(leaf.hash, func(store.Tile) {})
+			if leaf.leaf == nil {
+				continue
+			}
+			if leaf.leaf.RecordedAt < t.lastT {
+				findings = append(findings, Finding{
+					Code: CodeLeaf, Tenant: o.Tenant, Log: o.Origin, Table: "leaf_segments", From: leaf.seq, To: leaf.seq + 1,
+					Message: "t is smaller than that of the leaf before",
+				})
+			}
+			t.lastT = max(t.lastT, leaf.leaf.RecordedAt)
+		}
+		l.anomalies(ctx, findings)
+		l.metrics.verified.Add(float64(len(c.leaves)))
+	}
+	if got, want := t.tree.root(), st.tree.root(); got != want {
+		l.anomalies(ctx, []Finding{{
+			Code: CodeInclusion, Tenant: o.Tenant, Log: o.Origin, Table: "leaf_segments", From: from, To: to,
+			Expected: want.String(), Found: got.String(), Message: "the new leaves do not have the signed root",
+		}})
+	}
+	l.state.mu.Lock()
+	defer l.state.mu.Unlock()
+	in := l.state.of(o.Tenant)
+	if in.through[o.No] >= from {
+		in.through[o.No] = to
+	}
+	return nil
+}

@@ -1,0 +1,68 @@
+package sqlite
+
+import (
+	"path/filepath"
+
+	"zombiezen.com/go/sqlite/sqlitex"
+)
+
+// ExecOnWriter runs SQL on the writing connection.
+func (db *DB) ExecOnWriter(sql string) error {
+	db.w.mu.Lock()
+	defer db.w.mu.Unlock()
+	return sqlitex.ExecuteTransient(db.w.conn, sql, nil)
+}
+
+// Fault is the mapping of database errors.
+var Fault = fault
+
+// ReadAsImmutable is how OpenReadOnly reads a directory that it cannot write.
+func ReadAsImmutable(dir string) *DB {
+	db := &DB{path: filepath.Join(dir, dbName)}
+	db.pool = newPool(db.path, forImmutable, 1)
+	db.queries = queries{db.pool.with}
+	return db
+}
+
+// Queries are those of the Reader methods, by method.
+func Queries() map[string][]string {
+	m := map[string][]string{
+		"Logs":           {sqlLogsOf},
+		"Head":           {sqlFindLog, sqlHead},
+		"Segments":       {sqlSegments},
+		"Tile":           {sqlTile},
+		"Tiles":          {sqlTiles},
+		"Checkpoints":    {sqlCheckpoint},
+		"FindIDs":        {sqlTenant, sqlFindID, sqlLogOf},
+		"FindSpans":      {sqlFindSpine, sqlFindSpan},
+		"Runs":           {sqlRun},
+		"AllRuns":        {sqlAllRuns},
+		"DataKeys":       {sqlKeysFor, sqlKeys},
+		"DataKey":        {sqlKey},
+		"SealedSegment":  {sqlSealed},
+		"SealedSegments": {sqlSealedAll},
+		"RecordIDs":      {sqlRecordIDs},
+		"FindIndex":      {sqlNameNo, sqlFindIndex},
+		"Index":          {sqlIndex, sqlName, sqlSpine},
+		"Setting":        {sqlSetting},
+	}
+	for _, t := range topics {
+		if t != nil {
+			m["Row"] = append(m["Row"], t.one)
+			m["Rows"] = append(m["Rows"], t.between)
+		}
+	}
+	return m
+}
+
+// Numbers is the writer's cache.
+type Numbers = numbers[string]
+
+// NewNumbers returns a cache of two halves of limit entries.
+func NewNumbers(limit int) *Numbers { return &Numbers{limit: limit} }
+
+func (c *numbers[K]) Get(k K) (int64, bool) { return c.get(k) }
+func (c *numbers[K]) Put(k K, n int64)      { c.put(k, n) }
+func (c *numbers[K]) Settle()               { c.settle() }
+func (c *numbers[K]) Undo()                 { c.undo() }
+func (c *numbers[K]) Len() int              { return len(c.young) + len(c.old) }

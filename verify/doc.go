@@ -1,0 +1,49 @@
+// Package verify checks evidence bundles of runledger offline: whole logs,
+// from a ZIP or a directory, with nothing but the verifier keys that the
+// auditor holds. It is pure: it opens no network connection and reads no
+// clock, and nothing in a bundle is trusted that does not follow from the
+// auditor's keys.
+//
+// # What is checked
+//
+// In this order, stopping at the first failure in 1 to 5 and collecting
+// findings after (formats.md section 8):
+//
+//	 1 E_CONTAINER   the ZIP is byte for byte the one form that its files give;
+//	                 exactly the manifest's files, each in a known place
+//	 2 E_FILE        SHA-256 of every file
+//	 3 E_LOGSIG      every checkpoint strict, of the expected log, signed by its
+//	                 pinned key; those of anchors/ and consistency/ too
+//	 4 E_LEAF        every leaf canonical and in profile; log, seq and t; ids
+//	                 unique; LOG_OPENED first, with the pinned key, LOG_CLOSED
+//	                 last; facts of the server's own without a producer
+//	 5 E_INCLUSION   the root computed from all leaves is the signed one
+//	 6 E_QUORUM      witnesses of the policy have cosigned (no policy: W_NO_QUORUM)
+//	 7 E_TIME        their times agree with t, ± 5 minutes (none: W_NO_TIME)
+//	 8 E_FORK        the log extends the checkpoint that the auditor kept, and
+//	                 every other signed tree in the bundle is one of its own
+//	 9 E_GAP         each run has n = 0, 1, … without gaps in log order, and each
+//	                 llm_run counts right
+//	10 E_COMMIT      what is disclosed is what was committed to
+//	   E_UNACCOUNTED every sealed field is disclosed, or withheld with a reason;
+//	                 erased and expired ones by a record of the log
+//	11 E_RECEIPT     the export of this manifest is itself recorded in the log
+//
+// Bundles of the profiles run and period end as COULD-NOT-CHECK in this
+// version, after checks 1 to 3. RFC 3161 time stamps are not read
+// (W_TIME_UNCHECKED). A log whose key is not given is left out (W_NO_KEY):
+// the successor of a pinned log must be pinned too.
+//
+// # What is not proven
+//
+// That a producer told the truth, and that events which were never sent do
+// not exist. Without a witness quorum, that everybody is shown the same log.
+// What the reports, the policy and completeness.json of a bundle say is a
+// view or a hint of its maker: their digests are checked, and nothing else.
+//
+// # Lines
+//
+// disclosures.jsonl and withheld.jsonl are lines of RFC 8785 objects in
+// order of (seq, path), each at most once; see [Disclosure] and [Withheld].
+// That order lets logs of any size be checked in bounded memory.
+package verify

@@ -1,0 +1,109 @@
+package verify
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+
+	"github.com/runledger/runledger/evidence"
+)
+
+// maxTargets is the greatest size in bytes of a /targets value that is read;
+// longer lists are split over several records.
+const maxTargets = 1 << 20
+
+// cover is what an ErasureExecuted or RetentionApplied says is gone: one
+// path, or all, of the leaves from (in it) to (not in it).
+type cover struct {
+	from, to int64
+	path     int // in sealedPaths; −1 for all
+	reason   Reason
+}
+
+// claim is a withheld line that needs such a record.
+type claim struct {
+	seq    int64
+	path   uint8
+	reason Reason
+}
+
+// coverReasons are the audit events that cover claims.
+var coverReasons = map[string]Reason{"ErasureExecuted": Erased, "RetentionApplied": Expired}
+
+// parseTargets reads {"ranges":[{"from":…,"to":…,"paths":[…]}]}: leaves from
+// (in it) to (not in it), and paths, all sealed ones where omitted. A record
+// can only speak of leaves before it, seq. The value has passed
+// evidence.CheckJSON.
+func parseTargets(value []byte, seq int64, reason Reason) ([]cover, error) {
+	var v struct {
+		Ranges []struct {
+			From  *int64   `json:"from"`
+			To    *int64   `json:"to"`
+			Paths []string `json:"paths"`
+		} `json:"ranges"`
+	}
+	dec := json.NewDecoder(bytes.NewReader(value))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&v); err != nil {
+		return nil, invalid("%v", err)
+	}
+	var out []cover
+	for _, r := range v.Ranges {
+		if r.From == nil || r.To == nil || *r.From < 0 || *r.From >= *r.To || *r.To > evidence.MaxInt {
+			return nil, invalid("a range without from < to")
+		}
+		c := cover{from: *r.From, to: min(*r.To, seq), path: -1, reason: reason}
+		if r.Paths == nil {
+			out = append(out, c)
+		}
+		for _, p := range r.Paths {
+			if c.path = pathIndex(p); c.path < 0 {
+				return nil, invalid("unknown path %.100q", p)
+			}
+			out = append(out, c)
+		}
+	}
+	return out, nil
+}
+
+// uncovered returns the claims that no record covers, in order of seq.
+func uncovered(claims []claim, covers []cover) (out []claim) {
+	type key struct {
+		path   int
+		reason Reason
+	}
+	by := map[key][]Range{}
+	for _, c := range covers {
+		if c.from < c.to {
+			by[key{c.path, c.reason}] = append(by[key{c.path, c.reason}], Range{c.from, c.to})
+		}
+	}
+	for k, list := range by {
+		by[k] = merge(list)
+	}
+	for _, c := range claims {
+		if !inside(by[key{int(c.path), c.reason}], c.seq) && !inside(by[key{-1, c.reason}], c.seq) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// merge sorts ranges and joins those that touch.
+func merge(list []Range) []Range {
+	slices.SortFunc(list, func(a, b Range) int { return int(min(max(a.From-b.From, -1), 1)) })
+	out := list[:1]
+	for _, r := range list[1:] {
+		if last := &out[len(out)-1]; r.From <= last.To {
+			last.To = max(last.To, r.To)
+		} else {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+func inside(list []Range, seq int64) bool {
+	i, exact := slices.BinarySearchFunc(list, seq, func(r Range, s int64) int { return int(min(max(r.From-s, -1), 1)) })
+	return exact || i > 0 && seq < list[i-1].To
+}
