@@ -43,7 +43,3 @@ func invalid(field, format string, args ...any) error {
 func tooLarge(field, format string, args ...any) error {
 	return &FieldError{Field: field, Reason: fmt.Sprintf(format, args...), Err: ErrTooLarge}
 }
-
-func forbidden(field, format string, args ...any) error {
-	return &FieldError{Field: field, Reason: fmt.Sprintf(format, args...), Err: ErrForbidden}
-}

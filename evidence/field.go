@@ -56,7 +56,6 @@ func (f *Field) Column() string { return f.Name }
 // Index returns the field's position in [PublicFields] of its kind.
 func (f *Field) Index() int { return f.index }
 
-
 // IsText reports whether values of the type are single strings.
 func (t Type) IsText() bool {
 	switch t {
@@ -99,7 +98,6 @@ type kindFields struct {
 	sealed []*SealedField // sorted by path
 	byName map[string]*Field
 	byPath map[string]*SealedField
-	
 }
 
 var tables = buildTables()

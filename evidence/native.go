@@ -177,7 +177,7 @@ func (r *Record) setMember(m member) error {
 		if s == "" {
 			return invalid("human_actor_id", "must not be empty")
 		}
-		r.SetSealed("/actor", slices.Concat([]byte(`{"human_actor_id":`), m.value, []byte("}"))) // verbatim
+		r.SetHumanActor(s) // written anew, so that a person is found whatever the escapes
 		return nil
 	case "log", "seq", "n":
 		return setByServer(m.name)

@@ -1,6 +1,9 @@
 package evidence
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // LeafError says why bytes are no leaf. It is verdict code E_LEAF.
 type LeafError struct {

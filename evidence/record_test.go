@@ -248,7 +248,7 @@ func TestNativeVerbatim(t *testing.T) {
 		}
 	}
 	r := mustParse(t, native(KindTraceStep, `human_actor_id="M\u00fcller"`))
-	if got, want := string(r.SealedJSON("/actor")), `{"human_actor_id":"M\u00fcller"}`; got != want || r.HumanActor() != "Müller" {
+	if got, want := string(r.SealedJSON("/actor")), `{"human_actor_id":"Müller"}`; got != want || r.HumanActor() != "Müller" {
 		t.Errorf("actor %s, want %s (%q)", got, want, r.HumanActor())
 	}
 	// The order and spacing of members is not content.

@@ -1,9 +1,9 @@
 package evidence
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
+
+	"github.com/go-json-experiment/json"
 )
 
 // Targets is the sealed /targets of an ErasureExecuted or RetentionApplied
@@ -26,9 +26,7 @@ type TargetRange struct {
 // ErrInvalid.
 func ParseTargets(value []byte) (*Targets, error) {
 	var t Targets
-	dec := json.NewDecoder(bytes.NewReader(value))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&t); err != nil {
+	if err := json.Unmarshal(value, &t, json.RejectUnknownMembers(true)); err != nil {
 		return nil, fmt.Errorf("targets: %w: %w", ErrInvalid, err)
 	}
 	if t.Log != "" && !ValidOrigin(t.Log) {

@@ -65,7 +65,8 @@ func (c *checker) stream(ctx context.Context, path string, maxLine int, parse fu
 	if err != nil {
 		return nil, err
 	}
-	b := &batcher{r: bufio.NewReaderSize(f, 64<<10), maxLine: maxLine, line: 1}
+	size := c.src.size[path]
+	b := &batcher{r: bufio.NewReaderSize(f, int(min(size, 64<<10))), maxLine: maxLine, line: 1, small: size < batchSize}
 	next, stop := iter.Pull2(inOrder(ctx, c.workers, b.next, func(in batch) parsedBatch { return parseBatch(in, parse) }))
 	s.pull = next
 	s.stop = func() { stop(); f.Close() }
@@ -117,11 +118,15 @@ type batcher struct {
 	r       *bufio.Reader
 	maxLine int
 	line    int64
+	small   bool // the file is less than a batch
 }
 
 // next reads whole lines of about batchSize together.
 func (b *batcher) next() (batch, error) {
-	out := batch{line: b.line, data: batches.Get().([]byte)[:0]}
+	out := batch{line: b.line}
+	if !b.small {
+		out.data = batches.Get().([]byte)[:0]
+	}
 	start := 0 // of the current line
 	for len(out.data) < batchSize || start < len(out.data) {
 		frag, err := b.r.ReadSlice('\n')
@@ -150,7 +155,7 @@ func (b *batcher) next() (batch, error) {
 }
 
 func parseBatch(in batch, parse func([]byte) (opening, error)) (out parsedBatch) {
-	if cap(in.data) <= 2*batchSize {
+	if n := cap(in.data); batchSize <= n && n <= 2*batchSize {
 		defer batches.Put(in.data) //nolint:staticcheck // the slice header is small against the batch
 	}
 	out.openings = make([]opening, 0, bytes.Count(in.data, []byte{'\n'}))

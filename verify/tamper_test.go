@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"maps"
 	"runtime"
 	"slices"
@@ -24,7 +25,10 @@ func fullBundle(tb testing.TB) *bundle {
 	l.audit("run-1", "ErasureExecuted", nil, sealed{path: "/targets", value: `{"ranges":[{"from":1,"to":2,"paths":["/response"]}]}`})
 	l.ended("run-1", nil)
 	b := newBundle(tb, l, old)
-	b.files["logs/0/checkpoint"] = cosign(tb, b.files["logs/0/checkpoint"], witness(tb, "witness.example/w1"), l.now)
+	for k, at := range []evidence.Micros{l.now, old.now} {
+		path := fmt.Sprintf("logs/%d/checkpoint", k)
+		b.files[path] = cosign(tb, b.files[path], witness(tb, "witness.example/w1"), at)
+	}
 	b.files["logs/0/anchors/2.note"] = l.checkpoint(2)
 	b.files["logs/0/anchors/2.tsr"] = []byte("DER")
 	b.files["logs/0/consistency/2-4.add-checkpoint"] = l.consistency(2, 4, l.checkpoint(4))
@@ -47,22 +51,21 @@ func TestEveryByte(t *testing.T) {
 	data := b.zip()
 	opts := fullOptions(t, b)
 	r := verifyZIP(t, data, opts)
-	wantCodes(t, r, VerifiedWithLimits, WNoQuorumOr(r)...)
+	wantCodes(t, r, VerifiedWithLimits, WTimeUnchecked)
 	work := make(chan int)
 	var wg sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
 			bad := bytes.Clone(data)
 			for i := range work {
-				for _, flip := range []byte{0x01, 0x20, 0x80} {
-					bad[i] ^= flip
-					r, err := ZIP(t.Context(), bytes.NewReader(bad), int64(len(bad)), opts)
-					bad[i] ^= flip
-					if err != nil {
-						t.Errorf("byte %d ^ %#x: %v", i, flip, err)
-					} else if r.Verdict == Verified || r.Verdict == VerifiedWithLimits {
-						t.Errorf("byte %d ^ %#x is not noticed: %s", i, flip, r.Verdict)
-					}
+				flip := byte(1) << (i % 8)
+				bad[i] ^= flip
+				r, err := ZIP(t.Context(), bytes.NewReader(bad), int64(len(bad)), opts)
+				bad[i] ^= flip
+				if err != nil {
+					t.Errorf("byte %d ^ %#x: %v", i, flip, err)
+				} else if r.Verdict == Verified || r.Verdict == VerifiedWithLimits {
+					t.Errorf("byte %d ^ %#x is not noticed: %s", i, flip, r.Verdict)
 				}
 			}
 		})
@@ -73,10 +76,6 @@ func TestEveryByte(t *testing.T) {
 	close(work)
 	wg.Wait()
 }
-
-// WNoQuorumOr lists what the full bundle's report has: the stamp that is
-// not read and the predecessor without witnesses.
-func WNoQuorumOr(*Report) []Code { return []Code{EQuorum} }
 
 // TestEveryCut: no prefix of a bundle is verified.
 func TestEveryCut(t *testing.T) {

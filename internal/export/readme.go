@@ -25,7 +25,7 @@ const (
 	opensslCheck = `    head -n 3 logs/0/checkpoint > /tmp/body
     sed -n '5s/.* //p' logs/0/checkpoint | base64 -d | tail -c 64 > /tmp/sig
     { printf '\060\052\060\005\006\003\053\145\160\003\041\000'
-      printf '%s' "$VKEY" | cut -d + -f 3- | base64 -d | tail -c 32; } > /tmp/key
+      echo "$VKEY" | cut -d + -f 3- | base64 -d | tail -c 32; } > /tmp/key
     openssl pkeyutl -verify -pubin -keyform DER -inkey /tmp/key \
         -rawin -in /tmp/body -sigfile /tmp/sig
 `

@@ -154,6 +154,15 @@ type tail struct {
 	lastT evidence.Micros
 }
 
+// New leaves are looked at at most every followEvery. Where more than
+// backlog of them wait, their leaves and the root are checked, which costs
+// little, and their rows and content are left to the scrub: verification
+// must not take the machine from ingest.
+const (
+	followEvery = 100 * time.Millisecond
+	backlog     = 4 * readChunk
+)
+
 // watchNew checks new leaves as they become durable.
 func (l *Ledger) watchNew(ctx context.Context, wake <-chan struct{}) {
 	tails := map[store.LogRef]*tail{}
@@ -166,6 +175,11 @@ func (l *Ledger) watchNew(ctx context.Context, wake <-chan struct{}) {
 	for {
 		select {
 		case <-wake:
+		case <-ctx.Done():
+			return
+		}
+		select {
+		case <-time.After(followEvery):
 		case <-ctx.Done():
 			return
 		}
@@ -209,7 +223,14 @@ func (l *Ledger) follow(ctx context.Context, o *openLog, t *tail) error {
 	}
 	e := &examiner{read: l.store, sealer: l.sealer, log: o.Log, key: key, content: newContent(l.sealer, l.store, o.Log)}
 	for at := from; at < to; at += readChunk {
-		c := e.examine(ctx, at, min(at+readChunk, to))
+		end := min(at+readChunk, to)
+		var c *chunk
+		if to-end > backlog {
+			c = &chunk{from: at, to: end}
+			c.err = e.readLeaves(ctx, c)
+		} else {
+			c = e.examine(ctx, at, end)
+		}
 		if c.err != nil {
 			return c.err
 		}

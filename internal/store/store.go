@@ -176,11 +176,13 @@ type LogCommit struct {
 	Tiles    []Tile
 	// KeepCheckpoint keeps Next.Note among the checkpoints.
 	KeepCheckpoint bool
-	Keys           []DataKey
-	Sealed         []SealedSegment
-	Index          []IndexEntry
-	Runs           []RunState
-	Removal        *Removal
+	// Keys are new data keys. One that is stored already is skipped: two
+	// commits in a row may bring the same.
+	Keys    []DataKey
+	Sealed  []SealedSegment
+	Index   []IndexEntry
+	Runs    []RunState
+	Removal *Removal
 }
 
 // Removal takes sealed content away. It is written after all else of its

@@ -195,3 +195,29 @@ func BenchmarkCommit(b *testing.B) {
 	}
 	b.ReportMetric(float64(st.Size())/float64(l.head.Size), "B/row")
 }
+
+// BenchmarkRows measures reading topic rows in order, as verification does.
+func BenchmarkRows(b *testing.B) {
+	db, err := sqlite.Open(b.Context(), sqlite.Config{Dir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer db.Close()
+	l := newLoad("bench")
+	for range 20 {
+		if err := db.Commit(b.Context(), l.commit()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	rows := 0
+	for b.Loop() {
+		err := db.Rows(b.Context(), l.log.LogRef, evidence.KindTraceStep, 0, l.head.Size, func(*store.Row) error {
+			rows++
+			return nil
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(rows), "ns/row")
+}

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"encoding/json"
-	"fmt"
 	"strings"
 
 	"github.com/runledger/runledger/evidence"
@@ -134,7 +133,13 @@ func spanBits(s string) (int64, error) {
 	return int64(v), nil
 }
 
-func spanText(v int64) string { return fmt.Sprintf("%016x", uint64(v)) }
+func spanText(v int64) string {
+	var b [16]byte
+	for i := range b {
+		b[i] = "0123456789abcdef"[uint64(v)>>(60-4*i)&15]
+	}
+	return string(b[:])
+}
 
 // parseList reads the JSON text of an array. What is none is given back in a
 // form that no leaf can have, so that verification sees it.

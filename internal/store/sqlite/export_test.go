@@ -3,6 +3,7 @@ package sqlite
 import (
 	"path/filepath"
 
+	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
 )
 
@@ -11,6 +12,13 @@ func (db *DB) ExecOnWriter(sql string) error {
 	db.w.mu.Lock()
 	defer db.w.mu.Unlock()
 	return sqlitex.ExecuteTransient(db.w.conn, sql, nil)
+}
+
+// FailSync lets the store believe that a sync failed.
+func (db *DB) FailSync() error {
+	db.w.mu.Lock()
+	defer db.w.mu.Unlock()
+	return db.w.fail(sqlite.ResultIOErrFsync.ToError(), true)
 }
 
 // Fault is the mapping of database errors.

@@ -103,7 +103,7 @@ func mutate(t *testing.T, conn *zombiezen.Conn, table string) {
 		switch {
 		case table != "heads":
 			refuses(t, conn, fmt.Sprintf("UPDATE %s SET %s = %s", table, c, c))
-			refuses(t, conn, fmt.Sprintf("UPDATE OR REPLACE %s SET %s = NULL", table, c))
+			refuses(t, conn, fmt.Sprintf("UPDATE OR REPLACE %s SET %s = %s", table, c, c))
 		case c == `"size"`:
 			refuses(t, conn, "UPDATE heads SET size = size - 1")
 		case c == `"log_key"`:

@@ -98,16 +98,12 @@ func readOnlyUse(path string) use {
 // waits for SQLite's locks.
 const busyTimeout = 10 * time.Second
 
-// checkpointPages is the size of the write-ahead log at which it is written
-// back. Longer ones stall for 100 ms and more.
-const checkpointPages = 1000
-
 var pragmas = [...][]string{
 	forWriting: {
 		"page_size = 4096", // small blobs waste less than on larger pages
 		"journal_mode = WAL",
 		"synchronous = FULL",
-		"wal_autocheckpoint = 0", // see writer.checkpoint
+		"wal_autocheckpoint = 0", // see wal.go
 		"journal_size_limit = 67108864",
 		"cache_size = -65536", // 64 MB; 256 MB doubled memory for nothing
 		"secure_delete = ON",

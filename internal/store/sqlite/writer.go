@@ -40,12 +40,15 @@ type writer struct {
 	tenants numbers[string]
 	logs    numbers[store.LogRef]
 	scratch []byte
+
+	restartAt int64 // pages in the write-ahead log: see restartPages
 }
 
 // statements are the writer's prepared statements.
 type statements struct {
 	begin, commit, rollback *sqlite.Stmt
-	frames, checkpoint      *sqlite.Stmt
+	frames, checkpoint      *sqlite.Stmt // states of the write-ahead log: wal.go
+	restart, truncate       *sqlite.Stmt
 
 	findTenant, addTenant, findLog, lastLog, addLog, addHead, moveHead *sqlite.Stmt
 	findName, addName, findSpine, addSpine                             *sqlite.Stmt
@@ -66,6 +69,8 @@ func (st *statements) prepare(conn *sqlite.Conn) error {
 		{&st.rollback, `ROLLBACK`},
 		{&st.frames, `PRAGMA wal_checkpoint(NOOP)`},
 		{&st.checkpoint, `PRAGMA wal_checkpoint(PASSIVE)`},
+		{&st.restart, `PRAGMA wal_checkpoint(RESTART)`},
+		{&st.truncate, `PRAGMA wal_checkpoint(TRUNCATE)`},
 		{&st.findTenant, `SELECT tenant_no FROM tenants WHERE tenant_id = ?1`},
 		{&st.addTenant, `INSERT INTO tenants (tenant_id) VALUES (?1)`},
 		{&st.findLog, sqlFindLog},
@@ -84,7 +89,7 @@ func (st *statements) prepare(conn *sqlite.Conn) error {
 		{&st.findCheckpoint, `SELECT note FROM checkpoints WHERE row = ?1`},
 		{&st.addSealed, `INSERT INTO sealed_segments (row, id, key_id, data) VALUES (?1, ?2, ?3, ?4)`},
 		{&st.addIndex, sqlAddIndex},
-		{&st.addKey, `INSERT INTO data_keys (tenant_no, id, scope, label, wrapped) VALUES (?1, ?2, ?3, ?4, ?5)`},
+		{&st.addKey, `INSERT INTO data_keys (tenant_no, id, scope, label, wrapped) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (tenant_no, id) DO NOTHING`},
 		{&st.setRun, sqlSetRun},
 		{&st.setSetting, `INSERT INTO settings (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2`},
 		{&st.addRemoval, sqlAddRemoval},
@@ -118,6 +123,8 @@ func newWriter(conn *sqlite.Conn, log *slog.Logger) (*writer, error) {
 		spine:   numbers[spineKey]{limit: spineLimit},
 		tenants: numbers[string]{limit: logsLimit},
 		logs:    numbers[store.LogRef]{limit: logsLimit},
+
+		restartAt: restartPages,
 	}
 	return w, w.st.prepare(conn)
 }
@@ -180,67 +187,6 @@ func (w *writer) fail(err error, committing bool) error {
 		w.failed = err
 	}
 	return err
-}
-
-// writeBack does what SQLite's automatic checkpoint would: once the log has
-// checkpointPages, its pages are copied to the database file as far as readers
-// allow. The commit before it is durable already and stays good. But a
-// database file that cannot be synced may have lost what the log is about to
-// forget, so that stops the writer, which SQLite's own would not say.
-func (w *writer) writeBack(ctx context.Context) {
-	pages, done, err := w.walState(w.st.frames)
-	if err == nil && pages-done >= checkpointPages {
-		_, _, err = w.walState(w.st.checkpoint)
-	}
-	if err == nil {
-		return
-	}
-	if err = fault(err, false); errors.Is(err, store.ErrSync) {
-		w.failed = fmt.Errorf("write back: %w", err)
-	}
-	w.log.ErrorContext(ctx, "write-ahead log not written back", "error", err)
-}
-
-// walState runs a checkpoint pragma: pages in the log, and how many of them
-// are in the database file.
-func (w *writer) walState(s *sqlite.Stmt) (pages, done int64, err error) {
-	if _, err = s.Step(); err != nil {
-		return 0, 0, err
-	}
-	pages, done = s.ColumnInt64(1), s.ColumnInt64(2)
-	return pages, done, s.Reset()
-}
-
-func (w *writer) scrub(ctx context.Context) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	switch {
-	case w.closed:
-		return errClosed
-	case w.failed != nil:
-		return w.failed
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	}
-	s, err := w.conn.Prepare(`PRAGMA wal_checkpoint(TRUNCATE)`)
-	if err != nil {
-		return fmt.Errorf("sqlite: scrub: %w", err)
-	}
-	_, err = s.Step()
-	busy := err == nil && s.ColumnInt(0) != 0
-	if rerr := s.Reset(); err == nil {
-		err = rerr
-	}
-	if err != nil {
-		if err = fault(err, false); errors.Is(err, store.ErrSync) {
-			w.failed = err
-		}
-		return fmt.Errorf("sqlite: scrub: %w", err)
-	}
-	if busy {
-		return fmt.Errorf("sqlite: scrub: a reader holds an older state: %w", evidence.ErrUnavailable)
-	}
-	return nil
 }
 
 func (w *writer) close() error {

@@ -1,0 +1,99 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"zombiezen.com/go/sqlite"
+
+	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/store"
+)
+
+const (
+	// checkpointPages is the number of pages in the write-ahead log that are
+	// not yet in the database file at which they are written back. Longer
+	// logs stall for 100 ms and more.
+	checkpointPages = 1000
+	// restartPages is the length of the log at which readers are waited for,
+	// so that it begins anew: readers that overlap without end would let it
+	// grow without end. Tried again after as many pages more, because a
+	// snapshot may hold it for long.
+	restartPages = 16 * checkpointPages
+	// restartTimeout and scrubTimeout are how long readers are waited for.
+	// Commits wait meanwhile.
+	restartTimeout = 20 * time.Millisecond
+	scrubTimeout   = 250 * time.Millisecond
+)
+
+// writeBack does what SQLite's automatic checkpoint would: it copies pages of
+// the log to the database file as far as readers allow. The commit before it
+// is durable already and stays good. But a database file that cannot be
+// synced may have lost what the log is about to forget, so that stops the
+// writer; SQLite's own checkpoint would not say so.
+func (w *writer) writeBack(ctx context.Context) {
+	pages, done, _, err := w.walState(w.st.frames)
+	if err == nil && pages-done >= checkpointPages {
+		pages, _, _, err = w.walState(w.st.checkpoint)
+		if err == nil && pages >= w.restartAt {
+			err = w.restart(pages)
+		}
+	}
+	if err == nil {
+		return
+	}
+	if err = fault(err, false); errors.Is(err, store.ErrSync) {
+		w.failed = fmt.Errorf("write back: %w", err)
+	}
+	w.log.ErrorContext(ctx, "write-ahead log not written back", "error", err)
+}
+
+// restart lets the log begin anew, if readers leave it soon.
+func (w *writer) restart(pages int64) error {
+	w.conn.SetBusyTimeout(restartTimeout)
+	defer w.conn.SetBusyTimeout(busyTimeout)
+	_, _, busy, err := w.walState(w.st.restart)
+	w.restartAt = restartPages
+	if busy {
+		w.restartAt += pages
+	}
+	return err
+}
+
+// walState runs a checkpoint pragma: pages in the log, how many of them are in
+// the database file, and whether readers or a writer were in the way.
+func (w *writer) walState(s *sqlite.Stmt) (pages, done int64, busy bool, err error) {
+	if _, err = s.Step(); err != nil {
+		return 0, 0, false, err
+	}
+	busy, pages, done = s.ColumnBool(0), s.ColumnInt64(1), s.ColumnInt64(2)
+	return pages, done, busy, s.Reset()
+}
+
+func (w *writer) scrub(ctx context.Context) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.closed:
+		return errClosed
+	case w.failed != nil:
+		return w.failed
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	}
+	w.conn.SetBusyTimeout(scrubTimeout)
+	defer w.conn.SetBusyTimeout(busyTimeout)
+	_, _, busy, err := w.walState(w.st.truncate)
+	if err != nil {
+		if err = fault(err, false); errors.Is(err, store.ErrSync) {
+			w.failed = err
+		}
+		return fmt.Errorf("sqlite: scrub: %w", err)
+	}
+	if busy {
+		return fmt.Errorf("sqlite: scrub: a reader holds an older state: %w", evidence.ErrUnavailable)
+	}
+	return nil
+}
