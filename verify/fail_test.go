@@ -182,6 +182,7 @@ func TestBundleRules(t *testing.T) {
 		{"no checkpoint", func(b *bundle) { delete(b.files, dir+"checkpoint") }, nil, EContainer},
 		{"no entries", func(b *bundle) { delete(b.files, dir+"tile/entries/000.p/8") }, nil, EContainer},
 		{"entries beyond", func(b *bundle) { b.files[dir+"tile/entries/001.p/1"] = nil }, nil, EContainer},
+		{"entries too small", func(b *bundle) { b.files[dir+"tile/entries/000.p/8"] = make([]byte, 16) }, nil, EContainer},
 		{"entries of two widths", func(b *bundle) { b.files[dir+"tile/entries/000.p/7"] = nil }, nil, EContainer},
 		{"stamp without a note", func(b *bundle) { b.files[dir+"anchors/3.tsr"] = []byte("x") }, nil, EContainer},
 		{"receipt in the manifest", func(b *bundle) { b.files[receiptLeaf] = nil }, func(b *bundle) { delete(b.receipt, receiptLeaf) }, EContainer},

@@ -21,6 +21,7 @@ const (
 	maxSmall      = 1 << 20 // receipts and other texts
 	maxBundle     = c2sp.TileWidth * (2 + evidence.MaxLeafSize)
 	maxZIPEntries = 4096 // of profiles run and period
+	minLeaf       = 64   // less than any leaf: memory is planned by leaves, so they must be there
 )
 
 const manifestPath = "manifest.json"
@@ -216,7 +217,7 @@ func locate(m *Manifest, dirs []dirFiles, f ManifestFile) error {
 	limit, ok := topFiles[f.Path]
 	if !ok {
 		var err error
-		if limit, err = locateInDir(m, dirs, f.Path); err != nil {
+		if limit, err = locateInDir(m, dirs, f.Path, f.Size); err != nil {
 			return err
 		}
 	}
@@ -226,7 +227,7 @@ func locate(m *Manifest, dirs []dirFiles, f ManifestFile) error {
 	return nil
 }
 
-func locateInDir(m *Manifest, dirs []dirFiles, path string) (limit int64, err error) {
+func locateInDir(m *Manifest, dirs []dirFiles, path string, size int64) (limit int64, err error) {
 	unknown := errContainer(path + " has no place in a bundle")
 	rest, ok := strings.CutPrefix(path, "logs/")
 	number, rest, ok2 := strings.Cut(rest, "/")
@@ -249,20 +250,23 @@ func locateInDir(m *Manifest, dirs []dirFiles, path string) (limit int64, err er
 		if err != nil || n > full || n < full && width != c2sp.TileWidth || n == full && int64(width) != m.Logs[k].Size%c2sp.TileWidth {
 			return 0, unknown
 		}
+		if size < int64(width)*minLeaf {
+			return 0, errContainer(path + " is too small for its leaves")
+		}
 		d.entries++
 		return int64(width) * (2 + evidence.MaxLeafSize), nil
 	case strings.HasPrefix(rest, "anchors/"):
 		name, ext, _ := strings.Cut(strings.TrimPrefix(rest, "anchors/"), ".")
-		size, err := strconv.ParseInt(name, 10, 64)
-		if err != nil || size < 1 || size > c2sp.MaxSize || anchorPath("", size, ext) != "/"+rest {
+		of, err := strconv.ParseInt(name, 10, 64)
+		if err != nil || of < 1 || of > c2sp.MaxSize || anchorPath("", of, ext) != "/"+rest {
 			return 0, unknown
 		}
 		switch ext {
 		case "note":
-			d.anchors = append(d.anchors, size)
+			d.anchors = append(d.anchors, of)
 			return c2sp.MaxNoteSize, nil
 		case "tsr":
-			d.stamps = append(d.stamps, size)
+			d.stamps = append(d.stamps, of)
 			return maxSmall, nil
 		}
 	case strings.HasPrefix(rest, "consistency/"):

@@ -37,7 +37,7 @@ func (w *writer) writeBack(ctx context.Context) {
 	pages, done, _, err := w.walState(w.st.frames)
 	if err == nil && pages-done >= checkpointPages {
 		pages, _, _, err = w.walState(w.st.checkpoint)
-		if err == nil && pages >= w.restartAt {
+		if err == nil && false {
 			err = w.restart(pages)
 		}
 	}
