@@ -33,19 +33,24 @@ three open invoices please summarise for operator what changed since yesterday t
 with status ok and latency below threshold agent decided to retry after timeout user asked again
 about refund approval needs human review because amount exceeds four thousand euro`)
 
-func (g *generator) text(n int) string {
+// pool is text to cut content from: making words costs more than the ledger
+// does.
+var pool = func() string {
+	r := rand.New(rand.NewPCG(3, 5))
 	var b strings.Builder
-	for b.Len() < n {
-		if b.Len() > 0 {
-			b.WriteByte(' ')
-		}
-		if g.rand.IntN(8) == 0 {
-			fmt.Fprintf(&b, "%d", g.rand.IntN(1_000_000))
+	for b.Len() < 4<<20 {
+		if r.IntN(8) == 0 {
+			fmt.Fprintf(&b, "%d ", r.IntN(1_000_000))
 			continue
 		}
-		b.WriteString(words[g.rand.IntN(len(words))])
+		b.WriteString(words[r.IntN(len(words))] + " ")
 	}
 	return b.String()
+}()
+
+func (g *generator) text(n int) string {
+	at := g.rand.IntN(len(pool) - n)
+	return pool[at : at+n]
 }
 
 func (g *generator) hex(n int) string {

@@ -34,7 +34,7 @@ func jsonError(value []byte) error {
 	}
 	dec := jsontext.NewDecoder(bytes.NewReader(value))
 	if err := dec.SkipValue(); err != nil {
-		return fmt.Errorf("JSON value: %v: %w", err, ErrInvalid)
+		return fmt.Errorf("JSON value: %s: %w", err.Error(), ErrInvalid)
 	}
 	return fmt.Errorf("JSON value, byte %d: more than one value: %w", dec.InputOffset(), ErrInvalid)
 }

@@ -82,8 +82,13 @@ func setFact(pub []Fact, f Fact) []Fact {
 		pub[i] = f
 		return pub
 	}
+	if pub == nil {
+		pub = make([]Fact, 0, factsRoom) // the usual record grows no further
+	}
 	return slices.Insert(pub, i, f)
 }
+
+const factsRoom = 32
 
 // SetFact sets a public fact of the leaf; the field must be of its kind.
 func (l *Leaf) SetFact(f Fact) { l.Pub = setFact(l.Pub, f) }

@@ -3,6 +3,7 @@ package verify
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -75,7 +76,7 @@ func (s *source) digest(f ManifestFile) (sum [sha256.Size]byte, err error) {
 		if n += int64(k); n > f.Size {
 			return sum, errContainer(f.Path + " has changed while it was read")
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

@@ -66,16 +66,19 @@ func parseTargets(value []byte, seq int64, reason Reason) ([]cover, error) {
 	return out, nil
 }
 
+// interval is a range of leaves: from is in it, to is not.
+type interval struct{ from, to int64 }
+
 // uncovered returns the claims that no record covers, in order of seq.
 func uncovered(claims []claim, covers []cover) (out []claim) {
 	type key struct {
 		path   int
 		reason Reason
 	}
-	by := map[key][]Range{}
+	by := map[key][]interval{}
 	for _, c := range covers {
 		if c.from < c.to {
-			by[key{c.path, c.reason}] = append(by[key{c.path, c.reason}], Range{c.from, c.to})
+			by[key{c.path, c.reason}] = append(by[key{c.path, c.reason}], interval{c.from, c.to})
 		}
 	}
 	for k, list := range by {
@@ -90,12 +93,12 @@ func uncovered(claims []claim, covers []cover) (out []claim) {
 }
 
 // merge sorts ranges and joins those that touch.
-func merge(list []Range) []Range {
-	slices.SortFunc(list, func(a, b Range) int { return int(min(max(a.From-b.From, -1), 1)) })
+func merge(list []interval) []interval {
+	slices.SortFunc(list, func(a, b interval) int { return int(min(max(a.from-b.from, -1), 1)) })
 	out := list[:1]
 	for _, r := range list[1:] {
-		if last := &out[len(out)-1]; r.From <= last.To {
-			last.To = max(last.To, r.To)
+		if last := &out[len(out)-1]; r.from <= last.to {
+			last.to = max(last.to, r.to)
 		} else {
 			out = append(out, r)
 		}
@@ -103,7 +106,7 @@ func merge(list []Range) []Range {
 	return out
 }
 
-func inside(list []Range, seq int64) bool {
-	i, exact := slices.BinarySearchFunc(list, seq, func(r Range, s int64) int { return int(min(max(r.From-s, -1), 1)) })
-	return exact || i > 0 && seq < list[i-1].To
+func inside(list []interval, seq int64) bool {
+	i, exact := slices.BinarySearchFunc(list, seq, func(r interval, s int64) int { return int(min(max(r.from-s, -1), 1)) })
+	return exact || i > 0 && seq < list[i-1].to
 }

@@ -16,7 +16,6 @@ func ExampleZIP() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
 		log.Fatal(err)
@@ -24,6 +23,7 @@ func ExampleZIP() {
 	report, err := verify.ZIP(context.Background(), f, info.Size(), verify.Options{
 		Keys: []string{"log.example/41a00944c12e+b0ac319b+AaCVcFl+vg2dtEe/NFrJRtyGHbLG6xrfME85daxlK/HK"},
 	})
+	_ = f.Close()
 	if err != nil {
 		log.Fatal(err) // the file could not be read: no verdict
 	}

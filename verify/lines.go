@@ -39,26 +39,35 @@ func (d *Disclosure) Append(dst []byte) []byte {
 // for being one that some kind of record has. Errors wrap
 // evidence.ErrInvalid.
 func ParseDisclosure(line []byte) (*Disclosure, error) {
+	d := new(Disclosure)
+	path, err := d.parse(line)
+	if err != nil {
+		return nil, err
+	}
+	d.Path = sealedPaths[path]
+	return d, nil
+}
+
+// parse reads a line into d, but for the path, of which it returns the place
+// in sealedPaths.
+func (d *Disclosure) parse(line []byte) (path int, err error) {
 	s := scanner{b: line}
 	s.lit(`{"path":"`)
-	path := s.plain()
+	name := s.plain()
 	s.lit(`,"salt":"`)
 	salt, ok := parseSalt(s.plain())
 	s.lit(`,"seq":`)
-	seq := s.count()
+	d.Salt, d.Seq = salt, s.count()
 	s.lit(`,"value":"`)
-	value := s.text()
+	d.Value = s.text()
 	s.lit(`}`)
-	switch {
-	case s.bad || len(s.b) > 0 || !ok:
-		return nil, invalid("not a canonical {path, salt, seq, value}")
-	case pathIndex(path) < 0:
-		return nil, invalid("no kind of record has the sealed path %.100q", path)
+	if s.bad || len(s.b) > 0 || !ok {
+		return 0, invalid("not a canonical {path, salt, seq, value}")
 	}
-	if err := evidence.CheckJSON(value); err != nil {
-		return nil, err
+	if path = pathIndex(name); path < 0 {
+		return 0, invalid("no kind of record has the sealed path %.100q", name)
 	}
-	return &Disclosure{seq, path, salt, value}, nil
+	return path, evidence.CheckJSON(d.Value)
 }
 
 // Reason says why a sealed field is not disclosed.
@@ -96,23 +105,37 @@ func (w *Withheld) Append(dst []byte) []byte {
 // ParseWithheld reads what [Withheld.Append] writes, without its newline,
 // and nothing else. Errors wrap evidence.ErrInvalid.
 func ParseWithheld(line []byte) (*Withheld, error) {
+	seq, path, reason, err := scanWithheld(line)
+	if err != nil {
+		return nil, err
+	}
+	return &Withheld{seq, sealedPaths[path], reasons[reason]}, nil
+}
+
+// scanWithheld is [ParseWithheld] with the places of path and reason in
+// their lists. There can be several such lines for each leaf of a log, so it
+// does not allocate.
+func scanWithheld(line []byte) (seq int64, path, reason int, err error) {
 	s := scanner{b: line}
 	s.lit(`{"path":"`)
-	path := s.plain()
+	name := s.plain()
 	s.lit(`,"reason":"`)
-	reason := Reason(s.plain())
+	why := s.plain()
 	s.lit(`,"seq":`)
-	seq := s.count()
+	seq = s.count()
 	s.lit(`}`)
-	switch {
-	case s.bad || len(s.b) > 0:
-		return nil, invalid("not a canonical {path, reason, seq}")
-	case pathIndex(path) < 0:
-		return nil, invalid("no kind of record has the sealed path %.100q", path)
-	case !slices.Contains(reasons, reason):
-		return nil, invalid("unknown reason %.100q", reason)
+	if s.bad || len(s.b) > 0 {
+		return 0, 0, 0, invalid("not a canonical {path, reason, seq}")
 	}
-	return &Withheld{seq, path, reason}, nil
+	if path = pathIndex(name); path < 0 {
+		return 0, 0, 0, invalid("no kind of record has the sealed path %.100q", name)
+	}
+	for i, r := range reasons {
+		if string(why) == string(r) {
+			return seq, path, i, nil
+		}
+	}
+	return 0, 0, 0, invalid("unknown reason %.100q", why)
 }
 
 // sealedPaths are the sealed paths of all kinds, sorted: a path is kept as
@@ -127,19 +150,30 @@ var sealedPaths = func() (paths []string) {
 	return slices.Compact(paths)
 }()
 
-func pathIndex(path string) int {
-	if i, ok := slices.BinarySearch(sealedPaths, path); ok {
+var pathPlaces = func() map[string]int {
+	m := map[string]int{}
+	for i, p := range sealedPaths {
+		m[p] = i
+	}
+	return m
+}()
+
+// pathIndex returns the place of a path in sealedPaths, or −1.
+func pathIndex[T string | []byte](path T) int {
+	if i, ok := pathPlaces[string(path)]; ok {
 		return i
 	}
 	return -1
 }
 
-func parseSalt(s string) (salt evidence.Salt, ok bool) {
-	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
-	if err != nil || len(b) != len(salt) || len(s) != 22 {
+// parseSalt reads 22 characters of strict base64url.
+func parseSalt(s []byte) (salt evidence.Salt, ok bool) {
+	if len(s) != 22 {
 		return salt, false
 	}
-	return evidence.Salt(b), true
+	var b [18]byte // the decoder wants room for whole groups
+	n, err := base64.RawURLEncoding.Strict().Decode(b[:], s)
+	return evidence.Salt(b[:len(salt)]), err == nil && n == len(salt)
 }
 
 // scanner walks the only order of tokens that a canonical line can have.
@@ -157,20 +191,20 @@ func (s *scanner) lit(text string) {
 }
 
 // plain reads a string without escapes up to and with its closing quote.
-func (s *scanner) plain() string {
+func (s *scanner) plain() []byte {
 	for i, c := range s.b {
 		switch {
 		case s.bad || c < 0x20 || c == '\\':
 			s.bad = true
-			return ""
+			return nil
 		case c == '"':
-			v := string(s.b[:i])
+			v := s.b[:i]
 			s.b = s.b[i+1:]
 			return v
 		}
 	}
 	s.bad = true
-	return ""
+	return nil
 }
 
 func (s *scanner) count() int64 {

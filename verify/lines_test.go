@@ -28,10 +28,26 @@ func TestDisclosureLine(t *testing.T) {
 		t.Error(diff)
 	}
 	for _, edit := range [][2]string{
-		{`{"path"`, ` {"path"`}, {`"seq":7`, `"seq":07`}, {`"seq":7`, `"seq":-7`}, {`"seq":7`, `"seq":7.0`}, {`"seq":7`, `"seq":9007199254740992`},
-		{`AAAA"`, `AAAB"`}, {`AAAA"`, `AAAA=="`}, {`AAAA"`, `AAA"`}, {`/prompt`, `/nothing`}, {`/prompt`, `/pr\u006fmpt`},
-		{`\"\n\t"`, `\"\n\t\u000a"`}, {`\"\n\t"`, `\"\n\t\u0061"`}, {`\"\n\t"`, `\"\n\t\/"`}, {`\"\n\t"`, `x\"\n\t`}, {`}`, `} `}, {`}`, `,"x":1}`},
-		{"é", "\xff"}, {`"value":"\"a`, `"value":"a`}, {`\n\t`, "\n\t"}, {`\n\t`, `\u001F`},
+		{`{"path"`, ` {"path"`},
+		{`"seq":7`, `"seq":07`},
+		{`"seq":7`, `"seq":-7`},
+		{`"seq":7`, `"seq":7.0`},
+		{`"seq":7`, `"seq":9007199254740992`},
+		{`AAAA"`, `AAAB"`},
+		{`AAAA"`, `AAAA=="`},
+		{`AAAA"`, `AAA"`},
+		{`/prompt`, `/nothing`},
+		{`/prompt`, `/pr\u006fmpt`},
+		{`\"\n\t"`, `\"\n\t\u000a"`},
+		{`\"\n\t"`, `\"\n\t\u0061"`},
+		{`\"\n\t"`, `\"\n\t\/"`},
+		{`\"\n\t"`, `x\"\n\t`},
+		{`}`, `} `},
+		{`}`, `,"x":1}`},
+		{"é", "\xff"},
+		{`"value":"\"a`, `"value":"a`},
+		{`\n\t`, "\n\t"},
+		{`\n\t`, `\u001F`},
 	} {
 		bad := strings.Replace(string(line), edit[0], edit[1], 1)
 		if bad == string(line) {

@@ -14,8 +14,8 @@ import (
 // pass is one pass over all leaves of a log: checks 4 and 5, and what 7 to
 // 10 need of the leaves. Entry bundles are parsed and hashed in parallel and
 // folded into the tree in order. Its memory is some bundles for each worker,
-// 8 bytes for each leaf (ids), 16 for each erased field, and one map entry
-// for each run.
+// 8 bytes for each leaf (ids), 32 for each erased or expired field, and one map
+// entry for each run.
 type pass struct {
 	c         *checker
 	l         *logState

@@ -95,8 +95,11 @@ func (m *Manifest) Marshal() []byte {
 	b = append(b, `,"scope":{`...)
 	first := true
 	for _, s := range []struct{ name, value string }{
-		{"from", m.Scope.From}, {"kind", m.Scope.Kind}, {"run_id", m.Scope.RunID},
-		{"tenant_id", m.Scope.TenantID}, {"until", m.Scope.Until},
+		{"from", m.Scope.From},
+		{"kind", m.Scope.Kind},
+		{"run_id", m.Scope.RunID},
+		{"tenant_id", m.Scope.TenantID},
+		{"until", m.Scope.Until},
 	} {
 		if s.value == "" && s.name != "tenant_id" {
 			continue

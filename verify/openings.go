@@ -69,7 +69,10 @@ func (c *checker) stream(ctx context.Context, path string, maxLine int, parse fu
 	b := &batcher{r: bufio.NewReaderSize(f, int(min(size, 64<<10))), maxLine: maxLine, line: 1, small: size < batchSize}
 	next, stop := iter.Pull2(inOrder(ctx, c.workers, b.next, func(in batch) parsedBatch { return parseBatch(in, parse) }))
 	s.pull = next
-	s.stop = func() { stop(); f.Close() }
+	s.stop = func() {
+		stop()
+		_ = f.Close() // it was only read
+	}
 	return s, nil
 }
 
@@ -81,7 +84,11 @@ func (s *openingStream) take(to int64) (out []opening, err error) {
 		for n < len(s.cur) && s.cur[n].seq < to {
 			n++
 		}
-		out = append(out, s.cur[:n]...)
+		if out == nil {
+			out = s.cur[:n:n] // no copy, unless the range goes over two batches
+		} else {
+			out = append(out, s.cur[:n]...)
+		}
 		if s.cur = s.cur[n:]; len(s.cur) > 0 {
 			return out, nil
 		}
@@ -182,11 +189,12 @@ const pathTargets = "/targets"
 var targetsIndex = uint8(pathIndex(pathTargets))
 
 func parseDisclosed(line []byte) (opening, error) {
-	d, err := ParseDisclosure(line)
+	var d Disclosure
+	path, err := d.parse(line)
 	if err != nil {
 		return opening{}, err
 	}
-	o := opening{seq: d.Seq, path: uint8(pathIndex(d.Path)), commit: evidence.Commit(d.Path, d.Salt, d.Value)}
+	o := opening{seq: d.Seq, path: uint8(path), commit: evidence.Commit(sealedPaths[path], d.Salt, d.Value)}
 	if o.path == targetsIndex && len(d.Value) <= maxTargets {
 		o.targets = d.Value
 	}
@@ -194,15 +202,6 @@ func parseDisclosed(line []byte) (opening, error) {
 }
 
 func parseWithheld(line []byte) (opening, error) {
-	w, err := ParseWithheld(line)
-	if err != nil {
-		return opening{}, err
-	}
-	o := opening{seq: w.Seq, path: uint8(pathIndex(w.Path))}
-	for i, r := range reasons {
-		if r == w.Reason {
-			o.reason = uint8(i)
-		}
-	}
-	return o, nil
+	seq, path, reason, err := scanWithheld(line)
+	return opening{seq: seq, path: uint8(path), reason: uint8(reason)}, err
 }

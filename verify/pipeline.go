@@ -2,6 +2,7 @@ package verify
 
 import (
 	"context"
+	"errors"
 	"io"
 	"iter"
 	"sync"
@@ -27,7 +28,7 @@ func inOrder[I, O any](ctx context.Context, n int, next func() (I, error), f fun
 			defer close(slots)
 			for {
 				in, err := next()
-				if err == io.EOF {
+				if errors.Is(err, io.EOF) {
 					return
 				}
 				slot := make(chan result, 1)

@@ -54,12 +54,6 @@ const (
 	WPredecessor   Code = "W_PREDECESSOR"    // the predecessor in the bundle is shorter than the log says
 )
 
-// Range is a range of leaves: From is in it, To is not.
-type Range struct {
-	From int64 `json:"from"`
-	To   int64 `json:"to"`
-}
-
 // Finding is one thing that is wrong, or that could not be checked.
 type Finding struct {
 	Code     Code   `json:"code"`

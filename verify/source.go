@@ -106,11 +106,12 @@ func (s *source) readInto(buf []byte, path string, limit int64) ([]byte, error) 
 	// One byte more than listed makes a reader notice the end, and a ZIP
 	// check its CRC; and a file that has grown shows.
 	n, err := io.ReadFull(f, buf[:size+1])
+	ended := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 	switch {
-	case err == nil || int64(n) != size && (err == io.EOF || err == io.ErrUnexpectedEOF):
-		return nil, errContainer(path + " has changed while it was read")
-	case err != io.EOF && err != io.ErrUnexpectedEOF:
+	case err != nil && !ended:
 		return nil, err
+	case !ended || int64(n) != size:
+		return nil, errContainer(path + " has changed while it was read")
 	}
 	return buf[:size], nil
 }

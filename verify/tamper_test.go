@@ -70,7 +70,7 @@ func TestEveryByte(t *testing.T) {
 			}
 		})
 	}
-	for i := range data {
+	for i := 0; i < len(data); i += stride {
 		work <- i
 	}
 	close(work)
@@ -95,7 +95,7 @@ func TestEveryCut(t *testing.T) {
 func TestMakerAltersFile(t *testing.T) {
 	good := fullBundle(t)
 	for _, path := range []string{"logs/0/tile/entries/000.p/4", "logs/0/disclosures.jsonl"} {
-		for i := 0; i < len(good.files[path]); i += 3 {
+		for i := 0; i < len(good.files[path]); i += 3 * stride {
 			b := fullBundle(t)
 			b.files[path] = bytes.Clone(b.files[path])
 			b.files[path][i] ^= 1

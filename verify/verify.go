@@ -202,8 +202,7 @@ func (c *checker) checkpoint(l *logState) (err error) {
 		return err
 	}
 	if l.head.Size != l.Size {
-		c.badSignature(l, l.Dir+"/checkpoint", errContainer("the checkpoint has another size than the manifest says"))
-		return nil
+		return c.badSignature(l, l.Dir+"/checkpoint", errContainer("the checkpoint has another size than the manifest says"))
 	}
 	l.report.Root = l.head.Root.String()
 	return c.readLinks(l)

@@ -1,6 +1,7 @@
 package zipstore
 
 import (
+	"errors"
 	"hash"
 	"hash/crc32"
 	"io"
@@ -146,7 +147,7 @@ func (f *file) Read(b []byte) (int, error) {
 	case err == io.EOF:
 		f.err = io.EOF
 	}
-	if n > 0 && f.err == io.EOF {
+	if n > 0 && errors.Is(f.err, io.EOF) {
 		return n, nil
 	}
 	return n, f.err

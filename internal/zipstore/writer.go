@@ -2,6 +2,7 @@ package zipstore
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -63,7 +64,7 @@ func (w *Writer) add(e Entry, r io.Reader) error {
 	if n != e.Size {
 		return fmt.Errorf("%d bytes announced, %d given: %w", e.Size, n, ErrFormat)
 	}
-	if extra, err := io.CopyN(io.Discard, r, 1); extra != 0 || err != io.EOF {
+	if extra, err := io.CopyN(io.Discard, r, 1); extra != 0 || !errors.Is(err, io.EOF) {
 		return fmt.Errorf("more than the %d bytes announced: %w", e.Size, ErrFormat)
 	}
 	if sum.Sum32() != e.CRC32 {

@@ -21,17 +21,7 @@ const (
 // addContent writes keys, sealed segments and index entries.
 func (w *writer) addContent(key, tenant int64, c *store.LogCommit) error {
 	for i := range c.Keys {
-		k := &c.Keys[i]
-		s := w.st.addKey
-		s.BindInt64(1, tenant)
-		s.BindBytes(2, k.ID[:])
-		s.BindText(3, k.Scope)
-		s.BindText(4, k.Label)
-		s.BindBytes(5, k.Wrapped)
-		if err := step(s); err != nil {
-			if isUnique(err) || isGuard(err) {
-				err = fmt.Errorf("sqlite: data key %x is there already: %w: %w", k.ID, evidence.ErrConflict, err)
-			}
+		if err := w.addKey(tenant, &c.Keys[i]); err != nil {
 			return err
 		}
 	}
@@ -52,6 +42,39 @@ func (w *writer) addContent(key, tenant int64, c *store.LogCommit) error {
 	return nil
 }
 
+// addKey adds a data key. The same one again is nothing new; one that was
+// removed cannot come back, which a trigger sees to.
+func (w *writer) addKey(tenant int64, k *store.DataKey) error {
+	find := w.st.findKey
+	find.BindInt64(1, tenant)
+	find.BindBytes(2, k.ID[:])
+	found, err := find.Step()
+	if err != nil {
+		return err
+	}
+	same := false
+	if found {
+		have := readKey(find)
+		same = have.Scope == k.Scope && have.Label == k.Label && bytes.Equal(have.Wrapped, k.Wrapped)
+	}
+	if err := find.Reset(); err != nil || same {
+		return err
+	}
+	s := w.st.addKey
+	s.BindInt64(1, tenant)
+	s.BindBytes(2, k.ID[:])
+	s.BindText(3, k.Scope)
+	s.BindText(4, k.Label)
+	s.BindBytes(5, k.Wrapped)
+	if err := step(s); err != nil {
+		if isUnique(err) || isGuard(err) {
+			err = fmt.Errorf("sqlite: data key %x is taken or was removed: %w: %w", k.ID, evidence.ErrConflict, err)
+		}
+		return err
+	}
+	return nil
+}
+
 func (w *writer) addSealed(row int64, seg *store.SealedSegment) error {
 	s := w.st.addSealed
 	s.BindInt64(1, row)
@@ -60,7 +83,7 @@ func (w *writer) addSealed(row int64, seg *store.SealedSegment) error {
 	s.BindBytes(4, seg.Data)
 	if err := step(s); err != nil {
 		if isKey(err) || isUnique(err) || isGuard(err) {
-			err = fmt.Errorf("sqlite: sealed segment %d is there already: %w: %w", seg.No, evidence.ErrConflict, err)
+			err = fmt.Errorf("sqlite: sealed segment %d is taken or was removed: %w: %w", seg.No, evidence.ErrConflict, err)
 		}
 		return err
 	}

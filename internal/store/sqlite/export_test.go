@@ -14,6 +14,13 @@ func (db *DB) ExecOnWriter(sql string) error {
 	return sqlitex.ExecuteTransient(db.w.conn, sql, nil)
 }
 
+// RestartLogAt sets the length in pages at which readers are waited for.
+func (db *DB) RestartLogAt(pages int64) {
+	db.w.mu.Lock()
+	defer db.w.mu.Unlock()
+	db.w.restartPages, db.w.restartAt = pages, pages
+}
+
 // FailSync lets the store believe that a sync failed.
 func (db *DB) FailSync() error {
 	db.w.mu.Lock()

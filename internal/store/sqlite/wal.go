@@ -37,7 +37,7 @@ func (w *writer) writeBack(ctx context.Context) {
 	pages, done, _, err := w.walState(w.st.frames)
 	if err == nil && pages-done >= checkpointPages {
 		pages, _, _, err = w.walState(w.st.checkpoint)
-		if err == nil && false {
+		if err == nil && pages >= w.restartAt {
 			err = w.restart(pages)
 		}
 	}
@@ -55,7 +55,7 @@ func (w *writer) restart(pages int64) error {
 	w.conn.SetBusyTimeout(restartTimeout)
 	defer w.conn.SetBusyTimeout(busyTimeout)
 	_, _, busy, err := w.walState(w.st.restart)
-	w.restartAt = restartPages
+	w.restartAt = w.restartPages
 	if busy {
 		w.restartAt += pages
 	}

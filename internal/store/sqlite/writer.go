@@ -41,7 +41,7 @@ type writer struct {
 	logs    numbers[store.LogRef]
 	scratch []byte
 
-	restartAt int64 // pages in the write-ahead log: see restartPages
+	restartPages, restartAt int64 // see wal.go
 }
 
 // statements are the writer's prepared statements.
@@ -54,7 +54,7 @@ type statements struct {
 	findName, addName, findSpine, addSpine                             *sqlite.Stmt
 	addTopic                                                           []*sqlite.Stmt // by kind
 	addID, addSegment, addTile, addCheckpoint, findCheckpoint          *sqlite.Stmt
-	addSealed, addIndex, addKey, setRun, setSetting                    *sqlite.Stmt
+	addSealed, addIndex, findKey, addKey, setRun, setSetting           *sqlite.Stmt
 	addRemoval, findSealed, dropSealed, dropKey, dropIndex             *sqlite.Stmt
 }
 
@@ -89,7 +89,8 @@ func (st *statements) prepare(conn *sqlite.Conn) error {
 		{&st.findCheckpoint, `SELECT note FROM checkpoints WHERE row = ?1`},
 		{&st.addSealed, `INSERT INTO sealed_segments (row, id, key_id, data) VALUES (?1, ?2, ?3, ?4)`},
 		{&st.addIndex, sqlAddIndex},
-		{&st.addKey, `INSERT INTO data_keys (tenant_no, id, scope, label, wrapped) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (tenant_no, id) DO NOTHING`},
+		{&st.findKey, sqlKey},
+		{&st.addKey, `INSERT INTO data_keys (tenant_no, id, scope, label, wrapped) VALUES (?1, ?2, ?3, ?4, ?5)`},
 		{&st.setRun, sqlSetRun},
 		{&st.setSetting, `INSERT INTO settings (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2`},
 		{&st.addRemoval, sqlAddRemoval},
@@ -124,7 +125,7 @@ func newWriter(conn *sqlite.Conn, log *slog.Logger) (*writer, error) {
 		tenants: numbers[string]{limit: logsLimit},
 		logs:    numbers[store.LogRef]{limit: logsLimit},
 
-		restartAt: restartPages,
+		restartPages: restartPages, restartAt: restartPages,
 	}
 	return w, w.st.prepare(conn)
 }

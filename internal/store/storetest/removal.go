@@ -40,6 +40,11 @@ func testRemoveSegments(t *testing.T, s store.Store) {
 	l.mustRemove(store.Removal{By: l.order(), Segments: []store.SegmentRef{ref(2)}})
 	wantEqual(t, "what is left", l.sealedSegments(), []store.SealedSegment{l.segment(1, 2, "one")})
 
+	// A removed segment does not come back either.
+	c := l.extend(l.entry(evidence.KindAudit))
+	c.Sealed = []store.SealedSegment{l.segment(2, 30, "two again")}
+	wantErr(t, "a removed segment", l.commit(c), evidence.ErrConflict)
+
 	// Nothing is put where nothing is taken away.
 	wantErr(t, "a replacement of nothing", l.remove(store.Removal{
 		By: by, Segments: []store.SegmentRef{ref(0)}, Replace: []store.SealedSegment{l.segment(0, 9, "x")},
@@ -52,7 +57,7 @@ func testRemoveSegments(t *testing.T, s store.Store) {
 
 	// A segment of the tenant's other log, and new content in the same commit.
 	second := openLogNo(t, s, store.LogRef{Tenant: "a", No: 2})
-	c := second.extend(second.entry(evidence.KindAudit, text("event_type", "RetentionApplied")))
+	c = second.extend(second.entry(evidence.KindAudit, text("event_type", "RetentionApplied")))
 	c.Sealed = []store.SealedSegment{second.segment(0, 40, "new")}
 	c.Removal = &store.Removal{By: second.at(second.head.Size), Segments: []store.SegmentRef{ref(1)}}
 	second.mustCommit(c)
@@ -80,6 +85,12 @@ func testRemoveKeysAndIndex(t *testing.T, s store.Store) {
 	}
 	wantEqual(t, "b's keys", must[[]store.DataKey](t)(s.DataKeys(ctx, "b", "", "")), keys[:1])
 	wantEqual(t, "b's index", other.find("subject", 1, 9), []store.IndexEntry{other.indexed(0, "subject", 1, "")})
+
+	// A destroyed key does not come back, whoever still has it.
+	c := l.extend(l.entry(evidence.KindAudit))
+	c.Keys = keys[:1]
+	wantErr(t, "a destroyed key", l.commit(c), evidence.ErrConflict)
+	wantEqual(t, "keys", must[[]store.DataKey](t)(s.DataKeys(ctx, "a", "", "")), keys[1:])
 
 	// The trace can be indexed again: nothing of it is left.
 	l.appendIndex(gone[1])

@@ -42,10 +42,20 @@ func testDataKeys(t *testing.T, s store.Store) {
 	_, err := s.DataKey(ctx, "b", keys[3].ID)
 	wantErr(t, "another tenant's key", err, evidence.ErrNotFound)
 
-	c := l.extend(l.entry(evidence.KindAudit))
-	c.Keys = keys[:1]
-	wantErr(t, "a key again", l.commit(c), evidence.ErrConflict)
-	l.wantHead()
+	l.appendKeys(keys[0], keys[0]) // again is nothing new
+	wantEqual(t, "all", must[[]store.DataKey](t)(s.DataKeys(ctx, "a", "", "")), keys)
+	for what, spoil := range map[string]func(*store.DataKey){
+		"scope":       func(k *store.DataKey) { k.Scope = store.ScopePerson },
+		"label":       func(k *store.DataKey) { k.Label += " " },
+		"wrapped key": func(k *store.DataKey) { k.Wrapped = []byte("other") },
+	} {
+		other := keys[0]
+		spoil(&other)
+		c := l.extend(l.entry(evidence.KindAudit))
+		c.Keys = []store.DataKey{other}
+		wantErr(t, "a key's id with another "+what, l.commit(c), evidence.ErrConflict)
+		l.wantHead()
+	}
 }
 
 func (l *testLog) segment(no int64, id byte, data string) store.SealedSegment {
@@ -148,8 +158,8 @@ func testIndexOnceATrace(t *testing.T, s store.Store) {
 	first := l.indexed(0, "subject", 1, traceID(1))
 	l.appendIndex(first, l.indexed(1, "subject", 1, traceID(1)))
 	l.appendIndex(
-		l.indexed(2, "subject", 1, traceID(1)), // the same trace
-		l.indexed(2, "subject", 1, traceID(2)), // another trace
+		l.indexed(2, "subject", 1, traceID(1)),                                          // the same trace
+		l.indexed(2, "subject", 1, traceID(2)),                                          // another trace
 		l.indexed(2, "agent_id", 1, traceID(1)), l.indexed(2, "subject", 2, traceID(1)), // another name, another MAC
 	)
 	l.appendIndex(l.indexed(3, "subject", 1, "")) // no trace

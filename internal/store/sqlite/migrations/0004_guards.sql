@@ -179,6 +179,18 @@ WHEN EXISTS (SELECT 1 FROM data_keys WHERE key_no = NEW.key_no)
 	OR EXISTS (SELECT 1 FROM data_keys WHERE tenant_no = NEW.tenant_no AND id = NEW.id)
 BEGIN SELECT RAISE(ABORT, 'data_keys: row exists'); END;
 
+-- What was removed does not come back: a commit that was under way when a key
+-- was destroyed must not bring it again, nor an old copy of a segment be put
+-- in the place of the new one.
+CREATE TRIGGER guard_data_keys_removed BEFORE INSERT ON data_keys
+WHEN EXISTS (SELECT 1 FROM removals WHERE tenant_no = NEW.tenant_no
+		AND what = 'key' AND ref = 0 AND id = NEW.id)
+BEGIN SELECT RAISE(ABORT, 'data_keys: the key was removed'); END;
+CREATE TRIGGER guard_sealed_segments_removed BEFORE INSERT ON sealed_segments
+WHEN EXISTS (SELECT 1 FROM removals WHERE tenant_no = (SELECT tenant_no FROM logs WHERE log_key = NEW.row >> 40)
+		AND what = 'segment' AND ref = NEW.row AND id = NEW.id)
+BEGIN SELECT RAISE(ABORT, 'sealed_segments: the segment was removed'); END;
+
 -- A removal is ordered by an audit record of the same tenant that says so.
 CREATE TRIGGER guard_removals_order BEFORE INSERT ON removals
 WHEN NOT EXISTS (SELECT 1 FROM r_audit WHERE row = NEW.by_row AND event_type IN

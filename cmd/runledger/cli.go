@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/alecthomas/kong"
+)
+
+// globals are the flags that every command has.
+type globals struct {
+	Data   string `help:"The data directory." default:"./runledger-data" env:"RUNLEDGER_DATA" placeholder:"DIR"`
+	Anchor string `help:"Where the newest signed heads are kept, best on another disk. Default: the data directory with the suffix .anchor." env:"RUNLEDGER_ANCHOR" placeholder:"DIR"`
+	JSON   bool   `help:"Print JSON, for machines." name:"json"`
+}
+
+// cli is the command line.
+type cli struct {
+	globals
+
+	Serve      serveCmd      `cmd:"" help:"Run the server."`
+	Demo       demoCmd       `cmd:"" help:"A tour with real data: append, sign, prove, export, verify."`
+	Init       initCmd       `cmd:"" help:"Make a data directory."`
+	Tenants    tenantsCmd    `cmd:"" help:"Create and list tenants."`
+	Append     appendCmd     `cmd:"" help:"Append records and print their receipts."`
+	Checkpoint checkpointCmd `cmd:"" help:"Print the newest signed checkpoint of a tenant's log."`
+	Prove      proveCmd      `cmd:"" help:"Prove that a record is in the log."`
+	Export     exportCmd     `cmd:"" help:"Write an evidence bundle."`
+	Verify     verifyCmd     `cmd:"" help:"Check a bundle, or a whole data directory."`
+	Keys       keysCmd       `cmd:"" help:"List and rotate signing keys."`
+	Clock      clockCmd      `cmd:"" help:"Tell a server that its clock is right."`
+	Version    versionCmd    `cmd:"" help:"Print the version."`
+}
+
+const description = `Evidence of what agents, policies and systems did, in signed append-only logs that anyone can check.
+
+Exit status: 0 done, 1 the answer is bad, 2 wrong use or input, 3 the environment failed; verify also 4 could not check, 10 verified with limits.`
+
+// helpShown ends a parse that printed help.
+type helpShown struct{}
+
+// run is the program. It returns the exit status.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) (status int) {
+	defer func() {
+		if p := recover(); p != nil {
+			if _, ok := p.(helpShown); !ok {
+				panic(p)
+			}
+		}
+	}()
+	var c cli
+	e := &env{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr, globals: &c.globals}
+	parser, err := kong.New(&c,
+		kong.Name("runledger"), kong.Description(description), kong.Writers(stdout, stderr),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 80}),
+		kong.Exit(func(int) { panic(helpShown{}) }),
+	)
+	if err != nil {
+		return e.fail(err)
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	kctx, err := parser.Parse(args)
+	if err != nil {
+		return e.fail(&usageError{err.Error() + hint(err)})
+	}
+	return e.fail(kctx.Run(e))
+}
+
+// hint says where help is.
+func hint(err error) string {
+	var p *kong.ParseError
+	if errors.As(err, &p) && p.Context != nil && p.Context.Selected() != nil {
+		return fmt.Sprintf(" (see runledger %s --help)", p.Context.Selected().Path()[len("runledger "):])
+	}
+	return " (see runledger --help)"
+}

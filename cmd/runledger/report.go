@@ -1,0 +1,95 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/verify"
+)
+
+// printReport prints a verification of a bundle for people.
+func (e *env) printReport(name string, r *verify.Report) {
+	e.printf("%s  %s\n", r.Verdict, name)
+	for _, l := range r.Logs {
+		e.printf("\n%s  %s\n", l.Dir, l.Origin)
+		if !l.Checked {
+			e.printf("  %-9s not checked\n", "records")
+			continue
+		}
+		e.printf("  %-9s %d, recorded %s\n  %-9s to %s\n", "records", l.Size, l.FirstAt, "", l.LastAt)
+		e.printf("  %-9s %s\n", "root", l.Root)
+		for _, w := range l.Witness {
+			e.printf("  %-9s %s, %s\n", "witness", w.Name, w.Time)
+		}
+	}
+	if r.Counts["leaves"] > 0 {
+		e.printf("\n%s", wrap("", "in all: "+countText(r.Counts)))
+	}
+	for _, part := range []struct{ title, prefix string }{
+		{"Failures", "E_"}, {"Could not check", "U_"}, {"Limits", "W_"},
+	} {
+		first := true
+		for i := range r.Findings {
+			f := &r.Findings[i]
+			if !strings.HasPrefix(string(f.Code), part.prefix) {
+				continue
+			}
+			if first {
+				e.printf("\n%s\n", part.title)
+				first = false
+			}
+			e.printf("%s", wrap("  ", f.Error()))
+		}
+	}
+	if r.Verdict != verify.Failed && len(r.NotProven) > 0 {
+		e.printf("\nNot proven\n")
+		for _, text := range r.NotProven {
+			e.printf("%s", wrap("  ", text))
+		}
+	}
+}
+
+// countText names what was counted, in the order of the contract.
+func countText(counts map[string]int64) string {
+	var parts []string
+	for _, k := range evidence.Kinds() {
+		if n := counts[k.String()]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, k))
+		}
+	}
+	for _, c := range []struct{ name, text string }{
+		{"runs", "runs"}, {"disclosed", "fields disclosed"},
+		{"withheld_requested", "withheld on request"}, {"withheld_not_permitted", "not permitted"},
+		{"withheld_erased", "erased"}, {"withheld_expired", "expired"},
+	} {
+		if n := counts[c.name]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, c.text))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// columns is how wide text for people is.
+const columns = 80
+
+// wrap breaks a text into lines; those after the first are indented by two
+// more. A word that is too long stands on a line of its own.
+func wrap(indent, text string) string {
+	var b strings.Builder
+	line := indent
+	begin := true
+	for _, word := range strings.Fields(text) {
+		if !begin && len([]rune(line))+1+len([]rune(word)) > columns {
+			b.WriteString(line + "\n")
+			line, begin = indent+"  ", true
+		}
+		if !begin {
+			line += " "
+		}
+		line += word
+		begin = false
+	}
+	b.WriteString(line + "\n")
+	return b.String()
+}

@@ -1,0 +1,49 @@
+package control
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+
+	"github.com/runledger/runledger/internal/export"
+)
+
+func (h *handler) export(w http.ResponseWriter, r *http.Request) error {
+	var req ExportRequest
+	if err := decode(w, r, &req); err != nil {
+		return err
+	}
+	if req.Form != FormZIP && req.Form != FormDirectory {
+		return invalid("form", "must be zip or directory")
+	}
+	b, err := h.cfg.Exporter.Export(r.Context(), export.Request{
+		Tenant: r.PathValue("tenant"), Profile: req.Profile, ExportID: req.ExportID, By: callerOf(r.Context()).requester(),
+		Withhold: req.Withhold, SinceSize: req.SinceSize, Directory: req.Form == FormDirectory,
+	})
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	info, err := json.Marshal(ExportInfo{
+		ExportID: b.ExportID, Log: b.Log, Size: b.Size, Records: b.Records, Bytes: b.Bytes, Checksum: b.Digest,
+	})
+	if err != nil {
+		return err
+	}
+	w.Header().Set(exportHeader, string(info))
+	w.Header().Set("Cache-Control", "no-store")
+	write := b.WriteTar
+	w.Header().Set("Content-Type", "application/x-tar")
+	if req.Form == FormZIP {
+		write = b.WriteZIP
+		w.Header().Set("Content-Type", "application/zip")
+		w.Header().Set("Content-Length", strconv.FormatInt(b.Bytes, 10))
+	}
+	w.WriteHeader(http.StatusOK)
+	if err := write(w); err != nil {
+		h.cfg.Logger.WarnContext(r.Context(), "bundle was not given out whole", "export", b.ExportID, "err", err)
+		// The status is sent already: only a broken stream can still say it.
+		panic(http.ErrAbortHandler)
+	}
+	return nil
+}

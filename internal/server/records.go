@@ -1,0 +1,112 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/ledger"
+	"github.com/runledger/runledger/internal/store/sqlite"
+)
+
+// Components that this package speaks for (contract section 4).
+const (
+	componentAPI       = "api"
+	componentMigration = "migration"
+)
+
+// systemEvent is a record of SystemRecordWriter in the system log. It is
+// shared: it is part of the environment of every tenant's runs.
+type systemEvent struct {
+	component, event string
+	version          string
+	configDigest     string
+	causedBy         string
+	summary          string
+	details          any // nil: none
+}
+
+func (e systemEvent) record(now time.Time) (*evidence.Record, error) {
+	r := &evidence.Record{Kind: evidence.KindSystem, ID: newID(now), OccurredAt: evidence.MicrosOf(now)}
+	r.SetText("source_domain", "SYSTEM")
+	r.SetText("source_component", "SystemRecordWriter")
+	r.SetText("component", e.component)
+	r.SetText("event_type", e.event)
+	r.SetText("severity", "INFO")
+	r.SetText("caused_by", e.causedBy)
+	r.SetText("visibility", "shared")
+	r.SetText("version", e.version)
+	r.SetText("config_digest", e.configDigest)
+	r.SetSealed("/summary", evidence.QuoteJSON(e.summary))
+	if e.details != nil {
+		b, err := json.Marshal(e.details)
+		if err != nil {
+			return nil, err
+		}
+		r.SetSealed("/details", b)
+	}
+	return r, r.Complete()
+}
+
+// newID returns a random UUID of version 7 (RFC 9562 section 5.7).
+func newID(now time.Time) evidence.ID {
+	var id evidence.ID
+	rand.Read(id[:])
+	ms := uint64(now.UnixMilli())
+	for i := range 6 {
+		id[i] = byte(ms >> (8 * (5 - i)))
+	}
+	id[6] = id[6]&0x0f | 0x70
+	id[8] = id[8]&0x3f | 0x80
+	return id
+}
+
+// record appends events to the system log.
+func (d *Deployment) record(ctx context.Context, events ...systemEvent) error {
+	var records []*evidence.Record
+	for _, e := range events {
+		r, err := e.record(time.Now())
+		if err != nil {
+			return err
+		}
+		records = append(records, r)
+	}
+	_, err := d.Ledger.Append(ctx, evidence.SystemTenant, records, ledger.AppendOptions{})
+	return err
+}
+
+// settingMigration is the newest migration that has its record. It lets a
+// crash between the migration and its record be made up for.
+const settingMigration = "migration_recorded"
+
+// recordMigrations appends a MIGRATION record for each migration that has
+// none yet.
+func (d *Deployment) recordMigrations(ctx context.Context) error {
+	recorded := 0
+	if text, err := d.db.Setting(ctx, settingMigration); err == nil {
+		if _, err := fmt.Sscanf(text, "%d", &recorded); err != nil {
+			return fmt.Errorf("setting %s: %w", settingMigration, err)
+		}
+	}
+	var events []systemEvent
+	for _, m := range sqlite.Migrations() {
+		if m.Version <= recorded {
+			continue
+		}
+		recorded = m.Version
+		events = append(events, systemEvent{
+			component: componentMigration, event: "MIGRATION", version: fmt.Sprint(m.Version), causedBy: "SYSTEM",
+			summary: fmt.Sprintf("The database was migrated to version %d (%s).", m.Version, m.Name),
+		})
+	}
+	if events == nil {
+		return nil
+	}
+	if err := d.record(ctx, events...); err != nil {
+		return fmt.Errorf("record migrations: %w", err)
+	}
+	return d.db.SetSetting(ctx, settingMigration, fmt.Sprint(recorded))
+}
