@@ -214,7 +214,7 @@ func (p *pass) field(c *chunk, h evidence.Commitment, open, held *opening, cover
 		f.Expected, f.Found = evidence.EncodeCommitment(h.Hash), evidence.EncodeCommitment(open.commit)
 		c.held.add(*f)
 	case open != nil && covers != "" && open.path == targetsIndex:
-		list, err := parseTargets(open.targets, seq, covers)
+		list, err := parseTargets(open.targets, p.l.Origin, seq, covers)
 		if err != nil {
 			c.held.add(*bad(ECommit, "is no list of ranges: "+err.Error()))
 		}

@@ -1,8 +1,6 @@
 package verify
 
 import (
-	"bytes"
-	"encoding/json"
 	"slices"
 
 	"github.com/runledger/runledger/evidence"
@@ -13,8 +11,9 @@ import (
 const maxTargets = 1 << 20
 
 // cover is what an ErasureExecuted or RetentionApplied says is gone: one
-// path, or all, of the leaves from (in it) to (not in it).
+// path, or all, of the leaves from (in it) to (not in it) of a log.
 type cover struct {
+	log      string // origin
 	from, to int64
 	path     int // in sealedPaths; −1 for all
 	reason   Reason
@@ -30,30 +29,21 @@ type claim struct {
 // coverReasons are the audit events that cover claims.
 var coverReasons = map[string]Reason{"ErasureExecuted": Erased, "RetentionApplied": Expired}
 
-// parseTargets reads {"ranges":[{"from":…,"to":…,"paths":[…]}]}: leaves from
-// (in it) to (not in it), and paths, all sealed ones where omitted. A record
-// can only speak of leaves before it, seq. The value has passed
-// evidence.CheckJSON.
-func parseTargets(value []byte, seq int64, reason Reason) ([]cover, error) {
-	var v struct {
-		Ranges []struct {
-			From  *int64   `json:"from"`
-			To    *int64   `json:"to"`
-			Paths []string `json:"paths"`
-		} `json:"ranges"`
+// parseTargets reads the /targets of the record at seq of a log. A record
+// can only speak of leaves before it, or of another log of its tenant.
+func parseTargets(value []byte, log string, seq int64, reason Reason) ([]cover, error) {
+	t, err := evidence.ParseTargets(value)
+	if err != nil {
+		return nil, err
 	}
-	dec := json.NewDecoder(bytes.NewReader(value))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&v); err != nil {
-		return nil, invalid("%v", err)
+	before := seq
+	if t.Log != "" && t.Log != log {
+		log, before = t.Log, evidence.MaxInt
 	}
 	var out []cover
-	for _, r := range v.Ranges {
-		if r.From == nil || r.To == nil || *r.From < 0 || *r.From >= *r.To || *r.To > evidence.MaxInt {
-			return nil, invalid("a range without from < to")
-		}
-		c := cover{from: *r.From, to: min(*r.To, seq), path: -1, reason: reason}
-		if r.Paths == nil {
+	for _, r := range t.Ranges {
+		c := cover{log: log, from: r.From, to: min(r.To, before), path: -1, reason: reason}
+		if len(r.Paths) == 0 {
 			out = append(out, c)
 		}
 		for _, p := range r.Paths {
@@ -69,15 +59,16 @@ func parseTargets(value []byte, seq int64, reason Reason) ([]cover, error) {
 // interval is a range of leaves: from is in it, to is not.
 type interval struct{ from, to int64 }
 
-// uncovered returns the claims that no record covers, in order of seq.
-func uncovered(claims []claim, covers []cover) (out []claim) {
+// uncovered returns the claims about a log that no record covers, in order
+// of seq.
+func uncovered(log string, claims []claim, covers []cover) (out []claim) {
 	type key struct {
 		path   int
 		reason Reason
 	}
 	by := map[key][]interval{}
 	for _, c := range covers {
-		if c.from < c.to {
+		if c.log == log && c.from < c.to {
 			by[key{c.path, c.reason}] = append(by[key{c.path, c.reason}], interval{c.from, c.to})
 		}
 	}

@@ -127,7 +127,7 @@ func TestUncovered(t *testing.T) {
 		reason := rapid.SampledFrom([]Reason{Erased, Expired})
 		seq := rapid.Int64Range(0, 30)
 		covers := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) cover {
-			return cover{seq.Draw(t, "from"), seq.Draw(t, "to"), rapid.IntRange(-1, 2).Draw(t, "path"), reason.Draw(t, "reason")}
+			return cover{"a", seq.Draw(t, "from"), seq.Draw(t, "to"), rapid.IntRange(-1, 2).Draw(t, "path"), reason.Draw(t, "reason")}
 		}), 0, 10).Draw(t, "covers")
 		claims := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) claim {
 			return claim{seq.Draw(t, "seq"), uint8(rapid.IntRange(0, 2).Draw(t, "path")), reason.Draw(t, "reason")}
@@ -142,7 +142,7 @@ func TestUncovered(t *testing.T) {
 				want = append(want, c)
 			}
 		}
-		if diff := cmp.Diff(want, uncovered(claims, covers), cmp.AllowUnexported(claim{})); diff != "" {
+		if diff := cmp.Diff(want, uncovered("a", claims, covers), cmp.AllowUnexported(claim{})); diff != "" {
 			t.Fatal(diff)
 		}
 	})
@@ -285,8 +285,8 @@ func FuzzManifest(f *testing.F) {
 func FuzzTargets(f *testing.F) {
 	f.Add([]byte(`{"ranges":[{"from":2,"to":3,"paths":["/prompt"]},{"from":0,"to":9}]}`), int64(5))
 	f.Fuzz(func(t *testing.T, b []byte, seq int64) {
-		covers, err := parseTargets(b, seq, Erased)
-		if err == nil && len(uncovered([]claim{{seq, 0, Erased}}, covers)) == 0 {
+		covers, err := parseTargets(b, "a", seq, Erased)
+		if err == nil && len(uncovered("a", []claim{{seq, 0, Erased}}, covers)) == 0 {
 			t.Fatalf("%s covers its own record %d", b, seq)
 		}
 	})

@@ -192,12 +192,9 @@ func (p *pass) finish() error {
 		return p.c.unreadable(l, err)
 	}
 	if p.disclosed.bad == "" && p.withheld.bad == "" {
-		for _, c := range uncovered(p.claims, p.covers) {
-			f := p.fail(EUnaccounted, c.seq, "said to be "+string(c.reason)+", but no record of the log says so of this field")
-			f.Path = sealedPaths[c.path]
-			l.held.add(*f)
-		}
+		l.claims = p.claims
 	}
+	p.c.covers = append(p.c.covers, p.covers...)
 	p.c.rep.Counts["runs"] += int64(len(p.runs.states))
 	for _, s := range p.runs.states {
 		if s.ended {
@@ -205,6 +202,17 @@ func (p *pass) finish() error {
 		}
 	}
 	return nil
+}
+
+// accountFor checks what is said to be erased or expired, once every log has
+// been read: the record may stand in a later log of the tenant.
+func (c *checker) accountFor(l *logState) {
+	for _, claim := range uncovered(l.Origin, l.claims, c.covers) {
+		l.held.add(Finding{
+			Code: EUnaccounted, Log: l.Origin, Dir: l.Dir, From: claim.seq, To: claim.seq + 1, Path: sealedPaths[claim.path],
+			Message: "said to be " + string(claim.reason) + ", but no record of the tenant's logs says so of this field",
+		})
+	}
 }
 
 // leftover reports lines that cannot be used, or that speak of leaves beyond

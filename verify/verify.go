@@ -41,6 +41,7 @@ type checker struct {
 	manDigest string // SHA-256 of manifest.json, hex
 	dirs      []dirFiles
 	logs      []*logState // by directory; nil where there is no key
+	covers    []cover     // erasures and expiries that any log records
 }
 
 // logState is what is known of one log of the bundle whose key is pinned.
@@ -57,6 +58,7 @@ type logState struct {
 	marks   map[int64]*mark   // sizes whose roots and times other checks need
 	opened  firstLeaf         // what leaf 0 says
 	held    Report            // of checks 9 and 10, until 1 to 5 are through
+	claims  []claim           // fields that are said to be erased or expired
 }
 
 // mark is what the log itself says of its tree at one size.
@@ -118,6 +120,7 @@ func (c *checker) run() error {
 			c.quorum(l)
 			c.times(l)
 			c.links(l)
+			c.accountFor(l)
 			c.rep.add(l.held.Findings...)
 			c.rep.dropped += l.held.dropped
 		}

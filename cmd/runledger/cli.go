@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 
 	"github.com/alecthomas/kong"
@@ -11,7 +10,7 @@ import (
 
 // globals are the flags that every command has.
 type globals struct {
-	Data   string `help:"The data directory." default:"./runledger-data" env:"RUNLEDGER_DATA" placeholder:"DIR"`
+	Data   string `help:"The data directory. Default: ./runledger-data" default:"./runledger-data" env:"RUNLEDGER_DATA" placeholder:"DIR"`
 	Anchor string `help:"Where the newest signed heads are kept, best on another disk. Default: the data directory with the suffix .anchor." env:"RUNLEDGER_ANCHOR" placeholder:"DIR"`
 	JSON   bool   `help:"Print JSON, for machines." name:"json"`
 }
@@ -73,8 +72,12 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 // hint says where help is.
 func hint(err error) string {
 	var p *kong.ParseError
-	if errors.As(err, &p) && p.Context != nil && p.Context.Selected() != nil {
-		return fmt.Sprintf(" (see runledger %s --help)", p.Context.Selected().Path()[len("runledger "):])
+	if errors.As(err, &p) && p.Context != nil {
+		words := ""
+		for n := p.Context.Selected(); n != nil && n.Type == kong.CommandNode; n = n.Parent {
+			words = n.Name + " " + words
+		}
+		return " (see runledger " + words + "--help)"
 	}
 	return " (see runledger --help)"
 }

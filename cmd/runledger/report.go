@@ -74,15 +74,19 @@ func countText(counts map[string]int64) string {
 const columns = 80
 
 // wrap breaks a text into lines; those after the first are indented by two
-// more. A word that is too long stands on a line of its own.
-func wrap(indent, text string) string {
+// more.
+func wrap(indent, text string) string { return wrapLines(indent, indent+"  ", text) }
+
+// wrapLines breaks a text into lines with an indent of their own for the first
+// and the others. A word that is too long stands on a line of its own.
+func wrapLines(indent, hang, text string) string {
 	var b strings.Builder
 	line := indent
 	begin := true
 	for _, word := range strings.Fields(text) {
 		if !begin && len([]rune(line))+1+len([]rune(word)) > columns {
 			b.WriteString(line + "\n")
-			line, begin = indent+"  ", true
+			line, begin = hang, true
 		}
 		if !begin {
 			line += " "
