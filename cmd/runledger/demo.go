@@ -124,7 +124,7 @@ func (t *tour) command(want int, words ...string) error {
 
 // wrapCommand breaks a command line where it is too wide.
 func wrapCommand(s string) string {
-	const width = columns - 6
+	const width = columns - 8
 	var b strings.Builder
 	line := ""
 	for _, word := range strings.Fields(s) {

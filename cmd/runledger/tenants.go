@@ -81,7 +81,9 @@ type keysListCmd struct {
 
 // Help implements kong.HelpProvider.
 func (keysListCmd) Help() string {
-	return `    runledger keys list --tenant acme`
+	return `All logs of all tenants, or of one; "current" is the one that takes records.
+
+    runledger keys list --tenant acme`
 }
 
 // Run lists keys.

@@ -11,8 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"time"
-
-	"github.com/runledger/runledger/evidence"
 )
 
 // SocketName is the name of the control socket in a data directory.
@@ -29,11 +27,11 @@ type Socket struct {
 // Listen makes DIR/control.sock, mode 0600, and serves h on it. The caller
 // must hold the directory's lock: a socket that is there already is then one
 // that a dead process left, and is replaced. Anything else of that name, a
-// symbolic link above all, is refused with evidence.ErrForbidden.
+// symbolic link above all, is refused.
 func Listen(dir string, h http.Handler, log *slog.Logger) (*Socket, error) {
 	path := filepath.Join(dir, SocketName)
 	if st, err := os.Lstat(path); err == nil && st.Mode().Type() != fs.ModeSocket {
-		return nil, fmt.Errorf("%s: %w: it is there and is no socket", path, evidence.ErrForbidden)
+		return nil, notSocket(path)
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
@@ -87,6 +85,11 @@ func (s *Socket) Close(ctx context.Context) error {
 	return errors.Join(err, os.Remove(s.path))
 }
 
+// notSocket is about what an operator has to look at: it is not removed.
+func notSocket(path string) error {
+	return fmt.Errorf("%s is there and is no socket: see what it is, and remove it", path)
+}
+
 // maxSocketPath is what fits a socket address everywhere.
 const maxSocketPath = 100
 
@@ -130,7 +133,7 @@ func dialUnix(ctx context.Context, dir string) (conn net.Conn, err error) {
 	case err != nil:
 		return nil, err
 	case st.Mode().Type() != fs.ModeSocket:
-		return nil, fmt.Errorf("%s: %w: it is no socket", path, evidence.ErrForbidden)
+		return nil, notSocket(path)
 	}
 	err = shortPath(dir, func(path string) (err error) {
 		conn, err = (&net.Dialer{}).DialContext(ctx, "unix", path)

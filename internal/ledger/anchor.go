@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -20,10 +21,11 @@ type Anchor interface {
 	Read(origin string) ([]byte, error)
 	// Write replaces the note, durably.
 	Write(origin string, note []byte) error
-	// Origins returns the logs that have an anchor.
+	// Origins returns the logs that have an anchor, or had one that is lost.
 	Origins() ([]string, error)
 	// Accept replaces the note by one that does not extend it and keeps the
-	// old one for good: the trace of an accepted rollback.
+	// old one for good: the trace of an accepted rollback. note is nil where
+	// the whole log is lost: Read then returns evidence.ErrNotFound.
 	Accept(origin string, lost, note []byte) error
 	// Lost returns the notes that Accept put aside.
 	Lost(origin string) ([][]byte, error)
@@ -115,7 +117,11 @@ func (a *DirAnchor) Origins() ([]string, error) {
 		if err != nil {
 			return err
 		}
-		if origin, ok := strings.CutSuffix(filepath.ToSlash(rel), ".note"); ok && evidence.ValidOrigin(origin) {
+		origin, ok := strings.CutSuffix(filepath.ToSlash(rel), ".note")
+		if !ok {
+			origin, _, ok = strings.Cut(filepath.ToSlash(rel), ".lost-")
+		}
+		if ok && evidence.ValidOrigin(origin) && !slices.Contains(out, origin) {
 			out = append(out, origin)
 		}
 		return nil
@@ -144,6 +150,9 @@ func (a *DirAnchor) Accept(origin string, lost, note []byte) error {
 			break
 		}
 	}
+	if note == nil {
+		return errors.Join(os.Remove(path), syncDir(filepath.Dir(path)))
+	}
 	return a.replace(path, note)
 }
 
@@ -159,6 +168,9 @@ func (a *DirAnchor) Lost(origin string) ([][]byte, error) {
 	}
 	var out [][]byte
 	for _, name := range names {
+		if strings.HasSuffix(name, ".tmp") {
+			continue // a crash while it was written
+		}
 		b, err := os.ReadFile(name)
 		if err != nil {
 			return nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/seal"
@@ -105,6 +106,13 @@ func (l *Ledger) submit(ctx context.Context, req *request) ([]Receipt, error) {
 		return r.receipts, r.err
 	case <-ctx.Done():
 		return nil, ctx.Err()
+	case <-l.ended:
+	}
+	select {
+	case r := <-req.done:
+		return r.receipts, r.err
+	default: // it came into the queue after the committer's last look
+		return nil, errStopped
 	}
 }
 
@@ -217,6 +225,14 @@ type result struct {
 	err      error
 }
 
+// settle gives the records that repeat one of the batch its receipt.
+func (r *request) settle() {
+	for _, f := range r.follow {
+		r.receipts[f[0]] = r.receipts[f[1]]
+		r.receipts[f[0]].Duplicate = true
+	}
+}
+
 func (r *request) fail(err error) { r.done <- result{err: err} }
 
 // WaitPublished returns the newest published checkpoint of a log once it
@@ -233,11 +249,12 @@ func (l *Ledger) WaitPublished(ctx context.Context, tenant string, logNo int, si
 		if to >= size {
 			return note, nil
 		}
-		if err := l.Writable(); err != nil {
+		if err := errors.Join(l.Writable(), o.writable()); err != nil {
 			return nil, err
 		}
 		select {
 		case <-wake:
+		case <-time.After(l.cfg.PublishEvery): // writing may have stopped
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}

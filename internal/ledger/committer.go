@@ -125,12 +125,16 @@ func (c *committer) fill() {
 				return
 			}
 			c.waiting = c.waiting[1:]
-			r.done <- result{err: r.control(r.ctx)}
+			err := c.l.running() // what signs may have stopped since it was queued
+			if err == nil {
+				err = r.control(r.ctx)
+			}
+			r.done <- result{err: err}
 			continue
 		}
 		c.waiting = c.waiting[1:]
 		if c.next == nil {
-			c.next = &plan{}
+			c.next = newPlan(c.writing)
 		}
 		c.take(c.next, r)
 	}
@@ -142,6 +146,10 @@ func (c *committer) fillCarefully() {
 	p := &plan{ids: map[evidence.ID]store.Position{}}
 	for len(c.redo) > 0 && p.records < c.l.cfg.MaxCommitRecords {
 		r := c.redo[0]
+		// What failed twice goes alone: it must not take others with it.
+		if alone := r.tries >= 2; alone && p.records > 0 || len(p.done) > 0 && p.done[0].req.tries > 2 {
+			break
+		}
 		c.redo = c.redo[1:]
 		if r.tries++; r.tries > maxTries {
 			r.fail(fmt.Errorf("the record could not be sequenced: %w", evidence.ErrUnavailable))
@@ -152,6 +160,7 @@ func (c *committer) fillCarefully() {
 			continue
 		}
 		if len(r.batch.Records) == 0 {
+			r.settle()
 			r.done <- result{receipts: r.receipts, err: r.partialErr}
 			continue
 		}
@@ -164,11 +173,9 @@ func (c *committer) fillCarefully() {
 
 // take sequences one request into a plan.
 func (c *committer) take(p *plan, r *request) {
-	o := r.log
-	if cur, err := c.l.current(context.Background(), o.Tenant); err == nil && cur != o {
-		o = cur // the log was rolled over since the request was sealed
-	}
-	if err := c.ready(o); err != nil {
+	// The log may have been rolled over since the request was sealed.
+	o, err := c.newest(r.log.Tenant)
+	if err != nil {
 		r.fail(err)
 		return
 	}
@@ -184,6 +191,31 @@ func (c *committer) take(p *plan, r *request) {
 		return
 	}
 	p.done = append(p.done, planned{r, receipts})
+}
+
+// newest returns a tenant's newest log, ready to be extended. Reading it anew
+// may show that it was rolled over: by a transaction whose outcome was
+// unknown, or by another process.
+func (c *committer) newest(tenant string) (*openLog, error) {
+	for tries := range 3 {
+		o, err := c.l.current(context.Background(), tenant)
+		if errors.Is(err, evidence.ErrNotFound) {
+			return nil, err
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", evidence.ErrUnavailable, err)
+		}
+		if tries > 0 || !o.isClosed() {
+			if err := c.ready(o); err != nil {
+				return nil, err
+			}
+		}
+		if !o.isClosed() {
+			return o, nil
+		}
+		c.l.forget(o)
+	}
+	return nil, fmt.Errorf("the newest log of tenant %s is closed: %w", tenant, evidence.ErrUnavailable)
 }
 
 func (c *committer) ready(o *openLog) error {
@@ -218,6 +250,10 @@ func (c *committer) start() {
 	if err != nil {
 		p.restore(c.l)
 		for _, d := range p.done {
+			if p.bad != nil && d.req.log != p.bad {
+				c.redo = append(c.redo, d.req) // another log's trouble
+				continue
+			}
 			d.req.fail(fmt.Errorf("%w: %w", evidence.ErrUnavailable, err))
 		}
 		return
@@ -268,6 +304,13 @@ func (c *committer) unknown(p *plan, err error) {
 		p.restore(c.l)
 		p.markReload()
 		c.l.halt(err)
+		p.fail(fmt.Errorf("%w: %w", evidence.ErrUnavailable, err))
+		return
+	}
+	if errors.Is(err, evidence.ErrTampered) && len(p.logs) == 1 {
+		p.logs[0].log.fail(err) // a broken invariant
+		p.restore(c.l)
+		p.markReload()
 		p.fail(fmt.Errorf("%w: %w", evidence.ErrUnavailable, err))
 		return
 	}
@@ -342,10 +385,7 @@ func (c *committer) acknowledge(p *plan) {
 				r.ConflictOf = out[at].ConflictOf
 				out[at] = r
 			}
-			for _, f := range d.req.follow {
-				out[f[0]] = out[f[1]]
-				out[f[0]].Duplicate = true
-			}
+			d.req.settle()
 		}
 		d.req.done <- result{receipts: out, err: d.req.partialErr}
 	}

@@ -50,11 +50,8 @@ type Erased struct {
 func (l *Ledger) Erase(ctx context.Context, tenant string, e Erasure) (Erased, error) {
 	var out Erased
 	err := l.control(ctx, func(ctx context.Context) error {
-		o, err := l.current(ctx, tenant)
+		o, err := (&committer{l: l}).newest(tenant)
 		if err != nil {
-			return err
-		}
-		if err := (&committer{l: l}).ready(o); err != nil {
 			return err
 		}
 		w := &eraser{l: l, o: o, by: e.By, reason: e.Reason, segments: map[store.SegmentRef]*erasedSegment{}}
@@ -70,7 +67,11 @@ func (l *Ledger) Erase(ctx context.Context, tenant string, e Erasure) (Erased, e
 	if err != nil {
 		return Erased{}, err
 	}
-	return out, l.store.Scrub(ctx)
+	err = l.store.Scrub(ctx)
+	if errors.Is(err, store.ErrSync) {
+		l.halt(err)
+	}
+	return out, err
 }
 
 // eraser carries out one erasure.
@@ -317,10 +318,13 @@ func (w *eraser) execute(ctx context.Context) (Erased, error) {
 	removal.By = store.Position{LogNo: w.o.No, Seq: first}
 	lp.commit.Removal = removal
 	lp.commit.Keys = mergeKeys(lp.commit.Keys, newKeys)
-	if err := w.l.commitNow(ctx, p); err != nil {
+	err := w.l.commitNow(ctx, p)
+	// Forgotten also where the outcome is unknown: nothing may be sealed
+	// under a key that could be gone.
+	w.l.sealer.Destroyed(w.keys)
+	if err != nil {
 		return out, err
 	}
-	w.l.sealer.Destroyed(w.keys)
 	for _, e := range lp.commit.Entries {
 		out.Receipts = append(out.Receipts, Receipt{ID: e.Leaf.ID, Log: w.o.Origin, LogNo: w.o.No, LeafIndex: e.Leaf.Seq})
 	}

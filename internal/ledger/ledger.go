@@ -94,6 +94,7 @@ type Ledger struct {
 
 	halted  atomic.Pointer[haltError]
 	stop    chan struct{} // closed by Close
+	ended   chan struct{} // closed once the committer has answered all it ever will
 	stopped sync.WaitGroup
 	closing sync.Once
 	state   integrityState
@@ -121,6 +122,7 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 		logs:   map[store.LogRef]*openLog{},
 		newest: map[string]*openLog{},
 		stop:   make(chan struct{}),
+		ended:  make(chan struct{}),
 	}
 	l.metrics = newMetrics(cfg.Metrics, l)
 	if err := l.loadInstance(ctx); err != nil {
@@ -132,7 +134,7 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	}
 	c := newCommitter(l)
 	l.stopped.Add(2)
-	go func() { defer l.stopped.Done(); c.run() }()
+	go func() { defer l.stopped.Done(); defer close(l.ended); c.run() }()
 	go func() { defer l.stopped.Done(); l.publishLoop() }()
 	if err := l.start(ctx, rolledBack); err != nil {
 		return nil, errors.Join(err, l.Close())
@@ -197,11 +199,19 @@ func (l *Ledger) halt(err error) {
 	}
 }
 
+// running returns nil, or why nothing is signed any more.
+func (l *Ledger) running() error {
+	if h := l.halted.Load(); h != nil {
+		return fmt.Errorf("the ledger stopped writing: %w: %w", h.err, evidence.ErrUnavailable)
+	}
+	return nil
+}
+
 // Writable returns nil, or why appends are refused. The error wraps
 // evidence.ErrUnavailable.
 func (l *Ledger) Writable() error {
-	if h := l.halted.Load(); h != nil {
-		return fmt.Errorf("the ledger stopped writing: %w: %w", h.err, evidence.ErrUnavailable)
+	if err := l.running(); err != nil {
+		return err
 	}
 	select {
 	case <-l.stop:

@@ -202,7 +202,7 @@ func (e *examiner) compareRow(c *chunk, leaf *evidence.Leaf, r *store.Row) {
 	if r.Run != leaf.Run {
 		differ("run_id", leaf.Run, r.Run)
 	}
-	if leaf.Run != "" && r.N != leaf.N {
+	if r.N != leaf.N { // both 0 where there is no run
 		differ("n", strconv.FormatInt(leaf.N, 10), strconv.FormatInt(r.N, 10))
 	}
 	i, j := 0, 0
@@ -265,6 +265,8 @@ func foundBySpan(l *evidence.Leaf) bool {
 	return l.Kind == evidence.KindTraceStep && l.Text("span_id") != "" && l.Text("conflict_of") == ""
 }
 
+var segmentColumns = [...]string{"sealed_segment", "actor_segment"}
+
 // checkContent opens a record's sealed fields and compares them with its
 // commitments.
 func (e *examiner) checkContent(ctx context.Context, c *chunk, leaf *evidence.Leaf, row *store.Row) error {
@@ -272,6 +274,7 @@ func (e *examiner) checkContent(ctx context.Context, c *chunk, leaf *evidence.Le
 		return nil
 	}
 	opened := map[string]string{}
+	var idle []string // columns that refer to a segment without content of the record
 	for at, no := range []int64{row.Segment, row.ActorSegment} {
 		if no == store.NoSegment {
 			continue
@@ -291,6 +294,7 @@ func (e *examiner) checkContent(ctx context.Context, c *chunk, leaf *evidence.Le
 		}
 		if o == nil {
 			c.segments[no] = use
+			idle = append(idle, segmentColumns[at])
 			continue
 		}
 		use.used++
@@ -311,9 +315,16 @@ func (e *examiner) checkContent(ctx context.Context, c *chunk, leaf *evidence.Le
 			opened[f.Path] = f.JSON
 		}
 	}
+	whole := true
 	for _, h := range leaf.H {
 		if _, ok := opened[h.Path]; !ok {
+			whole = false
 			c.missing = append(c.missing, missingField{e.log.Origin, leaf.Seq, h.Path, traceScope(leaf)})
+		}
+	}
+	if whole { // else what it referred to may have been erased
+		for _, column := range idle {
+			e.leafFinding(c, CodeColumn, leaf.Kind.Table(), column, leaf.Seq, "", "", "the column refers to sealed content that is not the record's")
 		}
 	}
 	e.collectTargets(c, leaf, opened)

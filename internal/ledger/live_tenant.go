@@ -2,7 +2,9 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/c2sp"
@@ -15,6 +17,7 @@ type tenantFold struct {
 	v        *liveVerifier
 	tenant   string
 	indexKey []byte
+	keys     map[store.KeyID]bool // that the snapshot has
 
 	read    store.Reader
 	logs    []*logFold
@@ -45,6 +48,10 @@ type termKey struct {
 
 type termValue struct {
 	first store.Position
+	// more are further places of the entry of a trace, from the first
+	// erasure on: one may have taken the entry that stood at an erased
+	// record, and the next record of the trace made a new one.
+	more  []store.Position
 	found bool
 }
 
@@ -82,11 +89,20 @@ func (v *liveVerifier) tenant(ctx context.Context, tenant string) error {
 			return err
 		}
 	}
+	if err := t.readKeys(ctx); err != nil {
+		return err
+	}
 	if err := t.eachLog(ctx, (*logFold).finish); err != nil {
 		return err
 	}
+	if last := t.logs[len(t.logs)-1]; last.closed && last.done > 0 {
+		last.finding(Finding{
+			Code: CodeHead, Table: "logs", From: last.done - 1, To: last.done,
+			Message: "the log was closed in favour of a successor, which is missing",
+		})
+	}
 	t.checkMissing()
-	for _, check := range []func(context.Context) error{t.checkRuns, t.checkIDs, t.checkIndex} {
+	for _, check := range []func(context.Context) error{t.checkErased, t.checkRuns, t.checkIDs, t.checkIndex} {
 		if err := check(ctx); err != nil {
 			return err
 		}
@@ -146,11 +162,31 @@ func (t *tenantFold) checkKeys(ctx context.Context) error {
 	return nil
 }
 
+// readKeys reads which data keys there are. The sealer of a running server
+// still has those that were deleted behind its back.
+func (t *tenantFold) readKeys(ctx context.Context) error {
+	keys, err := t.read.DataKeys(ctx, t.tenant, "", "")
+	if err != nil {
+		return err
+	}
+	t.keys = make(map[store.KeyID]bool, len(keys))
+	index := false
+	for _, k := range keys {
+		t.keys[k.ID] = true
+		index = index || k.Scope == store.ScopeIndex
+	}
+	if !index && t.indexKey != nil {
+		t.finding(Finding{Code: CodeIndex, Table: "data_keys", Message: "the tenant's key of index MACs is missing"})
+	}
+	return nil
+}
+
 // leaf takes one leaf of a log.
 func (t *tenantFold) leaf(f *logFold, leaf *evidence.Leaf) {
 	if leaf.Seq == 0 {
 		f.opened = leaf
 	}
+	f.closed = leaf.Kind == evidence.KindSystem && leaf.Text("event_type") == eventClosed
 	if !foundBySpan(leaf) {
 		t.byID++
 	}
@@ -192,8 +228,13 @@ func (t *tenantFold) term(logNo int, e expectedTerm) {
 	if e.trace == "" {
 		k.pos = pos
 	}
-	if _, ok := t.terms[k]; !ok {
+	have, ok := t.terms[k]
+	switch {
+	case !ok:
 		t.terms[k] = termValue{first: pos}
+	case e.trace != "" && len(t.targets) > 0:
+		have.more = append(have.more, pos)
+		t.terms[k] = have
 	}
 }
 
@@ -210,6 +251,71 @@ func (t *tenantFold) checkMissing() {
 			Message: fmt.Sprintf("sealed content at %s is gone and no record says that it was erased or expired", m.path),
 		})
 	}
+}
+
+// checkErased looks for content that is there although a record says that
+// it was erased: someone put it back, or an erasure did not do its work.
+func (t *tenantFold) checkErased(ctx context.Context) error {
+	if len(t.targets) == 0 {
+		return nil
+	}
+	type field struct {
+		log  string
+		seq  int64
+		path string
+	}
+	gone := make(map[field]bool, len(t.missing))
+	for _, m := range t.missing {
+		gone[field{m.log, m.seq, m.path}] = true
+	}
+	for _, target := range t.targets {
+		for _, f := range t.logs {
+			if f.lg.Origin != target.log {
+				continue
+			}
+			for seq := target.From; seq < min(target.To, target.before, f.done); seq++ {
+				for _, path := range target.Paths { // where all paths go, their number is not said
+					if gone[field{target.log, seq, path}] {
+						continue
+					}
+					if there, err := t.opens(ctx, f, seq, path); err != nil {
+						return err
+					} else if there {
+						f.finding(Finding{
+							Code: CodeCommit, Table: "sealed_segments", From: seq, To: seq + 1,
+							Message: fmt.Sprintf("sealed content at %s is there although a record says that it was erased", path),
+						})
+					}
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// opens reports whether a field opens in the snapshot: it may have been
+// erased since its record was read.
+func (t *tenantFold) opens(ctx context.Context, f *logFold, seq int64, path string) (bool, error) {
+	_, leaf, err := readLeaf(ctx, t.read, f.lg, seq)
+	if errors.Is(err, evidence.ErrTampered) {
+		return false, nil // said already
+	}
+	if err != nil {
+		return false, err
+	}
+	row, err := t.read.Row(ctx, f.lg.LogRef, leaf.Kind, seq)
+	if errors.Is(err, evidence.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	open, err := newContent(t.v.cfg.Sealer, t.read, f.lg).open(ctx, leaf, [2]int64{row.Segment, row.ActorSegment})
+	if errors.Is(err, evidence.ErrTampered) {
+		return false, nil
+	}
+	_, there := open[path]
+	return there, err
 }
 
 // checkRuns compares the operational states of runs with the leaves.
@@ -268,7 +374,7 @@ func (t *tenantFold) checkIndex(ctx context.Context) error {
 			k.pos = e.Position
 		}
 		want, ok := t.terms[k]
-		if ok && (want.found || want.first != e.Position) {
+		if ok && (want.found || want.first != e.Position && !(slices.Contains(want.more, e.Position) && t.erasedTerms["/"+e.Name+" "+e.Trace])) {
 			ok = false
 		}
 		if !ok {
@@ -315,6 +421,15 @@ func (v *liveVerifier) unknownAnchors(ctx context.Context) ([]Finding, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Notes before logs: a log is in the database before its anchor has
+	// leaves.
+	notes := map[string][]byte{}
+	for _, origin := range origins {
+		// Not found: it is lost with an accepted rollback.
+		if notes[origin], err = v.cfg.Anchor.Read(origin); err != nil && !errors.Is(err, evidence.ErrNotFound) {
+			return nil, err
+		}
+	}
 	logs, err := v.cfg.Reader.Logs(ctx, "")
 	if err != nil {
 		return nil, err
@@ -328,11 +443,14 @@ func (v *liveVerifier) unknownAnchors(ctx context.Context) ([]Finding, error) {
 		if known[origin] {
 			continue
 		}
-		note, err := v.cfg.Anchor.Read(origin)
-		if err != nil {
-			return nil, err
+		if notes[origin] == nil {
+			out = append(out, Finding{
+				Code: CodeRollback, Log: origin, Table: "anchor",
+				Message: "an operator accepted a rollback that lost this log as a whole",
+			})
+			continue
 		}
-		if c, _, err := c2sp.ParseNote(note); err == nil && c.Size > 0 {
+		if c, _, err := c2sp.ParseNote(notes[origin]); err == nil && c.Size > 0 {
 			out = append(out, Finding{
 				Code: CodeFork, Log: origin, Table: "logs", From: 0, To: c.Size,
 				Message: "the anchor has a log that the database does not know: the log was removed, or a backup was restored",

@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -37,6 +38,8 @@ type openLog struct {
 	reload   bool
 	lastKept time.Time // of a checkpoint
 
+	publishing sync.Mutex // held, before mu, while a checkpoint is given out
+
 	mu          sync.Mutex
 	durable     logState
 	loaded      logState      // what it had when it was opened
@@ -55,6 +58,12 @@ func (o *openLog) state() logState {
 	return o.durable
 }
 
+func (o *openLog) isClosed() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.closed
+}
+
 func (o *openLog) fail(err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -68,6 +77,9 @@ func (o *openLog) writable() error {
 	defer o.mu.Unlock()
 	if o.broken != nil {
 		return fmt.Errorf("log %s takes no writes: %w: %w", o.Origin, o.broken, evidence.ErrUnavailable)
+	}
+	if o.closed { // a rollover writes LOG_CLOSED and the successor together
+		return fmt.Errorf("log %s takes no writes: %w: it is closed and its successor is missing: %w", o.Origin, evidence.ErrTampered, evidence.ErrUnavailable)
 	}
 	return nil
 }
@@ -124,8 +136,11 @@ func (l *Ledger) logByNo(ctx context.Context, tenant string, no int) (*openLog, 
 }
 
 // openStored opens a log that the store has. Nothing the store says of it
-// is believed until the key opens, the note verifies, and the root
-// recomputed from tiles and segments is the signed one.
+// is believed until the key opens, the note verifies, the root recomputed
+// from tiles and segments is the signed one, and the first leaf, proven to be
+// in that tree, opens this log for this tenant with this key: who exchanges
+// the logs of two tenants must not get the records of one signed into the
+// log of the other.
 func (l *Ledger) openStored(ctx context.Context, lg store.Log) (*openLog, error) {
 	o, err := l.openKey(lg)
 	if err != nil {
@@ -136,7 +151,10 @@ func (l *Ledger) openStored(ctx context.Context, lg store.Log) (*openLog, error)
 		return nil, err
 	}
 	o.published, o.publishedTo = st.note, st.tree.size()
-	last, err := lastLeaf(ctx, l.store, lg, st.tree.size())
+	if err := l.checkOpened(ctx, lg, &st.tree); err != nil {
+		return nil, err
+	}
+	last, err := l.provenLeaf(ctx, lg, &st.tree, st.tree.size()-1)
 	if err != nil {
 		return nil, err
 	}
@@ -279,12 +297,43 @@ func readLeaf(ctx context.Context, r store.Reader, lg store.Log, seq int64) (raw
 	return raw, leaf, nil
 }
 
-func lastLeaf(ctx context.Context, r store.Reader, lg store.Log, size int64) (*evidence.Leaf, error) {
-	if size == 0 {
+// provenLeaf reads a leaf and proves that it is in the tree: the right edge
+// alone says nothing of a leaf in a full tile.
+func (l *Ledger) provenLeaf(ctx context.Context, lg store.Log, t *tree, seq int64) (*evidence.Leaf, error) {
+	if t.size() == 0 {
 		return nil, fmt.Errorf("log %s: %w: it is empty", lg.Origin, evidence.ErrTampered)
 	}
-	_, leaf, err := readLeaf(ctx, r, lg, size-1)
-	return leaf, err
+	raw, leaf, err := readLeaf(ctx, l.store, lg, seq)
+	if err != nil {
+		return nil, err
+	}
+	proof, err := inclusion(t, t.size(), seq, l.tileOf(ctx, lg.LogRef))
+	if err != nil && !errors.Is(err, evidence.ErrNotFound) {
+		return nil, err // of reading
+	}
+	if err == nil {
+		err = c2sp.CheckInclusion(proof, t.size(), t.root(), seq, evidence.LeafHash(raw))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("leaf %d of %s: %w: %w", seq, lg.Origin, evidence.ErrTampered, err)
+	}
+	return leaf, nil
+}
+
+// checkOpened checks that leaf 0 opened this log, for this tenant, with this
+// key.
+func (l *Ledger) checkOpened(ctx context.Context, lg store.Log, t *tree) error {
+	first, err := l.provenLeaf(ctx, lg, t, 0)
+	if err != nil {
+		return err
+	}
+	if first.ID != evidence.NaturalID(lg.Tenant, evidence.KindSystem, openedKey(lg.Origin)) {
+		return fmt.Errorf("log %s: %w: it was opened for another tenant than %s", lg.Origin, evidence.ErrTampered, lg.Tenant)
+	}
+	if first.Text("vkey") != lg.VKey {
+		return fmt.Errorf("log %s: %w: it was opened with another key", lg.Origin, evidence.ErrTampered)
+	}
+	return nil
 }
 
 // reloadLog replaces the state of a log by what the store has, which must
@@ -298,7 +347,7 @@ func (l *Ledger) reloadLog(ctx context.Context, o *openLog) error {
 	if err := extends(&st.tree, known.tree.size(), known.tree.root(), l.tileOf(ctx, o.LogRef)); err != nil {
 		return fmt.Errorf("log %s: the database does not extend what this process wrote: %w", o.Origin, err)
 	}
-	last, err := lastLeaf(ctx, l.store, o.Log, st.tree.size())
+	last, err := l.provenLeaf(ctx, o.Log, &st.tree, st.tree.size()-1)
 	if err != nil {
 		return err
 	}
@@ -307,7 +356,7 @@ func (l *Ledger) reloadLog(ctx context.Context, o *openLog) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.durable = st
-	o.closed = last.Text("event_type") == eventClosed
+	o.closed = last.Text("event_type") == eventClosed && last.Kind == evidence.KindSystem
 	return nil
 }
 

@@ -23,6 +23,8 @@ type plan struct {
 	records int
 	touched []runKey
 	ids     map[evidence.ID]store.Position // of careful plans only
+	brought map[store.KeyID]bool           // data keys that this plan, or the one before it, writes
+	bad     *openLog                       // the log that close could not sign
 	runEnds bool
 }
 
@@ -42,6 +44,31 @@ type logPlan struct {
 	seg    []byte // entries of the leaf segment that is being filled
 	segN   int
 	runs   map[string]store.RunState
+}
+
+// newPlan returns a plan that stands on the one that is being written.
+func newPlan(writing *plan) *plan {
+	p := &plan{}
+	if writing != nil {
+		for _, lp := range writing.logs {
+			for _, k := range lp.commit.Keys {
+				p.bring(k)
+			}
+		}
+	}
+	return p
+}
+
+// bring reports whether a key is still to be written.
+func (p *plan) bring(k store.DataKey) bool {
+	if p.brought[k.ID] {
+		return false
+	}
+	if p.brought == nil {
+		p.brought = map[store.KeyID]bool{}
+	}
+	p.brought[k.ID] = true
+	return true
 }
 
 func (p *plan) logPlan(o *openLog) *logPlan {
@@ -73,7 +100,11 @@ func (p *plan) add(ctx context.Context, l *Ledger, o *openLog, batch *seal.Batch
 		return nil, err
 	}
 	lp := p.logPlan(o)
-	lp.commit.Keys = mergeKeys(lp.commit.Keys, l.sealer.NewKeys(batch))
+	for _, k := range l.sealer.NewKeys(batch) {
+		if p.bring(k) {
+			lp.commit.Keys = append(lp.commit.Keys, k)
+		}
+	}
 	receipts := make([]Receipt, len(batch.Records))
 	segNo := make([]int64, len(batch.Segments))
 	for i := range segNo {
@@ -252,11 +283,14 @@ func (lp *logPlan) closeSegment(end int64) {
 // close signs the new heads. It is the only place where a log is signed
 // beyond its first, empty head.
 func (p *plan) close(l *Ledger, now time.Time) (*store.Commit, error) {
+	if err := l.running(); err != nil {
+		return nil, err
+	}
 	c := &store.Commit{Logs: make([]store.LogCommit, len(p.logs))}
 	for i, lp := range p.logs {
 		o := lp.log
 		if err := l.checkAnchor(o, now); err != nil {
-			o.fail(err)
+			p.bad = o
 			return nil, err
 		}
 		lp.closeSegment(o.next.tree.size())
@@ -284,6 +318,15 @@ func (p *plan) restore(l *Ledger) {
 	}
 	for _, k := range p.touched {
 		l.runs.drop(k)
+	}
+	// Whether the plan's new keys are stored may be unknown: they are
+	// forgotten, and what is sealed under them is sealed anew.
+	for _, lp := range p.logs {
+		var ids []store.KeyID
+		for _, k := range lp.commit.Keys {
+			ids = append(ids, k.ID)
+		}
+		l.sealer.Destroyed(ids)
 	}
 }
 

@@ -52,6 +52,12 @@ func (l *Ledger) publishAll(ctx context.Context) error {
 // publish anchors and keeps a log's newest head, and only then gives it
 // out.
 func (l *Ledger) publish(ctx context.Context, o *openLog) error {
+	if err := l.running(); err != nil {
+		return err
+	}
+	// One at a time: an older note must not come after a newer one.
+	o.publishing.Lock()
+	defer o.publishing.Unlock()
 	o.mu.Lock()
 	note, size, broken := o.durable.note, o.durable.tree.size(), o.broken
 	done := bytes.Equal(note, o.published)
@@ -60,7 +66,6 @@ func (l *Ledger) publish(ctx context.Context, o *openLog) error {
 		return nil
 	}
 	if err := l.checkAnchor(o, time.Now()); err != nil {
-		o.fail(err)
 		return err
 	}
 	if err := l.anchor.Write(o.Origin, note); err != nil {
@@ -70,6 +75,9 @@ func (l *Ledger) publish(ctx context.Context, o *openLog) error {
 		if errors.Is(err, store.ErrHeadMoved) {
 			err = fmt.Errorf("checkpoint %d of %s: %w: another note is kept at that size", size, o.Origin, evidence.ErrTampered)
 			o.fail(err)
+		}
+		if errors.Is(err, store.ErrSync) {
+			l.halt(err)
 		}
 		return err
 	}

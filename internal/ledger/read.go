@@ -131,8 +131,11 @@ func (c *content) segment(ctx context.Context, no int64) (*segment, error) {
 	default:
 		s.key, s.id = stored.Key, stored.ID
 		s.openings, s.err = c.sealer.Open(ctx, c.read, c.log.Tenant, c.log.Origin, stored)
-		if errors.Is(s.err, evidence.ErrNotFound) {
+		switch {
+		case errors.Is(s.err, evidence.ErrNotFound):
 			s.err = nil // its key is destroyed: erased
+		case s.err != nil && !errors.Is(s.err, evidence.ErrTampered):
+			return nil, s.err
 		}
 	}
 	if len(c.order) >= nearSegments {

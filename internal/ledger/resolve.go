@@ -217,6 +217,9 @@ func (w *resolver) first(rec *evidence.Record) (*firstRecord, *evidence.Record, 
 	f := &firstRecord{receipt: Receipt{
 		ID: leaf.ID, Log: o.Origin, LogNo: o.No, LeafIndex: pos.Seq, LeafHash: evidence.LeafHash(raw), Duplicate: true,
 	}}
+	if of, ok := evidence.ParseID(leaf.Text("conflict_of")); ok {
+		f.receipt.ConflictOf = of
+	}
 	f.step, _ = leaf.Int("step_index")
 	f.same, err = w.l.sameContent(w.ctx, o, rec, leaf)
 	return f, nil, err

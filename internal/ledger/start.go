@@ -19,6 +19,9 @@ type rollback struct {
 	head store.Head
 	lost []byte // the anchored note; nil where the anchor is missing
 	why  error
+	// done: the successor is there already, and only the anchor is not what
+	// it should be: a crash between the two.
+	done bool
 }
 
 // checkHeads compares the head of every log with its signature and its
@@ -41,20 +44,49 @@ func (l *Ledger) checkHeads(ctx context.Context) ([]rollback, error) {
 		if err != nil {
 			return nil, err
 		}
+		newest := i+1 == len(logs) || logs[i+1].Tenant != lg.Tenant
 		lost, err := l.compareAnchor(ctx, o, head)
+		if err == nil && newest {
+			lost, err = l.checkPoints(ctx, o, head)
+		}
 		if err == nil {
 			continue
 		}
 		if !errors.Is(err, ErrRollback) {
 			return nil, err
 		}
-		newest := i+1 == len(logs) || logs[i+1].Tenant != lg.Tenant
-		if !l.cfg.AcceptRollback || !newest {
+		r := rollback{log: lg, head: head, lost: lost, why: err}
+		if !newest {
+			if _, first, err := readLeaf(ctx, l.store, logs[i+1], 0); err == nil {
+				r.done = first.Text("predecessor_log") == predecessor(lg.Origin, head.Size, head.Root)
+			}
+			if !r.done {
+				return nil, fmt.Errorf("log %s of tenant %s, which has a successor: %w", lg.Origin, lg.Tenant, err)
+			}
+		}
+		if !l.cfg.AcceptRollback {
 			return nil, fmt.Errorf("log %s of tenant %s: %w", lg.Origin, lg.Tenant, err)
 		}
-		back = append(back, rollback{lg, head, lost, err})
+		back = append(back, r)
 	}
 	return back, l.checkUnknown(origins)
+}
+
+// checkPoints looks for kept checkpoints of a larger tree than the head. They
+// are in the same database, so this only finds someone who cut a log and
+// forgot them.
+func (l *Ledger) checkPoints(ctx context.Context, o *openLog, head store.Head) ([]byte, error) {
+	var lost []byte
+	err := l.store.Checkpoints(ctx, o.LogRef, head.Size+1, func(p store.Checkpoint) error {
+		if c, err := c2sp.Verify(p.Note, o.vkey); err == nil && c.Size > head.Size {
+			lost = slices.Clone(p.Note)
+		}
+		return nil
+	})
+	if err == nil && lost != nil {
+		err = fmt.Errorf("%w: the database has %d records and a checkpoint of more", ErrRollback, head.Size)
+	}
+	return lost, err
 }
 
 // compareAnchor returns an error that wraps ErrRollback, and the anchored
@@ -98,12 +130,15 @@ func (l *Ledger) checkUnknown(known map[string]bool) error {
 			continue
 		}
 		note, err := l.anchor.Read(origin)
+		if errors.Is(err, evidence.ErrNotFound) {
+			continue // lost with an accepted rollback
+		}
 		if err != nil {
 			return err
 		}
 		c, _, err := c2sp.ParseNote(note)
 		if err != nil {
-			return fmt.Errorf("anchor of %s: %w", origin, err)
+			return fmt.Errorf("anchor of %s: %w: %w", origin, evidence.ErrTampered, err)
 		}
 		if c.Size == 0 {
 			continue // a log that was never stored: a crash while it was made
@@ -112,8 +147,7 @@ func (l *Ledger) checkUnknown(known map[string]bool) error {
 			return fmt.Errorf("log %s: %w: the anchor has %d records of it and the database does not know it", origin, ErrRollback, c.Size)
 		}
 		l.log.Warn("anchored log is not in the database", "log", origin, "size", c.Size)
-		empty := c2sp.Checkpoint{Origin: origin, Root: c2sp.EmptyRoot}
-		if err := l.anchor.Accept(origin, note, []byte(empty.Body())); err != nil {
+		if err := l.anchor.Accept(origin, note, nil); err != nil {
 			return err
 		}
 	}
@@ -124,6 +158,9 @@ func (l *Ledger) checkUnknown(known map[string]bool) error {
 // never signed again; the new one names both its restored head and what
 // was lost.
 func (l *Ledger) succeed(ctx context.Context, r rollback) error {
+	if r.done {
+		return l.anchor.Accept(r.log.Origin, r.lost, r.head.Note)
+	}
 	var next *openLog
 	err := l.control(ctx, func(ctx context.Context) error {
 		var err error
@@ -141,12 +178,15 @@ func (l *Ledger) succeed(ctx context.Context, r rollback) error {
 			p.restore(l)
 			return err
 		}
-		return l.commitNow(ctx, p)
+		if err := l.commitNow(ctx, p); err != nil {
+			return err
+		}
+		l.adopt(next)
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("accept rollback of %s: %w", r.log.Origin, err)
 	}
-	l.adopt(next)
 	l.log.Warn("rollback accepted", "log", r.log.Origin, "size", r.head.Size, "successor", next.Origin)
 	return l.anchor.Accept(r.log.Origin, r.lost, r.head.Note)
 }
@@ -155,6 +195,15 @@ func (l *Ledger) succeed(ctx context.Context, r rollback) error {
 // is what this process knows. Another process that writes the same logs
 // moves it forward; anything else stops the log.
 func (l *Ledger) checkAnchor(o *openLog, now time.Time) error {
+	err := l.compareWithAnchor(o, now)
+	// An anchor that cannot be read now may be read later.
+	if errors.Is(err, evidence.ErrTampered) || errors.Is(err, evidence.ErrNotFound) {
+		o.fail(err)
+	}
+	return err
+}
+
+func (l *Ledger) compareWithAnchor(o *openLog, now time.Time) error {
 	o.mu.Lock()
 	anchored, due := o.anchored, now.Sub(o.anchorAt) >= l.cfg.PublishEvery
 	st := o.durable

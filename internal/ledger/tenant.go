@@ -50,13 +50,14 @@ func (l *Ledger) createTenant(ctx context.Context, tenant string) (LogInfo, erro
 		}
 		if err != nil {
 			l.sealer.ForgetTenant(tenant)
+			return err
 		}
-		return err
+		l.adopt(o)
+		return nil
 	})
 	if err != nil {
 		return LogInfo{}, err
 	}
-	l.adopt(o)
 	return infoOf(o.Log), nil
 }
 
@@ -72,6 +73,15 @@ func (l *Ledger) adopt(o *openLog) {
 	defer l.mu.Unlock()
 	l.logs[o.LogRef] = o
 	l.newest[o.Tenant] = o
+}
+
+// forget lets the tenant's newest log be looked up again.
+func (l *Ledger) forget(o *openLog) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.newest[o.Tenant] == o {
+		delete(l.newest, o.Tenant)
+	}
 }
 
 // newLog makes key and origin of a log and anchors its empty tree, before
@@ -178,17 +188,9 @@ func (l *Ledger) commitNow(ctx context.Context, p *plan) error {
 func (l *Ledger) Rollover(ctx context.Context, tenant string) (LogInfo, error) {
 	var next *openLog
 	err := l.control(ctx, func(ctx context.Context) error {
-		old, err := l.current(ctx, tenant)
+		old, err := (&committer{l: l}).newest(tenant)
 		if err != nil {
 			return err
-		}
-		if err := old.writable(); err != nil {
-			return err
-		}
-		if old.reload {
-			if err := l.reloadLog(ctx, old); err != nil {
-				return err
-			}
 		}
 		if next, err = l.newLog(store.LogRef{Tenant: tenant, No: old.No + 1}); err != nil {
 			return err

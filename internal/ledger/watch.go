@@ -61,6 +61,12 @@ func (l *Ledger) scrub(ctx context.Context, cfg WatchConfig) {
 		l.log.Error("verify", "err", err)
 		return
 	}
+	// Logs and tenants that are gone altogether are in no report of a tenant.
+	unknown, err := (&liveVerifier{cfg: LiveConfig{Reader: l.store, Anchor: l.anchor}}).unknownAnchors(ctx)
+	if err != nil {
+		l.log.Error("verify anchors", "err", err)
+	}
+	l.anomalies(ctx, unknown)
 	for _, info := range tenants {
 		if ctx.Err() != nil {
 			return

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/runledger/runledger/evidence"
@@ -126,7 +127,7 @@ func (l *load) commit() *store.Commit {
 	if l.head.Size == 0 {
 		c.Open = &l.log
 	}
-	var runs = map[string]int64{}
+	runs := map[string]int64{}
 	add := func(leaf *evidence.Leaf) {
 		leaf.Seq = l.head.Size + int64(len(c.Entries))
 		c.Entries = append(c.Entries, store.Entry{Leaf: leaf, Segment: l.sealed, ActorSegment: store.NoSegment})
@@ -169,7 +170,11 @@ func BenchmarkCommit(b *testing.B) {
 	defer db.Close()
 	l := newLoad("bench")
 	fill := 0
-	fmt.Sscan(os.Getenv("RUNLEDGER_BENCH_ROWS"), &fill)
+	if v := os.Getenv("RUNLEDGER_BENCH_ROWS"); v != "" {
+		if fill, err = strconv.Atoi(v); err != nil {
+			b.Fatal(err)
+		}
+	}
 	for range fill / benchSteps {
 		if err := db.Commit(b.Context(), l.commit()); err != nil {
 			b.Fatal(err)

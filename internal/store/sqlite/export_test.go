@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"path/filepath"
+	"time"
 
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
@@ -14,11 +15,12 @@ func (db *DB) ExecOnWriter(sql string) error {
 	return sqlitex.ExecuteTransient(db.w.conn, sql, nil)
 }
 
-// RestartLogAt sets the length in pages at which readers are waited for.
-func (db *DB) RestartLogAt(pages int64) {
+// RestartLogAt sets the length in pages at which readers are waited for, and
+// for how long.
+func (db *DB) RestartLogAt(pages int64, wait time.Duration) {
 	db.w.mu.Lock()
 	defer db.w.mu.Unlock()
-	db.w.restartPages, db.w.restartAt = pages, pages
+	db.w.restartPages, db.w.restartAt, db.w.restartWait = pages, pages, wait
 }
 
 // FailSync lets the store believe that a sync failed.

@@ -83,7 +83,7 @@ func TestSyncFailure(t *testing.T) {
 func TestWALStaysShort(t *testing.T) {
 	dir := t.TempDir()
 	db := open(t, dir)
-	db.RestartLogAt(1500)
+	db.RestartLogAt(1500, 5*time.Second) // however slow the machine is
 	l := newLoad("t-1")
 	if err := db.Commit(t.Context(), l.commit()); err != nil {
 		t.Fatal(err)
@@ -102,7 +102,7 @@ func TestWALStaysShort(t *testing.T) {
 			}
 			if old := from.Swap(&next); old != nil {
 				time.Sleep(time.Millisecond)
-				(*old).Close()
+				closeIt(t, *old)
 			}
 		}
 	})
@@ -120,7 +120,7 @@ func TestWALStaysShort(t *testing.T) {
 	}
 	stop()
 	wg.Wait()
-	(*from.Load()).Close()
+	closeIt(t, *from.Load())
 	t.Logf("the log has grown to %d MB", longest>>20)
 	if longest > 20<<20 {
 		t.Errorf("the write-ahead log has grown to %d MB", longest>>20)

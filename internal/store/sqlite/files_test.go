@@ -106,11 +106,11 @@ func TestVersions(t *testing.T) {
 		t.Helper()
 		db, err := sqlite.Open(t.Context(), sqlite.Config{Dir: dir})
 		if err == nil {
-			db.Close()
+			closeIt(t, db)
 		}
 		ro, roErr := sqlite.OpenReadOnly(t.Context(), dir)
 		if roErr == nil {
-			ro.Close()
+			closeIt(t, ro)
 		}
 		for _, err := range []error{err, roErr} {
 			if err == nil || !strings.Contains(err.Error(), want) {
@@ -127,7 +127,7 @@ func TestVersions(t *testing.T) {
 	both("a foreign database", "not runledger's")
 	query(t, conn, "PRAGMA application_id = "+ours)
 	db := open(t, dir) // the lock was given back each time
-	db.Close()
+	closeIt(t, db)
 
 	query(t, conn, "PRAGMA user_version = 3")
 	if _, err := sqlite.OpenReadOnly(t.Context(), dir); err == nil || !strings.Contains(err.Error(), "version 3 of 4") {
@@ -165,7 +165,7 @@ func TestReadOnly(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
-		snap.Close()
+		closeIt(t, snap)
 		for name, err := range map[string]error{
 			"Commit":         ro.Commit(t.Context(), &store.Commit{}),
 			"KeepCheckpoint": ro.KeepCheckpoint(t.Context(), l.log.LogRef, store.Checkpoint{}),
@@ -220,7 +220,9 @@ func TestChild(t *testing.T) {
 		if err := db.Commit(t.Context(), l.commit()); err != nil {
 			t.Fatal(err)
 		}
-		os.Stdout.WriteString(".")
+		if _, err := os.Stdout.WriteString("."); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -237,7 +239,7 @@ func TestKill(t *testing.T) {
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer child.Process.Kill()
+	defer func() { _ = child.Process.Kill() }() // again is no harm
 	acknowledged := int64(0)
 	read := func(n int) {
 		t.Helper()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 
 	"zombiezen.com/go/sqlite"
 )
@@ -27,7 +28,7 @@ func (r *reader) readSchema(ctx context.Context) (map[schemaItem]string, error) 
 // migrations make. What is there beyond it is reported too: a trigger of
 // someone else may change what is written.
 func (q queries) Guards(ctx context.Context) ([]string, error) {
-	want, err := freshSchema(ctx)
+	want, err := freshSchema()
 	if err != nil {
 		return nil, err
 	}
@@ -61,8 +62,10 @@ func isStatistics(item schemaItem) bool {
 	return item.kind == "table" && (item.name == "sqlite_stat1" || item.name == "sqlite_stat4")
 }
 
-// freshSchema migrates an empty database in memory and returns its schema.
-func freshSchema(ctx context.Context) (_ map[schemaItem]string, err error) {
+// freshSchema is the schema of an empty database that was migrated in memory.
+// It is made once: migrations do not change while the program runs.
+var freshSchema = sync.OnceValues(func() (_ map[schemaItem]string, err error) {
+	ctx := context.Background()
 	conn, err := sqlite.OpenConn(":memory:", sqlite.OpenReadWrite)
 	if err != nil {
 		return nil, fmt.Errorf("sqlite: %w", err)
@@ -72,4 +75,4 @@ func freshSchema(ctx context.Context) (_ map[schemaItem]string, err error) {
 		return nil, err
 	}
 	return (&reader{conn: conn}).readSchema(ctx)
-}
+})

@@ -22,7 +22,7 @@ func shell(t *testing.T, dir string) *zombiezen.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { conn.Close() })
+	t.Cleanup(func() { closeIt(t, conn) })
 	return conn
 }
 
@@ -151,7 +151,11 @@ func plan(t *testing.T, conn *zombiezen.Conn, sql string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Finalize()
+	defer func() {
+		if err := s.Finalize(); err != nil {
+			t.Error(err)
+		}
+	}()
 	var lines []string
 	for {
 		more, err := s.Step()

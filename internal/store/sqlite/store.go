@@ -203,8 +203,9 @@ func (db *DB) Scrub(ctx context.Context) error {
 	return w.scrub(ctx)
 }
 
-// Close closes the store and gives the lock back. It waits for a commit that
-// is running, not for snapshots, which stay open until they are closed.
+// Close closes the store and gives the lock back. It waits for reads and a
+// commit that are running, not for snapshots, which stay open until they are
+// closed.
 func (db *DB) Close() error {
 	if db.closed.Swap(true) {
 		return nil

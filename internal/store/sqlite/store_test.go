@@ -1,6 +1,7 @@
 package sqlite_test
 
 import (
+	"io"
 	"testing"
 
 	"github.com/runledger/runledger/internal/store"
@@ -20,6 +21,13 @@ func open(t *testing.T, dir string) *sqlite.DB {
 		}
 	})
 	return db
+}
+
+func closeIt(t *testing.T, c io.Closer) {
+	t.Helper()
+	if err := c.Close(); err != nil {
+		t.Errorf("close: %v", err)
+	}
 }
 
 func TestStore(t *testing.T) {

@@ -52,7 +52,7 @@ func (w *writer) writeBack(ctx context.Context) {
 
 // restart lets the log begin anew, if readers leave it soon.
 func (w *writer) restart(pages int64) error {
-	w.conn.SetBusyTimeout(restartTimeout)
+	w.conn.SetBusyTimeout(w.restartWait)
 	defer w.conn.SetBusyTimeout(busyTimeout)
 	_, _, busy, err := w.walState(w.st.restart)
 	w.restartAt = w.restartPages

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"zombiezen.com/go/sqlite"
 
@@ -42,6 +43,7 @@ type writer struct {
 	scratch []byte
 
 	restartPages, restartAt int64 // see wal.go
+	restartWait             time.Duration
 }
 
 // statements are the writer's prepared statements.
@@ -125,7 +127,7 @@ func newWriter(conn *sqlite.Conn, log *slog.Logger) (*writer, error) {
 		tenants: numbers[string]{limit: logsLimit},
 		logs:    numbers[store.LogRef]{limit: logsLimit},
 
-		restartPages: restartPages, restartAt: restartPages,
+		restartPages: restartPages, restartAt: restartPages, restartWait: restartTimeout,
 	}
 	return w, w.st.prepare(conn)
 }

@@ -155,9 +155,12 @@ func testRuns(t *testing.T, s store.Store) {
 	set(second, state("r3", 3, l.at(2)), state("R1", 9, second.at(1)))
 	l.append(l.entry(evidence.KindAudit, inRun("no state", 0)))
 
-	want := map[string]store.RunState{
-		"r1": state("r1", 5, l.at(2)), "R1": state("R1", 9, second.at(1)), "läuft ": state("läuft ", 0, l.at(1)),
-		"r2": state("r2", evidence.MaxInt-9, l.at(2)), "r3": state("r3", 3, l.at(2)),
+	want := map[string]store.RunState{}
+	for _, r := range []store.RunState{
+		state("r1", 5, l.at(2)), state("R1", 9, second.at(1)), state("läuft ", 0, l.at(1)),
+		state("r2", evidence.MaxInt-9, l.at(2)), state("r3", 3, l.at(2)),
+	} {
+		want[r.Run] = r
 	}
 	got := must[map[string]store.RunState](t)(s.Runs(ctx, "a", []string{"r1", "R1", "läuft ", "r2", "r3", "läuft", "no state", "never", ""}))
 	wantEqual(t, "runs", got, want)

@@ -25,8 +25,21 @@ func testSegments(t *testing.T, s store.Store) {
 	}
 	size := l.head.Size
 	for _, r := range [][2]int64{
-		{0, size}, {0, 1}, {1, 2}, {2, 3}, {257, 258}, {258, 259}, {257, 259}, {516, 517},
-		{size - 1, size}, {size - 88, size}, {5, 5}, {9, 3}, {size, size + 1000}, {-5, 1}, {0, 1 << 60},
+		{0, size},
+		{0, 1},
+		{1, 2},
+		{2, 3},
+		{257, 258},
+		{258, 259},
+		{257, 259},
+		{516, 517},
+		{size - 1, size},
+		{size - 88, size},
+		{5, 5},
+		{9, 3},
+		{size, size + 1000},
+		{-5, 1},
+		{0, 1 << 60},
 	} {
 		got := collect(t, func(fn func(store.LeafSegment) error) error { return s.Segments(ctx, l.ref, r[0], r[1], fn) })
 		var overlap []store.LeafSegment

@@ -1,0 +1,226 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
+
+	"github.com/runledger/runledger/internal/control"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"runledger": main})
+}
+
+// TestScripts runs testdata/script. Beside the commands of testscript there
+// are
+//
+//	exits N CMD...        CMD ends with that exit status
+//	field NAME PATH       sets $NAME from the JSON on standard output
+//	replace FILE OLD NEW  changes the first OLD of a file, of any bytes
+//	sql DIR STATEMENT     runs SQL on the database of a data directory
+//	waitserver DIR        waits until a server answers at DIR/control.sock
+//	term DIR              sends that server SIGTERM
+//	lines N FILE          a file (or stdout) has that many lines
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("NO_COLOR", "1")
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"exits": cmdExits, "field": cmdField, "replace": cmdReplace, "sql": cmdSQL, "waitserver": cmdWaitServer, "lines": cmdLines,
+			"term": cmdTerm,
+		},
+	})
+}
+
+func cmdExits(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		var ee *exec.ExitError
+		if !errors.As(err, &ee) {
+			ts.Fatalf("%v", err)
+		}
+		got = ee.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit status %d, want %d", got, want)
+	}
+}
+
+// cmdField walks dot-separated names and list indexes; of several lines of
+// JSON it takes the last.
+func cmdField(ts *testscript.TestScript, _ bool, args []string) {
+	lines := strings.Split(strings.TrimSpace(ts.ReadFile("stdout")), "\n")
+	var v any
+	ts.Check(json.Unmarshal([]byte(lines[len(lines)-1]), &v))
+	for _, name := range strings.Split(args[1], ".") {
+		switch node := v.(type) {
+		case map[string]any:
+			v = node[name]
+		case []any:
+			i, err := strconv.Atoi(name)
+			ts.Check(err)
+			v = node[i]
+		default:
+			ts.Fatalf("no %s in %s", args[1], lines[len(lines)-1])
+		}
+	}
+	if f, ok := v.(float64); ok {
+		v = strconv.FormatFloat(f, 'f', -1, 64)
+	}
+	ts.Setenv(args[0], fmt.Sprint(v))
+}
+
+func cmdReplace(ts *testscript.TestScript, _ bool, args []string) {
+	name := ts.MkAbs(args[0])
+	b, err := os.ReadFile(name)
+	ts.Check(err)
+	if !bytes.Contains(b, []byte(args[1])) {
+		ts.Fatalf("%s does not hold %q", args[0], args[1])
+	}
+	ts.Check(os.WriteFile(name, bytes.Replace(b, []byte(args[1]), []byte(args[2]), 1), 0o600))
+}
+
+func cmdSQL(ts *testscript.TestScript, neg bool, args []string) {
+	conn, err := sqlite.OpenConn(filepath.Join(ts.MkAbs(args[0]), "runledger.db"), sqlite.OpenReadWrite)
+	ts.Check(err)
+	defer conn.Close()
+	err = sqlitex.ExecuteScript(conn, args[1], nil)
+	if (err != nil) != neg {
+		ts.Fatalf("%v", err)
+	}
+}
+
+func cmdWaitServer(ts *testscript.TestScript, _ bool, args []string) {
+	dir := ts.MkAbs(args[0])
+	for range 200 {
+		if _, err := control.Dial(context.Background(), dir); err == nil {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	ts.Fatalf("no server holds %s", dir)
+}
+
+func cmdTerm(ts *testscript.TestScript, _ bool, args []string) {
+	c, err := control.Dial(context.Background(), ts.MkAbs(args[0]))
+	ts.Check(err)
+	v, err := c.Version(context.Background())
+	ts.Check(err)
+	if !v.Server {
+		ts.Fatalf("it is no server that answers")
+	}
+	ts.Check(syscall.Kill(v.PID, syscall.SIGTERM))
+}
+
+func cmdLines(ts *testscript.TestScript, _ bool, args []string) {
+	if got := strconv.Itoa(strings.Count(ts.ReadFile(args[1]), "\n")); got != args[0] {
+		ts.Fatalf("%s has %s lines, want %s", args[1], got, args[0])
+	}
+}
+
+// TestReadme runs the commands of README.md as they stand there, but for
+// building the binary and for the key, which a reader copies by hand.
+func TestReadme(t *testing.T) {
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, session, ok := strings.Cut(string(text), "\n## By hand\n")
+	if !ok {
+		t.Fatal("README.md has no section By hand")
+	}
+	dir := t.TempDir()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// TestMain makes the test binary the program where it has its name.
+	if err := os.Symlink(exe, filepath.Join(dir, "runledger")); err != nil {
+		t.Fatal(err)
+	}
+	key, built, ran := "", false, 0
+	for rest := session; ; {
+		_, after, ok := strings.Cut(rest, "\n```sh\n")
+		if !ok {
+			break
+		}
+		script, next, ok := strings.Cut(after, "\n```\n")
+		if !ok {
+			t.Fatal("README.md has a block without end")
+		}
+		rest = next
+		const build, placeholder = "go build -o runledger ./cmd/runledger\n", "VKEY='<the verifier key>'"
+		if strings.Contains(script, build) {
+			script, built = strings.Replace(script, build, "", 1), true
+		}
+		if strings.HasPrefix(script, placeholder) {
+			continue // $VKEY is set below
+		}
+		cmd := exec.Command("sh", "-c", script)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "VKEY="+key)
+		out, err := cmd.CombinedOutput()
+		t.Logf("%s\n%s", script, out)
+		ran++
+		want := 0
+		if strings.Contains(script, "verify acme.zip") {
+			want = 10 // as the README says
+		}
+		if got := cmd.ProcessState.ExitCode(); got != want {
+			t.Fatalf("exit status %d, want %d: %v", got, want, err)
+		}
+		if strings.Contains(script, "tenants create") {
+			_, line, _ := strings.Cut(string(out), "\n  key  ")
+			key = strings.TrimSpace(strings.SplitN(line, "\n", 2)[0])
+		}
+	}
+	if !built || key == "" || ran < 5 {
+		t.Errorf("the session is not what this test expects: built %v, key %q, %d blocks", built, key, ran)
+	}
+}
+
+// TestHelp holds every command to a help text that fits a terminal and, where
+// the command does something worth it, has an example.
+func TestHelp(t *testing.T) {
+	for _, words := range [][]string{
+		{}, {"serve"}, {"demo"}, {"init"}, {"tenants"}, {"tenants", "create"}, {"tenants", "list"}, {"append"},
+		{"checkpoint"}, {"prove"}, {"export"}, {"verify"}, {"keys"}, {"keys", "list"}, {"keys", "rotate"},
+		{"clock"}, {"clock", "confirm"}, {"version"},
+	} {
+		t.Run(strings.Join(words, " "), func(t *testing.T) {
+			var out, errs bytes.Buffer
+			if status := run(context.Background(), append(words, "--help"), nil, &out, &errs); status != 0 || errs.Len() > 0 {
+				t.Fatalf("exit status %d, %s", status, errs.String())
+			}
+			for _, line := range strings.Split(out.String(), "\n") {
+				if len(line) > columns && !strings.HasPrefix(line, "    ") {
+					t.Errorf("over %d columns: %s", columns, line)
+				}
+			}
+			group := len(words) == 0 || len(words) == 1 && (words[0] == "tenants" || words[0] == "keys" || words[0] == "clock")
+			if !group && words[0] != "version" && !strings.Contains(out.String(), "    runledger "+words[0]) {
+				t.Errorf("no example:\n%s", out.String())
+			}
+		})
+	}
+}
