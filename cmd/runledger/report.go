@@ -59,9 +59,12 @@ func countText(counts map[string]int64) string {
 		}
 	}
 	for _, c := range []struct{ name, text string }{
-		{"runs", "runs"}, {"disclosed", "fields disclosed"},
-		{"withheld_requested", "withheld on request"}, {"withheld_not_permitted", "not permitted"},
-		{"withheld_erased", "erased"}, {"withheld_expired", "expired"},
+		{"runs", "runs"},
+		{"disclosed", "fields disclosed"},
+		{"withheld_requested", "withheld on request"},
+		{"withheld_not_permitted", "not permitted"},
+		{"withheld_erased", "erased"},
+		{"withheld_expired", "expired"},
 	} {
 		if n := counts[c.name]; n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n, c.text))

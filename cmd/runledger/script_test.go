@@ -203,9 +203,24 @@ func TestReadme(t *testing.T) {
 // the command does something worth it, has an example.
 func TestHelp(t *testing.T) {
 	for _, words := range [][]string{
-		{}, {"serve"}, {"demo"}, {"init"}, {"tenants"}, {"tenants", "create"}, {"tenants", "list"}, {"append"},
-		{"checkpoint"}, {"prove"}, {"export"}, {"verify"}, {"keys"}, {"keys", "list"}, {"keys", "rotate"},
-		{"clock"}, {"clock", "confirm"}, {"version"},
+		{},
+		{"serve"},
+		{"demo"},
+		{"init"},
+		{"tenants"},
+		{"tenants", "create"},
+		{"tenants", "list"},
+		{"append"},
+		{"checkpoint"},
+		{"prove"},
+		{"export"},
+		{"verify"},
+		{"keys"},
+		{"keys", "list"},
+		{"keys", "rotate"},
+		{"clock"},
+		{"clock", "confirm"},
+		{"version"},
 	} {
 		t.Run(strings.Join(words, " "), func(t *testing.T) {
 			var out, errs bytes.Buffer

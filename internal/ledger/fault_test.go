@@ -423,48 +423,45 @@ var deeds = []deed{
 }
 
 // firstWorld is a deployment with two tenants that have some records. It is
-// made once and copied.
-var firstWorld struct {
-	sync.Mutex
+// made once a test and copied.
+type firstWorld struct {
 	dir   string
 	acked map[string][]ledger.Receipt
 }
 
-// newWorld opens a copy of the first world, with faults.
-func newWorld(t *testing.T, dir string) *world {
+func makeWorld(t *testing.T) *firstWorld {
 	t.Helper()
-	f := &faults{}
-	w := &world{f: f, acked: map[string][]ledger.Receipt{}}
-	first := &firstWorld
-	first.Lock()
-	if first.dir == "" {
-		made, err := os.MkdirTemp("", "runledger-faults-*")
-		if err != nil {
+	w := &world{acked: map[string][]ledger.Receipt{}}
+	first := &firstWorld{filepath.Join(t.TempDir(), "data"), w.acked}
+	w.rig = openRig(t, first.dir)
+	for i, tenant := range []string{"acme", "other"} {
+		w.tenant(t, tenant)
+		if err := w.add(t, tenant, mixed(10000+i*100, 12)...); err != nil {
 			t.Fatal(err)
 		}
-		w.rig = openRig(t, filepath.Join(made, "data"))
-		for i, tenant := range []string{"acme", "other"} {
-			w.tenant(t, tenant)
-			if err := w.add(t, tenant, mixed(10000+i*100, 12)...); err != nil {
-				t.Fatal(err)
-			}
-		}
-		w.close()
-		first.dir, first.acked = filepath.Join(made, "data"), w.acked
 	}
-	first.Unlock()
+	w.close()
+	return first
+}
+
+// open opens a copy, with faults.
+func (first *firstWorld) open(t *testing.T, dir string) *world {
+	t.Helper()
+	w := &world{f: &faults{}, acked: map[string][]ledger.Receipt{}}
 	for _, suffix := range []string{"", ".anchor"} {
 		if err := os.CopyFS(dir+suffix, os.DirFS(first.dir+suffix)); err != nil {
 			t.Fatal(err)
 		}
 	}
+	w.rig = openFaulty(t, dir, w.f, func(c *ledger.Config) { c.PublishEvery = 5 * time.Millisecond })
 	for tenant, receipts := range first.acked {
 		w.acked[tenant] = slices.Clone(receipts)
+		if _, err := w.Checkpoint(patient(t), tenant); err != nil { // so that the log is loaded
+			t.Fatal(err)
+		}
 	}
-	w.rig = openFaulty(t, dir, f, func(c *ledger.Config) { c.PublishEvery = 5 * time.Millisecond })
 	return w
 }
-
 
 // after is what must hold whatever happened: the deed succeeds, appends go
 // on, all that was acknowledged is there, and verification finds nothing.
@@ -503,6 +500,7 @@ func (w *world) after(t *testing.T, d deed) {
 // x each error x {failed, persisted} x {the head can be read back, or not}.
 // RUNLEDGER_FAULTS=all runs also what differs in name only.
 func TestFaultsOfCommit(t *testing.T) {
+	first := makeWorld(t)
 	modes := []struct {
 		name     string
 		persist  bool
@@ -528,7 +526,7 @@ func TestFaultsOfCommit(t *testing.T) {
 				t.Run(d.name+"/"+e.name+"/"+m.name, func(t *testing.T) {
 					t.Parallel()
 					dir := filepath.Join(t.TempDir(), "data")
-					w := newWorld(t, dir)
+					w := first.open(t, dir)
 					if d.prepare != nil {
 						d.prepare(t, w)
 					}
@@ -593,8 +591,9 @@ func (w *world) stopped(t *testing.T) {
 // TestSyncFailsUnderLoad: what waits behind a failed sync, controls
 // included, is refused and signs nothing.
 func TestSyncFailsUnderLoad(t *testing.T) {
+	first := makeWorld(t)
 	dir := filepath.Join(t.TempDir(), "data")
-	w := newWorld(t, dir)
+	w := first.open(t, dir)
 	g := w.f.hold()
 	w.f.arm(&fault{op: "Commit", times: 1, persist: true, err: store.ErrSync})
 	var wg sync.WaitGroup
@@ -626,6 +625,7 @@ func TestSyncFailsUnderLoad(t *testing.T) {
 // TestFaultsOfPublication: what publishes a checkpoint may fail in any way;
 // appends go on, and so does publication, unless a sync failed.
 func TestFaultsOfPublication(t *testing.T) {
+	first := makeWorld(t)
 	for _, op := range []string{"KeepCheckpoint", "anchor.Write", "anchor.Read"} {
 		for _, e := range faultErrors {
 			for _, persist := range []bool{false, true} {
@@ -636,7 +636,7 @@ func TestFaultsOfPublication(t *testing.T) {
 				t.Run(fmt.Sprintf("%s/%s/persisted=%t", op, e.name, persist), func(t *testing.T) {
 					t.Parallel()
 					dir := filepath.Join(t.TempDir(), "data")
-					w := newWorld(t, dir)
+					w := first.open(t, dir)
 					w.f.arm(&fault{op: op, times: 3, persist: persist, err: e.err})
 					for i := 0; ; i++ {
 						err := w.add(t, "acme", event(25000+i, ""))
@@ -688,6 +688,7 @@ func TestFaultsOfPublication(t *testing.T) {
 
 // TestFaultsOfNewLogs: the anchor fails where a log is made.
 func TestFaultsOfNewLogs(t *testing.T) {
+	first := makeWorld(t)
 	for _, d := range []deed{deeds[0], deeds[5]} {
 		for _, op := range []string{"anchor.Write", "anchor.Read", "Head", "Logs", "Runs", "DataKeys", "Segments"} {
 			for _, persist := range []bool{false, true} {
@@ -697,7 +698,7 @@ func TestFaultsOfNewLogs(t *testing.T) {
 				t.Run(fmt.Sprintf("%s/%s/persisted=%t", d.name, op, persist), func(t *testing.T) {
 					t.Parallel()
 					dir := filepath.Join(t.TempDir(), "data")
-					w := newWorld(t, dir)
+					w := first.open(t, dir)
 					w.f.arm(&fault{op: op, times: 1, persist: persist, err: errOdd})
 					err := d.do(t, w)
 					w.f.disarm()
@@ -717,6 +718,7 @@ func TestFaultsOfNewLogs(t *testing.T) {
 // TestFaultsOfOpening: each call of Open fails once, on a fresh directory
 // and on a used one. Opening again needs no repair.
 func TestFaultsOfOpening(t *testing.T) {
+	first := makeWorld(t)
 	ops := []string{"Setting", "SetSetting", "Logs", "Head", "Segments", "Commit", "anchor.Read", "anchor.Write", "anchor.Origins"}
 	for _, fresh := range []bool{true, false} {
 		for _, op := range ops {
@@ -725,7 +727,7 @@ func TestFaultsOfOpening(t *testing.T) {
 					t.Parallel()
 					dir := filepath.Join(t.TempDir(), "data")
 					if !fresh {
-						w := newWorld(t, dir)
+						w := first.open(t, dir)
 						w.close()
 					} else {
 						// The master keyset, which the faulty rig does not make.
@@ -761,12 +763,13 @@ func TestFaultsOfOpening(t *testing.T) {
 // TestFaultsOfReading: each read of the write path fails, at its first and
 // at later calls, while everything is done that reads.
 func TestFaultsOfReading(t *testing.T) {
+	first := makeWorld(t)
 	ops := []string{"Head", "Runs", "FindIDs", "FindSpans", "Segments", "Tile", "DataKeys", "DataKey", "SealedSegment", "SealedSegments", "Row", "Logs", "anchor.Read"}
 	for _, op := range ops {
 		t.Run(op, func(t *testing.T) {
 			t.Parallel()
 			dir := filepath.Join(t.TempDir(), "data")
-			w := newWorld(t, dir)
+			w := first.open(t, dir)
 			if err := w.add(t, "acme", mixed(40000, 300)...); err != nil {
 				t.Fatal(err)
 			}

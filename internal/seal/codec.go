@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/klauspost/compress/zstd"
@@ -94,6 +95,11 @@ func decodeSegment(data []byte) (map[evidence.ID]*Opening, error) {
 		out[id] = o
 		return err
 	})
+	if err == nil {
+		if _, end := dec.ReadToken(); end != io.EOF {
+			err = errSegment
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", evidence.ErrTampered, err)
 	}
@@ -136,8 +142,8 @@ func decodeOpening(dec *jsontext.Decoder) (*Opening, error) {
 }
 
 func decode16(dst []byte, s string) error {
-	b, err := b64.DecodeString(s)
-	if err != nil || len(b) != len(dst) {
+	b, err := b64.DecodeString(s) // which skips line breaks
+	if err != nil || len(b) != len(dst) || len(s) != b64.EncodedLen(len(b)) {
 		return errSegment
 	}
 	copy(dst, b)

@@ -25,7 +25,8 @@ const keySize = 32
 // dataKey is an unwrapped data key.
 type dataKey struct {
 	store.DataKey
-	aead tink.AEAD
+	tenant string
+	aead   tink.AEAD
 	// stored says that the key's row is known to be durable; until then
 	// every commit that uses the key brings the row.
 	stored bool
@@ -119,7 +120,7 @@ func (r *keyring) remember(tenant string, k store.DataKey, raw []byte, stored bo
 			}
 		}
 	}
-	d := &dataKey{DataKey: k, aead: a, stored: stored}
+	d := &dataKey{DataKey: k, tenant: tenant, aead: a, stored: stored}
 	r.byID[k.ID] = d
 	r.byScope[scopeLabel{tenant, k.Scope, k.Label}] = d
 	return d, nil
@@ -157,7 +158,7 @@ func (r *keyring) byKeyID(ctx context.Context, read store.Reader, tenant string,
 	r.mu.Lock()
 	d := r.byID[id]
 	r.mu.Unlock()
-	if d != nil {
+	if d != nil && d.tenant == tenant {
 		return d, nil
 	}
 	k, err := read.DataKey(ctx, tenant, id)
@@ -172,7 +173,7 @@ func (r *keyring) byKeyID(ctx context.Context, read store.Reader, tenant string,
 	if err != nil {
 		return nil, err
 	}
-	d = &dataKey{DataKey: k, aead: a, stored: true}
+	d = &dataKey{DataKey: k, tenant: tenant, aead: a, stored: true}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.byID) < maxKeys {

@@ -140,9 +140,8 @@ func openConn(path string, u use) (_ *sqlite.Conn, err error) {
 		}
 	}()
 	conn.SetBusyTimeout(busyTimeout)
-	if err := conn.SetDefensive(true); err != nil {
-		return nil, err
-	}
+	// Not conn.SetDefensive: of driver v1.4.2 it passes one of the two arguments
+	// that SQLite reads, and so at times lets it write to a stray address.
 	for _, list := range [][]string{commonPragmas, pragmas[u]} {
 		for _, p := range list {
 			if err := sqlitex.ExecuteTransient(conn, "PRAGMA "+p, nil); err != nil {
