@@ -32,9 +32,13 @@ import (
 )
 
 // Errors of Commit, beside the sentinels of package evidence. After
-// ErrDuplicate, ErrHeadMoved and evidence.ErrUnavailable nothing of the
-// commit is stored. After any other error its outcome is unknown until the
-// head has been read back.
+// ErrDuplicate, ErrHeadMoved, evidence.ErrUnavailable and these, nothing of
+// the commit is stored: evidence.ErrInvalid (a malformed commit, a gap in
+// log numbers), evidence.ErrConflict (an origin, key or segment that is taken
+// or was removed), evidence.ErrForbidden (a removal that no record of an
+// erasure or expiry orders), evidence.ErrNotFound (a log that is not open).
+// After any other error its outcome is unknown until the head has been read
+// back.
 var (
 	// ErrDuplicate: a record's id or span is stored already (in this tenant).
 	ErrDuplicate = errors.New("store: duplicate record")
