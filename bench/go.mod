@@ -8,6 +8,7 @@ require (
 	github.com/runledger/runledger v0.0.0-00010101000000-000000000000
 	github.com/transparency-dev/tessera v1.0.4
 	golang.org/x/mod v0.43.0
+	k8s.io/klog/v2 v2.130.1
 	zombiezen.com/go/sqlite v1.4.2
 )
 
@@ -42,7 +43,6 @@ require (
 	golang.org/x/sync v0.24.0 // indirect
 	golang.org/x/sys v0.50.0 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
-	k8s.io/klog/v2 v2.130.1 // indirect
 	modernc.org/libc v1.78.0 // indirect
 	modernc.org/mathutil v1.7.1 // indirect
 	modernc.org/memory v1.12.1 // indirect

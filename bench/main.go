@@ -23,6 +23,7 @@ func main() {
 	rounds := flag.Int("rounds", 3, "interleaved rounds; medians are reported")
 	stored := flag.Int("stored", 1_000_000, "records stored before (run stored, read)")
 	keep := flag.String("data", "", "data directory that is kept and filled up to -stored (run stored, read)")
+	quick := flag.Bool("quick", false, "a few small shapes only, to see that it runs")
 	profile := flag.String("cpuprofile", "", "write a CPU profile")
 	flag.Parse()
 	if *profile != "" {
@@ -32,7 +33,7 @@ func main() {
 		defer pprof.StopCPUProfile()
 	}
 	ctx := context.Background()
-	b := &bench{dir: *dir, length: time.Duration(*seconds * float64(time.Second)), rounds: *rounds, stored: *stored, data: *keep}
+	b := &bench{dir: *dir, length: time.Duration(*seconds * float64(time.Second)), rounds: *rounds, stored: *stored, data: *keep, quick: *quick}
 	switch *what {
 	case "append":
 		b.appendMatrix(ctx)
@@ -59,6 +60,7 @@ type bench struct {
 	length time.Duration
 	rounds int
 	stored int
+	quick  bool
 }
 
 // result is one measurement.
@@ -148,8 +150,12 @@ func (b *bench) appendMatrix(ctx context.Context) {
 	names := []string{"runledger", "sqlite", "tessera"}
 	fmt.Println("| clients | batch | runledger/s | p50 ms | sqlite bare/s | tessera/s | vs sqlite | vs tessera |")
 	fmt.Println("|---|---|---|---|---|---|---|---|")
-	for _, clients := range []int{1, 16, 256} {
-		for _, batch := range []int{1, 100, 1000} {
+	clientses, batches := []int{1, 16, 256}, []int{1, 100, 1000}
+	if b.quick {
+		clientses, batches = []int{1, 4}, []int{1, 100}
+	}
+	for _, clients := range clientses {
+		for _, batch := range batches {
 			all := map[string][]result{}
 			for round := range b.rounds {
 				for _, name := range names {

@@ -17,6 +17,7 @@ import (
 	"github.com/transparency-dev/tessera"
 	"github.com/transparency-dev/tessera/storage/posix"
 	"golang.org/x/mod/sumdb/note"
+	"k8s.io/klog/v2"
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
 
@@ -86,8 +87,10 @@ func openBare(dir string) (*bare, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &bare{conn: conn}, sqlitex.ExecuteScript(conn, `PRAGMA synchronous=FULL;
-		CREATE TABLE IF NOT EXISTS r (n INTEGER PRIMARY KEY, id BLOB, body BLOB);`, nil)
+	if err := sqlitex.ExecuteTransient(conn, "PRAGMA synchronous=FULL", nil); err != nil {
+		return nil, err
+	}
+	return &bare{conn: conn}, sqlitex.ExecuteTransient(conn, "CREATE TABLE r (n INTEGER PRIMARY KEY, id BLOB, body BLOB)", nil)
 }
 
 func (b *bare) append(_ context.Context, batch []*evidence.Record) (err error) {
@@ -130,6 +133,10 @@ type peer struct {
 }
 
 func openPeer(ctx context.Context, dir string) (*peer, error) {
+	// It logs to stderr, and for ever after its shutdown.
+	klog.LogToStderr(false)
+	klog.SetOutput(io.Discard)
+	ctx, stop := context.WithCancel(ctx)
 	skey, _, err := note.GenerateKey(rand.Reader, "bench.example")
 	if err != nil {
 		return nil, err
@@ -148,7 +155,6 @@ func openPeer(ctx context.Context, dir string) (*peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, stop := context.WithCancel(ctx)
 	p := &peer{appender: a, shutdown: shutdown, stop: stop}
 	go func() {
 		for ctx.Err() == nil {
@@ -181,7 +187,7 @@ func (p *peer) append(ctx context.Context, batch []*evidence.Record) error {
 }
 
 func (p *peer) close() error {
-	p.stop()
+	defer p.stop()
 	return p.shutdown(context.Background())
 }
 

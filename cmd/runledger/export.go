@@ -87,7 +87,7 @@ func writeZIP(name string, r io.Reader, want string) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name())
+	defer func() { _ = os.Remove(f.Name()) }() // of what did not get its name
 	sum := sha256.New()
 	_, err = io.Copy(io.MultiWriter(f, sum), r)
 	if err == nil && "sha256:"+hex.EncodeToString(sum.Sum(nil)) != want {
@@ -128,7 +128,7 @@ func writeDirectory(name string, r io.Reader, want string) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }() // of what did not get its name
 	manifest := sha256.New()
 	for t := tar.NewReader(r); ; {
 		h, err := t.Next()

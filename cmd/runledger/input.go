@@ -32,7 +32,7 @@ func openInput(e *env, name string) (*input, error) {
 		if err != nil {
 			return nil, inputError(err)
 		}
-		in.close = func() { f.Close() }
+		in.close = func() { _ = f.Close() } // read only
 		st, err := f.Stat()
 		switch {
 		case err != nil:
@@ -57,7 +57,7 @@ func openInput(e *env, name string) (*input, error) {
 	}
 	_, err = io.Copy(spool, src)
 	in.close()
-	in.close = func() { spool.Close() }
+	in.close = func() { _ = spool.Close() }
 	if err != nil {
 		in.close()
 		return nil, fmt.Errorf("read %s: %w", in.name, err)

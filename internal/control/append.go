@@ -159,7 +159,7 @@ func recordErrors(err error) (single []*ledger.RecordError, other error) {
 	if err == nil {
 		return nil, nil
 	}
-	if j, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // only a join itself is taken apart, not what wraps one
+	if j, ok := err.(interface{ Unwrap() []error }); ok { // a join itself, not what wraps one
 		for _, e := range j.Unwrap() {
 			s, o := recordErrors(e)
 			single = append(single, s...)

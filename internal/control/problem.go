@@ -55,7 +55,7 @@ type RecordProblem struct {
 type Problem struct {
 	Type   string          `json:"type"`
 	Title  string          `json:"title"`
-	Status int             `json:"status"`
+	Status int             `json:"status,omitempty"` // 0 where no HTTP was spoken
 	Code   string          `json:"code"`
 	Detail string          `json:"detail"`
 	Field  string          `json:"field,omitempty"`

@@ -42,7 +42,7 @@ func Listen(dir string, h http.Handler, log *slog.Logger) (*Socket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
-	defer os.RemoveAll(private)
+	defer func() { _ = os.RemoveAll(private) }() // empty by then
 	ln, err := listenUnix(private)
 	if err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)

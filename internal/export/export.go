@@ -147,7 +147,7 @@ func (e *Exporter) Export(ctx context.Context, req Request) (_ *Bundle, err erro
 // to the one who asked, not into the record.
 func (j *job) failed(ctx context.Context, why error) {
 	for _, s := range j.spools {
-		s.Close()
+		_ = s.Close() // it has nothing that anybody needs
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()

@@ -50,7 +50,11 @@ func newRig(t testing.TB) *rig {
 		t.Fatal(err)
 	}
 	r := &rig{Ledger: l, t: t, db: db, spool: t.TempDir()}
-	t.Cleanup(func() { l.Close(); db.Close() })
+	t.Cleanup(func() {
+		if err := errors.Join(l.Close(), db.Close()); err != nil {
+			t.Error(err)
+		}
+	})
 	r.exporter = export.New(export.Config{Ledger: l, SpoolDir: r.spool})
 	info, err := l.CreateTenant(ctx, "acme")
 	if err != nil {
@@ -87,7 +91,7 @@ func (r *rig) export(req export.Request) *export.Bundle {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.t.Cleanup(func() { b.Close() })
+	r.t.Cleanup(func() { _ = b.Close() })
 	return b
 }
 

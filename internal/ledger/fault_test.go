@@ -24,6 +24,8 @@ type fault struct {
 	times   int  // calls that it strikes
 	persist bool // the call is carried out and then reported as failed
 	err     error
+	// on, if set, says which calls it strikes: commits, or anchors by origin.
+	on func(c *store.Commit, origin string) bool
 }
 
 // faults are those of one store and anchor, and a count of what reached
@@ -89,7 +91,7 @@ func (f *faults) lastError() error {
 }
 
 // strike returns the fault that is due at this call, or nil.
-func (f *faults) strike(op string) *fault {
+func (f *faults) strike(op string, c *store.Commit, origin string) *fault {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.calls == nil {
@@ -97,7 +99,7 @@ func (f *faults) strike(op string) *fault {
 	}
 	f.calls[op]++
 	for _, x := range f.armed {
-		if x.op != op {
+		if x.op != op || x.on != nil && !x.on(c, origin) {
 			continue
 		}
 		if x.skip > 0 {
@@ -114,8 +116,10 @@ func (f *faults) strike(op string) *fault {
 }
 
 // do carries out a call with its fault.
-func (f *faults) do(op string, call func() error) error {
-	x := f.strike(op)
+func (f *faults) do(op string, call func() error) error { return f.doOn(op, nil, "", call) }
+
+func (f *faults) doOn(op string, c *store.Commit, origin string, call func() error) error {
+	x := f.strike(op, c, origin)
 	if x == nil {
 		return call()
 	}
@@ -142,7 +146,7 @@ func (s faultyStore) Commit(ctx context.Context, c *store.Commit) error {
 		close(g.entered)
 		<-g.open
 	}
-	err := s.f.do("Commit", func() error { return s.Store.Commit(ctx, c) })
+	err := s.f.doOn("Commit", c, "", func() error { return s.Store.Commit(ctx, c) })
 	if err != nil {
 		s.f.mu.Lock()
 		s.f.failed++
@@ -232,7 +236,12 @@ type faultyAnchor struct {
 }
 
 func (a faultyAnchor) Read(origin string) ([]byte, error) {
-	return faultyRead(a.f, "anchor.Read", func() ([]byte, error) { return a.Anchor.Read(origin) })
+	var out []byte
+	err := a.f.doOn("anchor.Read", nil, origin, func() (err error) { out, err = a.Anchor.Read(origin); return err })
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 func (a faultyAnchor) Write(origin string, note []byte) error {
@@ -465,7 +474,7 @@ func (first *firstWorld) open(t *testing.T, dir string) *world {
 
 // after is what must hold whatever happened: the deed succeeds, appends go
 // on, all that was acknowledged is there, and verification finds nothing.
-func (w *world) after(t *testing.T, d deed) {
+func (w *world) after(t *testing.T, d deed, allowed ...string) {
 	t.Helper()
 	if err := d.do(t, w); err != nil {
 		t.Fatalf("repeated: %v", err)
@@ -493,7 +502,7 @@ func (w *world) after(t *testing.T, d deed) {
 			}
 		}
 	}
-	w.verifyClean(t)
+	w.verifyClean(t, allowed...)
 }
 
 // TestFaultsOfCommit is the fault table of the write that matters: each deed
@@ -834,5 +843,183 @@ func (w *world) everything(t *testing.T, base int, must bool) {
 	_, err = w.Erase(patient(t), "acme", ledger.Erasure{Person: person})
 	if !errors.Is(err, evidence.ErrNotFound) {
 		ok("erase", err)
+	}
+}
+
+// hasRecord strikes commits that bring a record.
+func hasRecord(id string) func(*store.Commit, string) bool {
+	return func(c *store.Commit, _ string) bool {
+		for i := range c.Logs {
+			for _, e := range c.Logs[i].Entries {
+				if e.Leaf.ID.String() == id {
+					return true
+				}
+			}
+		}
+		return false
+	}
+}
+
+// together makes appends that land in one plan: they wait while another is
+// being written.
+func (w *world) together(t *testing.T, do ...func() error) []error {
+	t.Helper()
+	g := w.f.hold()
+	first := make(chan error, 1)
+	go func() { first <- w.add(t, "acme", event(600_000+w.f.count("Commit"), "")) }()
+	<-g.entered
+	errs := make([]error, len(do))
+	var wg sync.WaitGroup
+	for i, fn := range do {
+		wg.Go(func() { errs[i] = fn() })
+	}
+	time.Sleep(20 * time.Millisecond)
+	g.release()
+	wg.Wait()
+	if err := <-first; err != nil {
+		t.Errorf("the commit before: %v", err)
+	}
+	return errs
+}
+
+// TestBadRecordFailsAlone: a record that the store can never take does not
+// take those of other clients with it.
+func TestBadRecordFailsAlone(t *testing.T) {
+	for _, e := range []error{errOdd, evidence.ErrInvalid, store.ErrDuplicate, store.ErrHeadMoved} {
+		t.Run(e.Error(), func(t *testing.T) {
+			w := makeWorld(t).open(t, filepath.Join(t.TempDir(), "data"))
+			w.f.arm(&fault{op: "Commit", times: 1000, err: e, on: hasRecord(eventID(555))})
+			errs := w.together(t,
+				func() error { return w.add(t, "acme", mixed(61000, 8)...) },
+				func() error { return w.add(t, "acme", event(555, "")) },
+				func() error { return w.add(t, "acme", mixed(62000, 8)...) },
+				func() error { return w.add(t, "other", mixed(63000, 8)...) },
+			)
+			for i, err := range errs {
+				if bad := i == 1; bad != (err != nil) {
+					t.Errorf("client %d: %v", i, err)
+				}
+			}
+			if !errors.Is(errs[1], evidence.ErrUnavailable) {
+				t.Errorf("the bad record: %v", errs[1])
+			}
+			w.f.disarm()
+			if err := w.add(t, "acme", event(555, "")); err != nil {
+				t.Error(err)
+			}
+			w.after(t, deeds[1])
+		})
+	}
+}
+
+// TestBrokenInvariantStopsTheLog: what stands behind the head of a log is
+// not written over; other logs go on.
+func TestBrokenInvariantStopsTheLog(t *testing.T) {
+	w := makeWorld(t).open(t, filepath.Join(t.TempDir(), "data"))
+	acme := func(c *store.Commit, _ string) bool {
+		for i := range c.Logs {
+			if c.Logs[i].Log.Tenant == "acme" {
+				return true
+			}
+		}
+		return false
+	}
+	w.f.arm(&fault{op: "Commit", times: 1000, err: fmt.Errorf("injected: %w", evidence.ErrTampered), on: acme})
+	if err := w.add(t, "acme", event(1, "")); !errors.Is(err, evidence.ErrUnavailable) || !errors.Is(err, evidence.ErrTampered) {
+		t.Errorf("append: %v", err)
+	}
+	w.f.disarm()
+	before := w.f.count("Commit")
+	if err := w.add(t, "acme", event(1, "")); !errors.Is(err, evidence.ErrUnavailable) {
+		t.Errorf("the log takes writes again: %v", err)
+	}
+	if n := w.f.count("Commit") - before; n != 0 {
+		t.Errorf("%d commits", n)
+	}
+	if err := w.add(t, "other", event(1, "")); err != nil {
+		t.Errorf("append to another log: %v", err)
+	}
+}
+
+// TestAnchorTroubleStaysWithItsLog: a log whose anchor cannot be read takes
+// no appends meanwhile; others in the same plan are not held up.
+func TestAnchorTroubleStaysWithItsLog(t *testing.T) {
+	w := makeWorld(t).open(t, filepath.Join(t.TempDir(), "data"))
+	origin := w.acked["acme"][0].Log
+	time.Sleep(10 * time.Millisecond) // it looks once in PublishEvery
+	for _, e := range []error{errOdd, evidence.ErrTampered} {
+		g := w.f.hold()
+		w.f.arm(&fault{op: "anchor.Read", times: 1_000_000, err: e, on: func(_ *store.Commit, o string) bool { return o == origin }})
+		first := make(chan error, 1)
+		go func() { first <- w.add(t, "other", event(700_000+w.f.count("Commit"), "")) }()
+		<-g.entered
+		var errs [2]error
+		var wg sync.WaitGroup
+		wg.Go(func() { errs[0] = w.add(t, "acme", event(700_001, "")) })
+		wg.Go(func() { errs[1] = w.add(t, "other", event(710_000+w.f.count("Commit"), "")) })
+		time.Sleep(20 * time.Millisecond)
+		g.release()
+		wg.Wait()
+		if err := <-first; err != nil {
+			t.Error(err)
+		}
+		if !errors.Is(errs[0], evidence.ErrUnavailable) || errs[1] != nil {
+			t.Errorf("anchor: %v; append to its log: %v; to another: %v", e, errs[0], errs[1])
+		}
+		w.f.disarm()
+		err := w.add(t, "acme", event(700_001, ""))
+		if stopped := e != errOdd; stopped != (err != nil) { //nolint:errorlint // it is this very one
+			t.Errorf("anchor was %v; append afterwards: %v", e, err)
+		}
+	}
+}
+
+// TestTwinsOfWhatIsStored: a batch that repeats itself, sequenced again after
+// it turned out to be stored, gets all its receipts.
+func TestTwinsOfWhatIsStored(t *testing.T) {
+	for _, e := range faultErrors {
+		if errors.Is(e.err, store.ErrSync) {
+			continue
+		}
+		t.Run(e.name, func(t *testing.T) {
+			w := makeWorld(t).open(t, filepath.Join(t.TempDir(), "data"))
+			twins := []string{
+				step(900, 1, `,"params":1`), event(1, ""), step(900, 1, `,"params":2`), event(1, ""), step(900, 1, `,"params":2`), step(900, 1, `,"params":1`),
+			}
+			w.f.arm(&fault{op: "Commit", times: 1, persist: true, err: e.err}, &fault{op: "Head", times: 1, err: errOdd})
+			receipts, err := w.tryAppend(t, "acme", twins...)
+			w.f.disarm()
+			for range 3 {
+				if err == nil {
+					break
+				}
+				receipts, err = w.tryAppend(t, "acme", twins...)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, of := range []int{0, 1, 2, 1, 2, 0} {
+				if !sameReceipt(receipts[i], receipts[of]) {
+					t.Errorf("twin %d: %+v, and %+v", i, receipts[i], receipts[of])
+				}
+			}
+			if receipts[2].ConflictOf != receipts[0].ID || receipts[0].ConflictOf != (evidence.ID{}) || receipts[2].ID == receipts[0].ID {
+				t.Errorf("contradiction: %+v of %+v", receipts[2], receipts[0])
+			}
+			c := w.contents(t, "acme")
+			c.holds(t, receipts)
+			c.checkRuns(t)
+			for _, leaf := range c.leaves {
+				if leaf.ID == receipts[2].ID {
+					first := c.leaves[receipts[0].LeafIndex]
+					a, _ := leaf.Int("step_index")
+					b, _ := first.Int("step_index")
+					if a != b {
+						t.Errorf("the contradiction has step_index %d and the step %d", a, b)
+					}
+				}
+			}
+			w.verifyClean(t)
+		})
 	}
 }

@@ -1408,7 +1408,7 @@ func TestVerifyWhileWritten(t *testing.T) {
 	done := make(chan error, 1)
 	go func() {
 		defer close(done)
-		for i := 0; ctx.Err() == nil; i++ {
+		for i := 0; i < 120 && ctx.Err() == nil; i++ {
 			var lines []string
 			for j := range 10 {
 				lines = append(lines, step(1000+i%7, 1+i*10+j, fmt.Sprintf(`,"params":{"n":%d},"subject":"moving-%d","human_actor_id":"ada-%d","outcome_code":"nöt fit"`, i, i%2, j%2)))
@@ -1430,7 +1430,7 @@ func TestVerifyWhileWritten(t *testing.T) {
 			}
 		}
 	}()
-	for range 12 {
+	for range 8 {
 		if report := verifyDir(t, d.dir); len(report.Findings) != 0 {
 			t.Errorf("from outside: %s", listFindings(report))
 			break

@@ -19,9 +19,9 @@ const tileHeight = 8
 const maxLevels = 5
 
 // tree is the state of a Merkle tree that grows at its right edge: its
-// frontier, and the hashes of the tiles that are not full yet. Copies share
-// memory that is only ever appended to, so an assignment is a snapshot: the
-// older one stays right whatever happens to the other.
+// frontier, and the hashes of the tiles that are not full yet. An assignment
+// is a snapshot that stays right while the original grows, since memory is
+// only ever appended to. Only one of the two may grow: see fork.
 type tree struct {
 	frontier c2sp.Frontier
 	edge     [maxLevels][]evidence.Hash
@@ -30,6 +30,15 @@ type tree struct {
 func (t *tree) size() int64 { return t.frontier.Size() }
 
 func (t *tree) root() evidence.Hash { return t.frontier.Root() }
+
+// fork returns a tree that may grow beside this one.
+func (t *tree) fork() tree {
+	c := *t
+	for i := range c.edge {
+		c.edge[i] = slices.Clone(c.edge[i])
+	}
+	return c
+}
 
 // append adds a leaf. It calls full for each tile that the leaf completes.
 func (t *tree) append(leaf evidence.Hash, full func(store.Tile)) {

@@ -175,7 +175,7 @@ func (l *Ledger) watchNew(ctx context.Context, wake <-chan struct{}) {
 	l.mu.Lock()
 	for ref, o := range l.logs {
 		st := o.state()
-		tails[ref] = &tail{st.tree, st.lastT}
+		tails[ref] = &tail{st.tree.fork(), st.lastT}
 	}
 	l.mu.Unlock()
 	for {
@@ -213,7 +213,7 @@ func (l *Ledger) newTail(o *openLog) *tail {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	st := o.loaded
-	return &tail{st.tree, st.lastT}
+	return &tail{st.tree.fork(), st.lastT}
 }
 
 // follow checks what a log got since the last call.

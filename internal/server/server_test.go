@@ -81,7 +81,7 @@ func serve(t *testing.T, dir string) *running {
 		})
 		return stopped
 	}
-	t.Cleanup(func() { r.stop() })
+	t.Cleanup(func() { _ = r.stop() })
 	for range 400 {
 		if addr, ok := r.log.find("ready", "listen"); ok {
 			r.url = "http://" + addr
