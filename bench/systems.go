@@ -132,11 +132,16 @@ type peer struct {
 	stop     context.CancelFunc
 }
 
-func openPeer(ctx context.Context, dir string) (*peer, error) {
+func openPeer(ctx context.Context, dir string) (_ *peer, err error) {
 	// It logs to stderr, and for ever after its shutdown.
 	klog.LogToStderr(false)
 	klog.SetOutput(io.Discard)
 	ctx, stop := context.WithCancel(ctx)
+	defer func() {
+		if err != nil {
+			stop()
+		}
+	}()
 	skey, _, err := note.GenerateKey(rand.Reader, "bench.example")
 	if err != nil {
 		return nil, err
