@@ -277,6 +277,7 @@ func TestNewKeyUnderLoad(t *testing.T) {
 	if n := f.failures() - before; n != 0 {
 		t.Errorf("%d commits failed: the last with %v", n, f.lastError())
 	}
+	f.keysOnce(t)
 	keys, err := r.db.DataKeys(context.Background(), "acme", "", "")
 	if err != nil {
 		t.Fatal(err)
@@ -402,6 +403,53 @@ func TestCloseWhileAppending(t *testing.T) {
 		r.contents(t, "acme").holds(t, acked)
 		r.verifyClean(t)
 		r.close()
+	}
+}
+
+// TestAppendMeetsClose: an append that found the ledger open and comes into
+// the queue after the committer has gone is answered too.
+func TestAppendMeetsClose(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	for round := range 12 {
+		var armed atomic.Bool
+		reads := 0
+		entered, open := make(chan struct{}), make(chan struct{})
+		r := openRig(t, dir, func(c *ledger.Config) {
+			c.PublishEvery = time.Hour
+			c.Clock.Now = func() time.Time {
+				// The first look of an append is for the key of the day, the
+				// second the one before it goes into the queue.
+				if armed.Load() {
+					if reads++; reads == 2 {
+						close(entered)
+						<-open
+					}
+				}
+				return time.Now()
+			}
+		})
+		if round == 0 {
+			r.tenant(t, "acme")
+		}
+		r.append(t, "acme", event(1, ""))
+		l := r.Ledger
+		armed.Store(true)
+		answer := make(chan error, 1)
+		go func() {
+			_, err := l.Append(context.Background(), "acme", native(t, event(2+round, "")), ledger.AppendOptions{Producer: "test"})
+			answer <- err
+		}()
+		<-entered
+		r.close()
+		close(open)
+		select {
+		case err := <-answer:
+			if !errors.Is(err, evidence.ErrUnavailable) {
+				t.Errorf("append: %v", err)
+			}
+		case <-time.After(2 * time.Second):
+			t.Fatal("append hangs")
+		}
 	}
 }
 

@@ -219,8 +219,8 @@ func TestTimesToTheMicrosecond(t *testing.T) {
 // TestRolloverOnANewDay: both records of a rollover may be the first under
 // the key of the day.
 func TestRolloverOnANewDay(t *testing.T) {
-	h := newHands()
-	r := openRig(t, filepath.Join(t.TempDir(), "data"), h.clock)
+	h, f := newHands(), &faults{}
+	r := openFaulty(t, filepath.Join(t.TempDir(), "data"), f, h.clock)
 	r.tenant(t, "acme")
 	r.append(t, "acme", event(1, `,"body":1`))
 	for day := range 2 {
@@ -230,6 +230,7 @@ func TestRolloverOnANewDay(t *testing.T) {
 		}
 		r.append(t, "acme", event(2+day, `,"body":1`))
 	}
+	f.keysOnce(t)
 	r.verifyClean(t)
 	r.close()
 	h.move(24*time.Hour, 24*time.Hour)

@@ -156,7 +156,9 @@ func (c *committer) fillCarefully() {
 			continue
 		}
 		if err := c.l.resolve(r.ctx, p, r); err != nil {
-			r.fail(err)
+			if !errors.Is(err, errPlanned) {
+				r.fail(err)
+			}
 			continue
 		}
 		if len(r.batch.Records) == 0 {
@@ -190,7 +192,7 @@ func (c *committer) take(p *plan, r *request) {
 		r.fail(err)
 		return
 	}
-	p.done = append(p.done, planned{r, receipts})
+	p.done = append(p.done, planned{req: r, receipts: receipts})
 }
 
 // newest returns a tenant's newest log, ready to be extended. Reading it anew
@@ -377,6 +379,10 @@ func (c *committer) again(p *plan) {
 func (c *committer) acknowledge(p *plan) {
 	p.committed(c.l, time.Now())
 	for _, d := range p.done {
+		if d.refused != nil {
+			d.req.fail(d.refused)
+			continue
+		}
 		out := d.receipts
 		if d.req.receipts != nil {
 			out = d.req.receipts

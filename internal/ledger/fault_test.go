@@ -38,6 +38,7 @@ type faults struct {
 	failed int   // commits that returned an error
 	last   error // of a commit
 	gate   *gate
+	keys   map[store.KeyID]int // how often each was written
 }
 
 // gate holds the next commit in the store.
@@ -147,13 +148,34 @@ func (s faultyStore) Commit(ctx context.Context, c *store.Commit) error {
 		<-g.open
 	}
 	err := s.f.doOn("Commit", c, "", func() error { return s.Store.Commit(ctx, c) })
+	s.f.mu.Lock()
+	defer s.f.mu.Unlock()
 	if err != nil {
-		s.f.mu.Lock()
 		s.f.failed++
 		s.f.last = err
-		s.f.mu.Unlock()
+		return err
 	}
-	return err
+	for i := range c.Logs {
+		for _, k := range c.Logs[i].Keys {
+			if s.f.keys == nil {
+				s.f.keys = map[store.KeyID]int{}
+			}
+			s.f.keys[k.ID]++
+		}
+	}
+	return nil
+}
+
+// keysOnce checks that no data key was written twice.
+func (f *faults) keysOnce(t *testing.T) {
+	t.Helper()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for id, n := range f.keys {
+		if n != 1 {
+			t.Errorf("data key %x was written %d times", id, n)
+		}
+	}
 }
 
 func (s faultyStore) KeepCheckpoint(ctx context.Context, log store.LogRef, c store.Checkpoint) error {
@@ -422,7 +444,12 @@ var deeds = []deed{
 			return err
 		},
 	},
-	{name: "erasure of a person", heads: 3, do: func(t *testing.T, w *world) error {
+	{name: "erasure of a person", heads: 3, prepare: func(t *testing.T, w *world) {
+		// The person's key is in memory.
+		if err := w.add(t, "acme", event(40000, `,"human_actor_id":"ada","body":7`)); err != nil {
+			t.Fatal(err)
+		}
+	}, do: func(t *testing.T, w *world) error {
 		_, err := w.Erase(patient(t), "acme", ledger.Erasure{Person: "ada"})
 		if errors.Is(err, evidence.ErrNotFound) {
 			err = nil
@@ -485,6 +512,10 @@ func (w *world) after(t *testing.T, d deed, allowed ...string) {
 		}
 		// Under the person's key, which an erasure may have destroyed.
 		if err := w.add(t, tenant, event(75000+i, `,"human_actor_id":"ada","body":7`)); err != nil {
+			t.Fatalf("append afterwards: %v", err)
+		}
+		// Under keys that a failed commit may have brought.
+		if err := w.add(t, tenant, event(76000+i, `,"human_actor_id":"new-person","subject":"new-subject","body":7`)); err != nil {
 			t.Fatalf("append afterwards: %v", err)
 		}
 	}

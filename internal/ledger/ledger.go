@@ -98,8 +98,6 @@ type Ledger struct {
 	stopped sync.WaitGroup
 	closing sync.Once
 	state   integrityState
-	// background counts appends of the ledger's own that nobody waits for.
-	background sync.WaitGroup
 }
 
 // haltError is why the ledger stopped writing for good.
@@ -232,7 +230,6 @@ func (l *Ledger) ConfirmClock() { l.clock.confirm() }
 func (l *Ledger) Close() error {
 	l.closing.Do(func() { close(l.stop) })
 	l.stopped.Wait()
-	l.background.Wait()
 	if l.halted.Load() != nil {
 		return nil
 	}

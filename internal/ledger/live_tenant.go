@@ -374,7 +374,7 @@ func (t *tenantFold) checkIndex(ctx context.Context) error {
 			k.pos = e.Position
 		}
 		want, ok := t.terms[k]
-		if ok && (want.found || want.first != e.Position && !(slices.Contains(want.more, e.Position) && t.erasedTerms["/"+e.Name+" "+e.Trace])) {
+		if ok && (want.found || want.first != e.Position && !(slices.Contains(want.more, e.Position) && t.erasedTerm(k, want))) {
 			ok = false
 		}
 		if !ok {

@@ -32,6 +32,7 @@ type plan struct {
 type planned struct {
 	req      *request
 	receipts []Receipt
+	refused  error // its records were refused; the plan records that
 }
 
 // logPlan is a plan's part in one log.

@@ -116,7 +116,7 @@ type machine struct {
 	logs    map[string]ledger.LogInfo
 	notes   map[string]map[string]bool // by origin: every checkpoint that was published
 	ended   map[int]int                // by run: its newest revision
-	refused map[string]int             // by tenant: contradictions of own ids
+	refused map[string]map[string]bool // by tenant: contradictions of own ids; each is recorded once
 }
 
 var machineTenants = []string{"acme", "other"}
@@ -124,7 +124,7 @@ var machineTenants = []string{"acme", "other"}
 func newMachine(t *testing.T, dir string) *machine {
 	m := &machine{
 		t: t, dir: dir, rig: openRig(t, dir), records: map[string][]*known{}, acked: map[string][]ledger.Receipt{},
-		logs: map[string]ledger.LogInfo{}, notes: map[string]map[string]bool{}, ended: map[int]int{}, refused: map[string]int{},
+		logs: map[string]ledger.LogInfo{}, notes: map[string]map[string]bool{}, ended: map[int]int{}, refused: map[string]map[string]bool{},
 	}
 	for _, tenant := range machineTenants {
 		info := m.tenant(t, tenant)
@@ -269,7 +269,7 @@ func (m *machine) again(rt *rapid.T, tenant string) (string, func(ledger.Receipt
 			if !errors.Is(err, evidence.ErrConflict) {
 				rt.Fatalf("contradiction of an own id: %+v, %v", rec, err)
 			}
-			m.refused[tenant]++
+			m.refuse(tenant, k.altered(v))
 		case recorded:
 			if err != nil || !rec.Duplicate || !sameReceipt(rec, have) {
 				rt.Fatalf("repeat of contradiction %+v: %+v, %v", have, rec, err)
@@ -281,6 +281,13 @@ func (m *machine) again(rt *rapid.T, tenant string) (string, func(ledger.Receipt
 			k.variants[v] = rec
 		}
 	}
+}
+
+func (m *machine) refuse(tenant, line string) {
+	if m.refused[tenant] == nil {
+		m.refused[tenant] = map[string]bool{}
+	}
+	m.refused[tenant][line] = true
 }
 
 func (m *machine) appendNew(rt *rapid.T) {
@@ -343,7 +350,7 @@ func (m *machine) appendTwins(rt *rapid.T) {
 	if refuses {
 		for _, v := range variants {
 			if v != 0 {
-				m.refused[tenant]++
+				m.refuse(tenant, k.altered(v))
 			}
 		}
 		if !partial {
@@ -495,8 +502,8 @@ func (m *machine) end(rt *rapid.T) {
 				recorded++
 			}
 		}
-		if recorded != m.refused[tenant] {
-			t.Errorf("%d ConflictRecorded of tenant %s, and %d were refused", recorded, tenant, m.refused[tenant])
+		if recorded != len(m.refused[tenant]) {
+			t.Errorf("%d ConflictRecorded of tenant %s, and %d were refused", recorded, tenant, len(m.refused[tenant]))
 		}
 	}
 	m.verifyClean(t)

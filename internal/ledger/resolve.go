@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/seal"
@@ -40,9 +41,17 @@ func (l *Ledger) resolve(ctx context.Context, p *plan, r *request) error {
 			return w.fatal
 		}
 	}
-	l.recordConflicts(r.log.Tenant, w.refused, r.opts.Producer)
+	if err := w.recordConflicts(); err != nil {
+		return err
+	}
 	if w.errs != nil && !r.opts.Partial {
-		return errors.Join(w.errs...)
+		err := errors.Join(w.errs...)
+		if w.own == nil {
+			return err
+		}
+		// The refusal is given once its record is durable.
+		p.done = append(p.done, planned{req: r, refused: err})
+		return errPlanned
 	}
 	r.partialErr = errors.Join(append(w.errs, r.partialErr)...)
 	r.place = w.place
@@ -57,11 +66,59 @@ type resolver struct {
 	stored map[evidence.ID]store.Position
 	batch  map[evidence.ID]*evidence.Record // what is left of this batch so far
 
-	left    []*evidence.Record
-	place   []int
-	errs    []error
-	refused []evidence.ID
-	fatal   error
+	left  []*evidence.Record
+	place []int
+	errs  []error
+	own   []*evidence.Record // ConflictRecorded of those that are refused
+	fatal error
+}
+
+// errPlanned says that a request is refused when its plan is durable.
+var errPlanned = errors.New("planned")
+
+// refuse makes the record of a refusal. Its id follows from what was refused,
+// so that a producer who tries again and again makes one record.
+func (w *resolver) refuse(rec *evidence.Record) error {
+	mac, err := w.l.sealer.ContentMAC(w.ctx, w.r.log.Tenant, rec.ContentText())
+	if err != nil {
+		return err
+	}
+	r := w.l.auditRecord(evidence.MicrosOf(w.l.clock.Now()), "ConflictRecorded", "LOG", rec.ID.String())
+	r.ID, r.NaturalKey = evidence.ID{}, "conflict:"+rec.ID.String()+":"+mac
+	if err := r.AssignID(w.r.log.Tenant); err != nil {
+		return err
+	}
+	r.SetText("credential_id", w.r.opts.Producer)
+	r.SetSealed("/action_reason", evidence.QuoteJSON("a record with this id and other content was refused"))
+	w.own = append(w.own, r)
+	return nil
+}
+
+// recordConflicts plans the records of refusals that are not there yet.
+func (w *resolver) recordConflicts() error {
+	if w.own == nil {
+		return nil
+	}
+	tenant := w.r.log.Tenant
+	stored, err := w.l.find(w.ctx, tenant, w.own)
+	if err != nil {
+		return fmt.Errorf("look up records: %w: %w", evidence.ErrUnavailable, err)
+	}
+	w.own = slices.DeleteFunc(w.own, func(r *evidence.Record) bool {
+		_, there := stored[r.ID]
+		_, planned := w.p.ids[r.ID]
+		w.p.ids[r.ID] = store.Position{} // of two alike in this batch one is enough
+		return there || planned
+	})
+	if len(w.own) == 0 {
+		w.own = nil
+		return nil
+	}
+	o, err := (&committer{l: w.l}).newest(tenant)
+	if err != nil {
+		return err
+	}
+	return w.l.addOwn(w.ctx, w.p, o, w.own...)
 }
 
 // find returns the stored records that have the ids of these.
@@ -134,7 +191,10 @@ func (w *resolver) record(rec *evidence.Record, at int) error {
 			return nil
 		}
 		if rec.NaturalKey == "" || tries > 0 {
-			w.refused = append(w.refused, rec.ID)
+			if err := w.refuse(rec); err != nil {
+				w.fatal = err
+				return nil
+			}
 			return fmt.Errorf("id %s: %w: it is taken by a record with other content", rec.ID, evidence.ErrConflict)
 		}
 		if err := w.contradict(rec, first, at); err != nil {
@@ -340,27 +400,4 @@ func (l *Ledger) sealRecords(r *request, o *openLog, records []*evidence.Record)
 	}
 	r.batch = batch
 	return nil
-}
-
-// recordConflicts appends ConflictRecorded for ids that were refused. It
-// runs beside the committer, which must not wait for itself.
-func (l *Ledger) recordConflicts(tenant string, ids []evidence.ID, producer string) {
-	if len(ids) == 0 {
-		return
-	}
-	records := make([]*evidence.Record, len(ids))
-	now := evidence.MicrosOf(l.clock.Now())
-	for i, id := range ids {
-		r := l.auditRecord(now, "ConflictRecorded", "LOG", id.String())
-		r.SetText("credential_id", producer)
-		r.SetSealed("/action_reason", evidence.QuoteJSON("a record with this id and other content was refused"))
-		records[i] = r
-	}
-	l.background.Add(1)
-	go func() {
-		defer l.background.Done()
-		if err := l.appendOwn(context.Background(), tenant, records...); err != nil {
-			l.log.Error("record conflicts", "tenant", tenant, "err", err)
-		}
-	}()
 }
