@@ -10,11 +10,11 @@ import (
 // SaltSize is the size of salts and seeds in bytes.
 const SaltSize = 16
 
-// Salt hides a sealed value from guessing; a Seed makes a record's salts.
-type (
-	Salt [SaltSize]byte
-	Seed [SaltSize]byte
-)
+// Salt hides a sealed value from guessing.
+type Salt [SaltSize]byte
+
+// Seed makes the salts of one record.
+type Seed [SaltSize]byte
 
 // Salt returns the salt of one path: HMAC-SHA256(seed, path)[:16]. It is one
 // way: a disclosed salt tells nothing of the seed or of the others.

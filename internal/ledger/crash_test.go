@@ -72,7 +72,7 @@ func openPlain(dir string) (*rig, error) {
 	r := &rig{dir: dir, db: db, sealer: seal.New(db, master), anchor: anchor}
 	r.Ledger, err = ledger.Open(ctx, ledger.Config{
 		Store: db, Sealer: r.sealer, Anchor: anchor, Instance: "test.example",
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), PublishEvery: 10 * time.Millisecond,
+		Logger: slog.New(slog.DiscardHandler), PublishEvery: 10 * time.Millisecond,
 	})
 	return r, err
 }

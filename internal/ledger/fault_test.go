@@ -557,7 +557,7 @@ func TestFaultsOfCommit(t *testing.T) {
 			for _, m := range modes {
 				// Outcomes that the ledger treats alike: some are for a long run.
 				switch {
-				case all || e.err == errOdd:
+				case all || errors.Is(e.err, errOdd):
 				case m.readBack && !errors.Is(e.err, store.ErrHeadMoved), m.readBack && m.persist:
 					continue
 				case errors.Is(e.err, context.Canceled) && !m.persist, errors.Is(e.err, context.DeadlineExceeded):

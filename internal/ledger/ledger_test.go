@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"path/filepath"
 	"strings"
@@ -56,7 +55,7 @@ func tryRig(t testing.TB, dir string, opts ...rigOption) (*rig, error) {
 	r := &rig{dir: dir, db: db, sealer: seal.New(db, master), anchor: anchor}
 	cfg := ledger.Config{
 		Store: db, Sealer: r.sealer, Anchor: anchor, Instance: "test.example",
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), PublishEvery: 20 * time.Millisecond,
+		Logger: slog.New(slog.DiscardHandler), PublishEvery: 20 * time.Millisecond,
 	}
 	for _, o := range opts {
 		o(&cfg)

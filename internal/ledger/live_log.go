@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/c2sp"
@@ -185,7 +186,8 @@ func (f *logFold) readCheckpoints(ctx context.Context) error {
 // chunks examines the leaves in parallel and folds them in order.
 func (f *logFold) chunks(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	var workers sync.WaitGroup // none may outlive what it reads from
+	defer func() { cancel(); workers.Wait() }()
 	type job struct {
 		from, to int64
 		out      chan *chunk
@@ -195,15 +197,15 @@ func (f *logFold) chunks(ctx context.Context) error {
 	jobs := make(chan job)
 	order := make(chan chan *chunk, f.v.workers)
 	for range f.v.workers {
-		go func() {
-			e := &examiner{
-				read: f.t.read, sealer: f.v.cfg.Sealer, log: f.lg, key: f.t.indexKey,
-				content: newContent(f.v.cfg.Sealer, f.t.read, f.lg),
-			}
+		e := &examiner{
+			read: f.t.read, sealer: f.v.cfg.Sealer, log: f.lg, key: f.t.indexKey,
+			content: newContent(f.v.cfg.Sealer, f.t.read, f.lg),
+		}
+		workers.Go(func() {
 			for j := range jobs {
 				j.out <- e.examine(ctx, j.from, j.to)
 			}
-		}()
+		})
 	}
 	go func() {
 		defer close(order)

@@ -370,8 +370,7 @@ func (m *machine) appendTwins(rt *rapid.T) {
 		m.acked[tenant] = append(m.acked[tenant], rec)
 		have, seen := k.receipt, i > 0
 		if v != 0 {
-			have, seen = k.variants[v], false
-			_, seen = k.variants[v]
+			have, seen = k.variants[v]
 		}
 		switch {
 		case seen && (!rec.Duplicate || !sameReceipt(rec, have)):

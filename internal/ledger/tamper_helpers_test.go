@@ -658,7 +658,7 @@ func (d *deployment) checkServer(t testing.TB, refuses string) {
 	if refuses == "*" {
 		t.Error("the ledger opens")
 	}
-	for _, tenant := range []string{"acme", "globex", evidence.SystemTenant} {
+	for _, tenant := range []string{"acme", "globex"} {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		record := native(t, step(900, 1, `,"params":{"after":"tampering"},"subject":"subject-1","human_actor_id":"ada-1"`))
 		receipts, err := r.Append(ctx, tenant, record, ledger.AppendOptions{Producer: "key-1"})

@@ -96,7 +96,7 @@ func decodeSegment(data []byte) (map[evidence.ID]*Opening, error) {
 		return err
 	})
 	if err == nil {
-		if _, end := dec.ReadToken(); end != io.EOF {
+		if _, end := dec.ReadToken(); !errors.Is(end, io.EOF) {
 			err = errSegment
 		}
 	}
