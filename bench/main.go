@@ -23,6 +23,7 @@ func main() {
 	rounds := flag.Int("rounds", 3, "interleaved rounds; medians are reported")
 	stored := flag.Int("stored", 1_000_000, "records stored before (run stored, read)")
 	keep := flag.String("data", "", "data directory that is kept and filled up to -stored (run stored, read)")
+	shape := flag.String("shape", "", "clients x batch, e.g. 8x1000: only this one (run stored)")
 	quick := flag.Bool("quick", false, "a few small shapes only, to see that it runs")
 	profile := flag.String("cpuprofile", "", "write a CPU profile")
 	flag.Parse()
@@ -33,7 +34,7 @@ func main() {
 		defer pprof.StopCPUProfile()
 	}
 	ctx := context.Background()
-	b := &bench{dir: *dir, length: time.Duration(*seconds * float64(time.Second)), rounds: *rounds, stored: *stored, data: *keep, quick: *quick}
+	b := &bench{dir: *dir, length: time.Duration(*seconds * float64(time.Second)), rounds: *rounds, stored: *stored, data: *keep, quick: *quick, shape: *shape}
 	switch *what {
 	case "append":
 		b.appendMatrix(ctx)
@@ -61,6 +62,7 @@ type bench struct {
 	rounds int
 	stored int
 	quick  bool
+	shape  string
 }
 
 // result is one measurement.
@@ -216,6 +218,9 @@ func (b *bench) fill(ctx context.Context) (*ours, string) {
 func (b *bench) withStored(ctx context.Context) {
 	o, dir := b.fill(ctx)
 	for _, shape := range [][2]int{{8, 1000}, {8, 100}, {8, 1}, {1, 1}} {
+		if b.shape != "" && b.shape != fmt.Sprintf("%dx%d", shape[0], shape[1]) {
+			continue
+		}
 		var rs []result
 		for round := range b.rounds {
 			rs = append(rs, b.drive(ctx, o, shape[0], shape[1], uint64(time.Now().UnixNano())+uint64(round)))

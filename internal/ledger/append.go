@@ -212,8 +212,9 @@ type request struct {
 	// until then. place maps the batch's records to indexes in receipts.
 	receipts   []Receipt
 	place      []int
-	follow     [][2]int // receipts of records that repeat one of the batch: {of, as}
-	partialErr error    // errors at the refused records of a partial batch
+	follow     [][2]int           // receipts of records that repeat one of the batch: {of, as}
+	partialErr error              // errors at the refused records of a partial batch
+	refusals   []*evidence.Record // ConflictRecorded of the refused ones
 
 	control func(ctx context.Context) error
 
@@ -249,7 +250,7 @@ func (l *Ledger) WaitPublished(ctx context.Context, tenant string, logNo int, si
 		if to >= size {
 			return note, nil
 		}
-		if err := errors.Join(l.Writable(), o.writable()); err != nil {
+		if err := errors.Join(l.Writable(), o.failure()); err != nil {
 			return nil, err
 		}
 		select {

@@ -378,7 +378,7 @@ func TestKill(t *testing.T) {
 			acked := 0
 			for loop := range loops {
 				opening := loop%4 == 0
-				work := time.Duration(rand.IntN(300)) * time.Millisecond
+				work := time.Duration(50+rand.IntN(400)) * time.Millisecond
 				killed(t, dir, mode, loop+1, opening, work)
 				acked = checkAcks(t, dir, loop)
 				if t.Failed() {

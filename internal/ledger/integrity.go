@@ -128,6 +128,12 @@ func (l *Ledger) Integrity(tenant string) Integrity {
 			return out
 		}
 	}
+	for _, a := range s.of(evidence.SystemTenant).anomalies {
+		if a.Tenant == "" && a.Code[0] == 'E' { // of the database as a whole
+			out.Status, out.Why = StatusDegraded, a.Message
+			return out
+		}
+	}
 	if err := l.Writable(); err != nil {
 		out.Status, out.Why = StatusDegraded, err.Error()
 	} else if t.failed != nil {

@@ -25,7 +25,7 @@ const (
 	CodeHead        = "E_HEAD"
 	CodeIndex       = "E_INDEX"
 	CodeID          = "E_ID"
-	CodeGuard       = "E_GUARD"    // a trigger, index or constraint of the database is missing
+	CodeGuard       = "E_GUARD"    // a trigger, index or constraint of the database is missing or damaged
 	CodeRollback    = "W_ROLLBACK" // an operator accepted a rollback
 )
 
@@ -125,6 +125,16 @@ func Verify(ctx context.Context, cfg LiveConfig) (*LiveReport, error) {
 	}
 	for _, g := range guards {
 		v.add(Finding{Code: CodeGuard, Table: "schema", Message: "the database's own protection is incomplete: " + g})
+	}
+	// The scrub goes tenant by tenant and at a pace; this has neither.
+	if cfg.Tenant == "" {
+		damage, err := cfg.Reader.Damage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range damage {
+			v.add(Finding{Code: CodeGuard, Table: "schema", Message: "the database contradicts itself, so queries may leave rows out: " + d})
+		}
 	}
 	unknown, err := v.unknownAnchors(ctx)
 	if err != nil {

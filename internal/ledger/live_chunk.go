@@ -124,7 +124,7 @@ func (e *examiner) readLeaves(ctx context.Context, c *chunk) error {
 		bad := func(message string) {
 			e.finding(c, Finding{Code: CodeLeaf, Table: table, From: s.First, To: s.First + int64(s.Count), Message: message})
 		}
-		data, err := seal.Decompress(s.Data)
+		data, err := seal.DecompressLeaves(s.Data)
 		if err != nil {
 			bad("the leaf segment does not decompress")
 			return nil

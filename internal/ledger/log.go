@@ -72,13 +72,21 @@ func (o *openLog) fail(err error) {
 	}
 }
 
-func (o *openLog) writable() error {
+// failure returns why the log is not signed any more, or nil.
+func (o *openLog) failure() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.broken != nil {
 		return fmt.Errorf("log %s takes no writes: %w: %w", o.Origin, o.broken, evidence.ErrUnavailable)
 	}
-	if o.closed { // a rollover writes LOG_CLOSED and the successor together
+	return nil
+}
+
+func (o *openLog) writable() error {
+	if err := o.failure(); err != nil {
+		return err
+	}
+	if o.isClosed() { // a rollover writes LOG_CLOSED and the successor together
 		return fmt.Errorf("log %s takes no writes: %w: it is closed and its successor is missing: %w", o.Origin, evidence.ErrTampered, evidence.ErrUnavailable)
 	}
 	return nil
@@ -154,7 +162,7 @@ func (l *Ledger) openStored(ctx context.Context, lg store.Log) (*openLog, error)
 	if err := l.checkOpened(ctx, lg, &st.tree); err != nil {
 		return nil, err
 	}
-	last, err := l.provenLeaf(ctx, lg, &st.tree, st.tree.size()-1)
+	last, _, err := l.provenLeaf(ctx, lg, &st.tree, st.tree.size()-1)
 	if err != nil {
 		return nil, err
 	}
@@ -252,7 +260,7 @@ func loadTree(ctx context.Context, r store.Reader, ref store.LogRef, size int64)
 func eachLeaf(ctx context.Context, r store.Reader, ref store.LogRef, from, to int64, fn func(seq int64, leaf []byte) error) error {
 	next := from
 	err := r.Segments(ctx, ref, from, to, func(s store.LeafSegment) error {
-		data, err := seal.Decompress(s.Data)
+		data, err := seal.DecompressLeaves(s.Data)
 		if err != nil {
 			return fmt.Errorf("leaf segment %d: %w", s.First, err)
 		}
@@ -299,31 +307,54 @@ func readLeaf(ctx context.Context, r store.Reader, lg store.Log, seq int64) (raw
 
 // provenLeaf reads a leaf and proves that it is in the tree: the right edge
 // alone says nothing of a leaf in a full tile.
-func (l *Ledger) provenLeaf(ctx context.Context, lg store.Log, t *tree, seq int64) (*evidence.Leaf, error) {
+func (l *Ledger) provenLeaf(ctx context.Context, lg store.Log, t *tree, seq int64) (*evidence.Leaf, evidence.Hash, error) {
+	var none evidence.Hash
 	if t.size() == 0 {
-		return nil, fmt.Errorf("log %s: %w: it is empty", lg.Origin, evidence.ErrTampered)
+		return nil, none, fmt.Errorf("log %s: %w: it is empty", lg.Origin, evidence.ErrTampered)
 	}
 	raw, leaf, err := readLeaf(ctx, l.store, lg, seq)
 	if err != nil {
-		return nil, err
+		return nil, none, err
 	}
+	hash := evidence.LeafHash(raw)
 	proof, err := inclusion(t, t.size(), seq, l.tileOf(ctx, lg.LogRef))
 	if err != nil && !errors.Is(err, evidence.ErrNotFound) {
-		return nil, err // of reading
+		return nil, none, err // of reading
 	}
 	if err == nil {
-		err = c2sp.CheckInclusion(proof, t.size(), t.root(), seq, evidence.LeafHash(raw))
+		err = c2sp.CheckInclusion(proof, t.size(), t.root(), seq, hash)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("leaf %d of %s: %w: %w", seq, lg.Origin, evidence.ErrTampered, err)
+		return nil, none, fmt.Errorf("leaf %d of %s: %w: %w", seq, lg.Origin, evidence.ErrTampered, err)
 	}
-	return leaf, nil
+	return leaf, hash, nil
+}
+
+// storedLeaf reads and proves a leaf that the database knows. It may stand
+// beyond what this process saw committed: by a transaction whose outcome was
+// unknown, or by another process.
+func (l *Ledger) storedLeaf(ctx context.Context, o *openLog, seq int64) (*evidence.Leaf, evidence.Hash, error) {
+	st := o.state()
+	if seq >= st.tree.size() {
+		newer, err := l.loadState(ctx, o)
+		if err != nil {
+			return nil, evidence.Hash{}, err
+		}
+		if err := extends(&newer.tree, st.tree.size(), st.tree.root(), l.tileOf(ctx, o.LogRef)); err != nil {
+			return nil, evidence.Hash{}, err
+		}
+		st = newer
+	}
+	if seq < 0 || seq >= st.tree.size() {
+		return nil, evidence.Hash{}, fmt.Errorf("log %s: %w: a record is said to stand at %d of %d", o.Origin, evidence.ErrTampered, seq, st.tree.size())
+	}
+	return l.provenLeaf(ctx, o.Log, &st.tree, seq)
 }
 
 // checkOpened checks that leaf 0 opened this log, for this tenant, with this
 // key.
 func (l *Ledger) checkOpened(ctx context.Context, lg store.Log, t *tree) error {
-	first, err := l.provenLeaf(ctx, lg, t, 0)
+	first, _, err := l.provenLeaf(ctx, lg, t, 0)
 	if err != nil {
 		return err
 	}
@@ -347,7 +378,7 @@ func (l *Ledger) reloadLog(ctx context.Context, o *openLog) error {
 	if err := extends(&st.tree, known.tree.size(), known.tree.root(), l.tileOf(ctx, o.LogRef)); err != nil {
 		return fmt.Errorf("log %s: the database does not extend what this process wrote: %w", o.Origin, err)
 	}
-	last, err := l.provenLeaf(ctx, o.Log, &st.tree, st.tree.size()-1)
+	last, _, err := l.provenLeaf(ctx, o.Log, &st.tree, st.tree.size()-1)
 	if err != nil {
 		return err
 	}

@@ -79,8 +79,10 @@ func (p *plan) logPlan(o *openLog) *logPlan {
 		}
 	}
 	before := o.next
-	lp := &logPlan{log: o, before: before, runs: map[string]store.RunState{},
-		commit: store.LogCommit{Log: o.LogRef, Prev: before.head()}}
+	lp := &logPlan{
+		log: o, before: before, runs: map[string]store.RunState{},
+		commit: store.LogCommit{Log: o.LogRef, Prev: before.head()},
+	}
 	p.logs = append(p.logs, lp)
 	return lp
 }
@@ -88,7 +90,8 @@ func (p *plan) logPlan(o *openLog) *logPlan {
 // add sequences the records of a batch and returns their receipts. Nothing
 // of it may fail after the first record: what could has been checked.
 func (p *plan) add(ctx context.Context, l *Ledger, o *openLog, batch *seal.Batch, runRecords *int64) ([]Receipt, error) {
-	if err := l.runs.load(ctx, l.store, o.Tenant, runsOf(batch)); err != nil {
+	check := func(s store.RunState) error { return l.checkRun(ctx, o.Tenant, s) }
+	if err := l.runs.load(ctx, l.store, o.Tenant, runsOf(batch), check); err != nil {
 		return nil, fmt.Errorf("read run states: %w: %w", evidence.ErrUnavailable, err)
 	}
 	if runRecords != nil {
@@ -122,6 +125,24 @@ func (p *plan) add(ctx context.Context, l *Ledger, o *openLog, batch *seal.Batch
 	}
 	p.records += len(batch.Records)
 	return receipts, nil
+}
+
+// checkRun compares the stored state of a run with the run's last leaf. A
+// state that was put back to an earlier one of its own is not noticed here,
+// but by verification.
+func (l *Ledger) checkRun(ctx context.Context, tenant string, s store.RunState) error {
+	o, err := l.logByNo(ctx, tenant, s.Last.LogNo)
+	if err != nil {
+		return err
+	}
+	leaf, _, err := l.storedLeaf(ctx, o, s.Last.Seq)
+	if err != nil {
+		return err
+	}
+	if leaf.Run != s.Run || leaf.N != s.NextN-1 {
+		return fmt.Errorf("run %q: %w: its stored state is not what its last leaf says", s.Run, evidence.ErrTampered)
+	}
+	return nil
 }
 
 func mergeKeys(have, more []store.DataKey) []store.DataKey {

@@ -170,6 +170,41 @@ func (l *Ledger) Consistency(ctx context.Context, tenant string, logNo int, old,
 	if old == 0 || old == size {
 		return nil, nil
 	}
-	proof, err := tlog.ProveTree(size, old, hashReader{&st.tree, l.tileOf(ctx, o.LogRef)})
-	return evidenceHashes(proof), err
+	tile := l.tileOf(ctx, o.LogRef)
+	proof, newer, err := consistency(&st.tree, old, size, tile)
+	if err != nil {
+		return nil, err
+	}
+	if size < st.tree.size() {
+		// The way on to the durable root: so both roots are those of the log.
+		_, newest, err := consistency(&st.tree, size, st.tree.size(), tile)
+		if err != nil {
+			return nil, err
+		}
+		if newest != st.tree.root() {
+			return nil, fmt.Errorf("log %s: %w: tiles do not have the signed root", o.Origin, evidence.ErrTampered)
+		}
+	} else if newer != st.tree.root() {
+		return nil, fmt.Errorf("log %s: %w: tiles do not have the signed root", o.Origin, evidence.ErrTampered)
+	}
+	return proof, nil
+}
+
+// consistency returns a proof that holds, and the root it leads to.
+func consistency(t *tree, old, size int64, tile func(int, int64) ([]byte, error)) ([]evidence.Hash, evidence.Hash, error) {
+	var none evidence.Hash
+	tp, err := tlog.ProveTree(size, old, hashReader{t, tile})
+	if err != nil {
+		return nil, none, err
+	}
+	was, err := rootAt(t, old, tile)
+	if err != nil {
+		return nil, none, err
+	}
+	is, err := rootAt(t, size, tile)
+	if err != nil {
+		return nil, none, err
+	}
+	proof := evidenceHashes(tp)
+	return proof, is, c2sp.CheckConsistency(proof, size, is, old, was)
 }

@@ -515,7 +515,7 @@ func (m *machine) end(rt *rapid.T) {
 // TestEveryProofStaysValid is the ledger as a state machine.
 func TestEveryProofStaysValid(t *testing.T) {
 	checks := 12
-	if testing.Short() {
+	if testing.Short() || raced {
 		checks = 4
 	}
 	setRapid(t, "rapid.checks", checks)

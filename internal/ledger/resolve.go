@@ -41,12 +41,13 @@ func (l *Ledger) resolve(ctx context.Context, p *plan, r *request) error {
 			return w.fatal
 		}
 	}
-	if err := w.recordConflicts(); err != nil {
+	wait, err := w.recordConflicts()
+	if err != nil {
 		return err
 	}
 	if w.errs != nil && !r.opts.Partial {
 		err := errors.Join(w.errs...)
-		if w.own == nil {
+		if !wait {
 			return err
 		}
 		// The refusal is given once its record is durable.
@@ -55,7 +56,14 @@ func (l *Ledger) resolve(ctx context.Context, p *plan, r *request) error {
 	}
 	r.partialErr = errors.Join(append(w.errs, r.partialErr)...)
 	r.place = w.place
-	return l.sealRecords(r, r.log, w.left)
+	if err := l.sealRecords(r, r.log, w.left); err != nil {
+		return err
+	}
+	if len(w.left) == 0 && wait {
+		p.done = append(p.done, planned{req: r})
+		return errPlanned
+	}
+	return nil
 }
 
 type resolver struct {
@@ -69,11 +77,10 @@ type resolver struct {
 	left  []*evidence.Record
 	place []int
 	errs  []error
-	own   []*evidence.Record // ConflictRecorded of those that are refused
 	fatal error
 }
 
-// errPlanned says that a request is refused when its plan is durable.
+// errPlanned says that a request is answered when its plan is durable.
 var errPlanned = errors.New("planned")
 
 // refuse makes the record of a refusal. Its id follows from what was refused,
@@ -90,35 +97,43 @@ func (w *resolver) refuse(rec *evidence.Record) error {
 	}
 	r.SetText("credential_id", w.r.opts.Producer)
 	r.SetSealed("/action_reason", evidence.QuoteJSON("a record with this id and other content was refused"))
-	w.own = append(w.own, r)
+	// Of two alike in a batch, or when it is resolved again, one is enough.
+	if !slices.ContainsFunc(w.r.refusals, func(have *evidence.Record) bool { return have.ID == r.ID }) {
+		w.r.refusals = append(w.r.refusals, r)
+	}
 	return nil
 }
 
-// recordConflicts plans the records of refusals that are not there yet.
-func (w *resolver) recordConflicts() error {
-	if w.own == nil {
-		return nil
+// recordConflicts plans the records of the request's refusals that are not
+// there yet. wait says that there are some, of this request or another of
+// the plan: nobody is told of a refusal before they are durable.
+func (w *resolver) recordConflicts() (wait bool, err error) {
+	if w.r.refusals == nil {
+		return false, nil
 	}
 	tenant := w.r.log.Tenant
-	stored, err := w.l.find(w.ctx, tenant, w.own)
+	stored, err := w.l.find(w.ctx, tenant, w.r.refusals)
 	if err != nil {
-		return fmt.Errorf("look up records: %w: %w", evidence.ErrUnavailable, err)
+		return false, fmt.Errorf("look up records: %w: %w", evidence.ErrUnavailable, err)
 	}
-	w.own = slices.DeleteFunc(w.own, func(r *evidence.Record) bool {
-		_, there := stored[r.ID]
-		_, planned := w.p.ids[r.ID]
-		w.p.ids[r.ID] = store.Position{} // of two alike in this batch one is enough
-		return there || planned
-	})
-	if len(w.own) == 0 {
-		w.own = nil
-		return nil
+	var own []*evidence.Record
+	for _, r := range w.r.refusals {
+		if _, there := stored[r.ID]; there {
+			continue
+		}
+		wait = true
+		if _, planned := w.p.ids[r.ID]; !planned {
+			own = append(own, r)
+		}
+	}
+	if own == nil {
+		return wait, nil
 	}
 	o, err := (&committer{l: w.l}).newest(tenant)
 	if err != nil {
-		return err
+		return false, err
 	}
-	return w.l.addOwn(w.ctx, w.p, o, w.own...)
+	return wait, w.l.addOwn(w.ctx, w.p, o, own...)
 }
 
 // find returns the stored records that have the ids of these.
@@ -270,12 +285,13 @@ func (w *resolver) first(rec *evidence.Record) (*firstRecord, *evidence.Record, 
 	if err != nil {
 		return nil, nil, err
 	}
-	raw, leaf, err := readLeaf(w.ctx, w.l.store, o.Log, pos.Seq)
+	// The receipt that is given again must be true whatever the database says.
+	leaf, hash, err := w.l.storedLeaf(w.ctx, o, pos.Seq)
 	if err != nil {
 		return nil, nil, err
 	}
 	f := &firstRecord{receipt: Receipt{
-		ID: leaf.ID, Log: o.Origin, LogNo: o.No, LeafIndex: pos.Seq, LeafHash: evidence.LeafHash(raw), Duplicate: true,
+		ID: leaf.ID, Log: o.Origin, LogNo: o.No, LeafIndex: pos.Seq, LeafHash: hash, Duplicate: true,
 	}}
 	if of, ok := evidence.ParseID(leaf.Text("conflict_of")); ok {
 		f.receipt.ConflictOf = of

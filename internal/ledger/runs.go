@@ -46,7 +46,10 @@ func (c *runCache) drop(k runKey) {
 
 // load brings the states of runs into the cache. A run that the store does
 // not know begins at 0.
-func (c *runCache) load(ctx context.Context, r store.Reader, tenant string, runs []string) error {
+//
+// check looks at a stored state: the state of a run is operational, and what
+// is numbered by a wrong one is wrong for ever.
+func (c *runCache) load(ctx context.Context, r store.Reader, tenant string, runs []string, check func(store.RunState) error) error {
 	var missing []string
 	for _, run := range runs {
 		if _, ok := c.get(runKey{tenant, run}); !ok {
@@ -64,6 +67,8 @@ func (c *runCache) load(ctx context.Context, r store.Reader, tenant string, runs
 		s, ok := states[run]
 		if !ok {
 			s = store.RunState{Run: run}
+		} else if err := check(s); err != nil {
+			return err
 		}
 		c.put(runKey{tenant, run}, s)
 	}

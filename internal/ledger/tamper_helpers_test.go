@@ -522,7 +522,7 @@ func (e *evil) setLeaf(l *deployedLog, seq int64, leaf []byte) {
 
 func (e *evil) segment(row int64) [][]byte {
 	e.Helper()
-	data, err := seal.Decompress(e.blob(`SELECT data FROM leaf_segments WHERE row = ?1`, row))
+	data, err := seal.DecompressLeaves(e.blob(`SELECT data FROM leaf_segments WHERE row = ?1`, row))
 	if err != nil {
 		e.Fatal(err)
 	}

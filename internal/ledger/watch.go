@@ -133,6 +133,9 @@ func (l *Ledger) anomalies(ctx context.Context, findings []Finding) {
 		l.metrics.anomalies.WithLabelValues(f.Code).Inc()
 		l.log.Error("integrity anomaly", "code", f.Code, "tenant", f.Tenant, "log", f.Log, "table", f.Table,
 			"from", f.From, "to", f.To, "message", f.Message)
+		if f.Code[0] != 'E' {
+			continue // it is recorded where it happened
+		}
 		if slices.Contains(stops, f.Code) {
 			l.stopLog(f)
 		}

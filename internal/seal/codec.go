@@ -182,6 +182,8 @@ var (
 	encoder = must(zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderCRC(false),
 		zstd.WithWindowSize(512<<10), zstd.WithLowerEncoderMem(true)))
 	decoder = must(zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(4*evidence.MaxSealed)))
+	// Leaf segments are not authenticated before they are unpacked.
+	leafDecoder = must(zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(256*(evidence.MaxLeafSize+2))))
 )
 
 func must[T any](v T, err error) T {
@@ -194,9 +196,12 @@ func must[T any](v T, err error) T {
 // Compress compresses a leaf segment or content: zstd level 1.
 func Compress(dst, src []byte) []byte { return encoder.EncodeAll(src, dst) }
 
-// Decompress is its inverse; the size of its output is bounded.
-func Decompress(src []byte) ([]byte, error) {
-	out, err := decoder.DecodeAll(src, nil)
+// DecompressLeaves unpacks a leaf segment; the size of its output is bounded
+// by that of 256 leaves.
+func DecompressLeaves(src []byte) ([]byte, error) { return decompress(leafDecoder, src) }
+
+func decompress(d *zstd.Decoder, src []byte) ([]byte, error) {
+	out, err := d.DecodeAll(src, nil)
 	if err != nil {
 		return nil, fmt.Errorf("decompress: %w: %w", evidence.ErrTampered, err)
 	}

@@ -20,7 +20,7 @@ func (s *Sealer) Open(ctx context.Context, read store.Reader, tenant, origin str
 	if err != nil {
 		return nil, fmt.Errorf("segment %d: %w: it does not decrypt as content of log %s", seg.No, evidence.ErrTampered, origin)
 	}
-	text, err := Decompress(packed)
+	text, err := decompress(decoder, packed)
 	if err != nil {
 		return nil, err
 	}

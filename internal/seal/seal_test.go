@@ -783,11 +783,11 @@ func TestDecodeRefuses(t *testing.T) {
 }
 
 func TestDecompressIsBounded(t *testing.T) {
-	if _, err := Decompress([]byte("no zstd")); !errors.Is(err, evidence.ErrTampered) {
+	if _, err := DecompressLeaves([]byte("no zstd")); !errors.Is(err, evidence.ErrTampered) {
 		t.Errorf("%v", err)
 	}
 	text := bytes.Repeat([]byte("abc"), 1000)
-	got, err := Decompress(Compress(nil, text))
+	got, err := DecompressLeaves(Compress(nil, text))
 	if err != nil || !bytes.Equal(got, text) {
 		t.Errorf("%v", err)
 	}
@@ -798,7 +798,7 @@ func TestDecompressIsBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	zeros := make([]byte, 1<<20)
-	for range 4*evidence.MaxSealed>>20 + 1 {
+	for range 256*evidence.MaxLeafSize>>20 + 2 {
 		if _, err := w.Write(zeros); err != nil {
 			t.Fatal(err)
 		}
@@ -806,7 +806,7 @@ func TestDecompressIsBounded(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Decompress(bomb.Bytes()); !errors.Is(err, evidence.ErrTampered) {
+	if _, err := DecompressLeaves(bomb.Bytes()); !errors.Is(err, evidence.ErrTampered) {
 		t.Errorf("a bomb of %d bytes: %v", bomb.Len(), err)
 	}
 }

@@ -269,6 +269,10 @@ type Reader interface {
 	// Guards returns what is missing of the database's own protection:
 	// triggers, constraints and indexes, one line each; none is good.
 	Guards(ctx context.Context) ([]string, error)
+	// Damage returns where the database contradicts itself below the level
+	// of rows, above all an index that does not hold what its table does,
+	// one line each. It reads everything once.
+	Damage(ctx context.Context) ([]string, error)
 }
 
 // Snapshot is a Reader at one point in time.

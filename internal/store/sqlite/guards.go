@@ -57,6 +57,19 @@ func (q queries) Guards(ctx context.Context) ([]string, error) {
 	return list, nil
 }
 
+// Damage implements store.Reader by SQLite's own check of pages and indexes.
+func (q queries) Damage(ctx context.Context) (list []string, err error) {
+	err = q.with(ctx, func(r *reader) error {
+		return r.run(ctx, `PRAGMA integrity_check(100)`, func(s *sqlite.Stmt) error {
+			if line := s.ColumnText(0); line != "ok" {
+				list = append(list, line)
+			}
+			return nil
+		})
+	})
+	return list, err
+}
+
 // isStatistics reports the tables of ANALYZE, which any operator may run.
 func isStatistics(item schemaItem) bool {
 	return item.kind == "table" && (item.name == "sqlite_stat1" || item.name == "sqlite_stat4")
