@@ -38,7 +38,10 @@ func (l *Ledger) resolve(ctx context.Context, p *plan, r *request) error {
 			w.errs = append(w.errs, &RecordError{r.place[i], err})
 		}
 		if w.fatal != nil {
-			return w.fatal
+			if errors.Is(w.fatal, evidence.ErrTampered) || errors.Is(w.fatal, evidence.ErrUnavailable) {
+				return w.fatal
+			}
+			return fmt.Errorf("look up records: %w: %w", evidence.ErrUnavailable, w.fatal)
 		}
 	}
 	wait, err := w.recordConflicts()
