@@ -1305,7 +1305,10 @@ func TestTamper(t *testing.T) {
 	if len(cases) < 35 {
 		t.Errorf("only %d cases", len(cases))
 	}
-	for _, tc := range cases {
+	for i, tc := range cases {
+		if raced && i%3 != 0 {
+			continue // CI runs all of them without the race detector, under which SQLite is slow
+		}
 		t.Run(strings.ReplaceAll(tc.name, " ", "_"), func(t *testing.T) {
 			t.Parallel()
 			d := copyOf(t)
