@@ -2,7 +2,6 @@ package export
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 
 	"github.com/runledger/runledger/evidence"
@@ -16,21 +15,8 @@ const (
 	failedNow = "failed"
 )
 
-// newID returns a random UUID of version 7 (RFC 9562 section 5.7).
-func newID(now evidence.Micros) evidence.ID {
-	var id evidence.ID
-	rand.Read(id[:])
-	ms := uint64(now) / 1000
-	for i := range 6 {
-		id[i] = byte(ms >> (8 * (5 - i)))
-	}
-	id[6] = id[6]&0x0f | 0x70
-	id[8] = id[8]&0x3f | 0x80
-	return id
-}
-
 // NewID returns a new export id.
-func (e *Exporter) NewID() string { return newID(e.now()).String() }
+func (e *Exporter) NewID() string { return ledger.NewID(e.now()).String() }
 
 func (e *Exporter) now() evidence.Micros { return evidence.MicrosOf(e.cfg.Now()) }
 
@@ -38,7 +24,7 @@ func (e *Exporter) now() evidence.Micros { return evidence.MicrosOf(e.cfg.Now())
 // kind adds.
 func (j *job) record(kind evidence.Kind, component string) *evidence.Record {
 	now := j.e.now()
-	r := &evidence.Record{Kind: kind, ID: newID(now), OccurredAt: now}
+	r := &evidence.Record{Kind: kind, ID: ledger.NewID(now), OccurredAt: now}
 	r.SetText("source_domain", "LOGS")
 	r.SetText("source_component", component)
 	if j.req.By.Human {

@@ -363,7 +363,7 @@ func (w *eraser) records() []*evidence.Record {
 				}
 			}
 		}
-		id := newID(now)
+		id := NewID(now)
 		r := w.l.auditRecord(now, eventErased, "RETENTION", id.String())
 		r.ID, r.Run = id, k.run
 		if w.by != "" {

@@ -177,8 +177,8 @@ func randomHex(n int) string {
 	return hex.EncodeToString(b)
 }
 
-// newID returns a random UUID of version 7 (RFC 9562 section 5.7).
-func newID(now evidence.Micros) evidence.ID {
+// NewID returns a random UUID of version 7 (RFC 9562 section 5.7).
+func NewID(now evidence.Micros) evidence.ID {
 	var id evidence.ID
 	rand.Read(id[:])
 	ms := uint64(now) / 1000

@@ -23,7 +23,7 @@ const (
 // systemRecord returns a system record of the ledger, complete but for what
 // the caller adds before Complete.
 func (l *Ledger) systemRecord(now evidence.Micros, event, severity, summary string) *evidence.Record {
-	r := &evidence.Record{Kind: evidence.KindSystem, ID: newID(now), OccurredAt: now}
+	r := &evidence.Record{Kind: evidence.KindSystem, ID: NewID(now), OccurredAt: now}
 	r.SetText("source_domain", "LOGS")
 	r.SetText("source_component", writer)
 	r.SetText("component", component)
@@ -35,7 +35,7 @@ func (l *Ledger) systemRecord(now evidence.Micros, event, severity, summary stri
 
 // auditRecord returns an audit entry of the ledger.
 func (l *Ledger) auditRecord(now evidence.Micros, event, entityType, entityID string) *evidence.Record {
-	r := &evidence.Record{Kind: evidence.KindAudit, ID: newID(now), OccurredAt: now}
+	r := &evidence.Record{Kind: evidence.KindAudit, ID: NewID(now), OccurredAt: now}
 	r.SetText("source_domain", "LOGS")
 	r.SetText("source_component", auditor)
 	r.SetText("system_id", component)

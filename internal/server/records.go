@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -30,7 +29,7 @@ type systemEvent struct {
 }
 
 func (e systemEvent) record(now time.Time) (*evidence.Record, error) {
-	r := &evidence.Record{Kind: evidence.KindSystem, ID: newID(now), OccurredAt: evidence.MicrosOf(now)}
+	r := &evidence.Record{Kind: evidence.KindSystem, ID: ledger.NewID(evidence.MicrosOf(now)), OccurredAt: evidence.MicrosOf(now)}
 	r.SetText("source_domain", "SYSTEM")
 	r.SetText("source_component", "SystemRecordWriter")
 	r.SetText("component", e.component)
@@ -49,19 +48,6 @@ func (e systemEvent) record(now time.Time) (*evidence.Record, error) {
 		r.SetSealed("/details", b)
 	}
 	return r, r.Complete()
-}
-
-// newID returns a random UUID of version 7 (RFC 9562 section 5.7).
-func newID(now time.Time) evidence.ID {
-	var id evidence.ID
-	rand.Read(id[:])
-	ms := uint64(now.UnixMilli())
-	for i := range 6 {
-		id[i] = byte(ms >> (8 * (5 - i)))
-	}
-	id[6] = id[6]&0x0f | 0x70
-	id[8] = id[8]&0x3f | 0x80
-	return id
 }
 
 // record appends events to the system log.
