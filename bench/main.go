@@ -17,7 +17,7 @@ import (
 )
 
 func main() {
-	what := flag.String("run", "append", "append | stored | read")
+	what := flag.String("run", "append", "append | stored | read | otlp")
 	dir := flag.String("dir", os.TempDir(), "where the data goes")
 	seconds := flag.Float64("seconds", 3, "length of one measurement")
 	rounds := flag.Int("rounds", 3, "interleaved rounds; medians are reported")
@@ -42,6 +42,8 @@ func main() {
 		b.withStored(ctx)
 	case "read":
 		b.reading(ctx)
+	case "otlp":
+		b.otlp(ctx)
 	default:
 		flag.Usage()
 		os.Exit(2)
@@ -76,6 +78,9 @@ type result struct {
 	CPU      float64 `json:"cpu_s_per_100k"` // generator included
 	Records  int64   `json:"records"`
 	PerEntry float64 `json:"bytes_per_record,omitempty"`
+	// Of a server in a process of its own:
+	ServerCPU float64 `json:"server_cpu_s_per_100k,omitempty"`
+	RSS       int64   `json:"server_rss_mib,omitempty"`
 }
 
 // drive lets clients append batches for a while.

@@ -31,6 +31,16 @@ type Record struct {
 	// protobuf bytes, or a native record's members in JCS order. Where it is
 	// nil, [Record.ContentText] makes one from the record itself.
 	Content []byte
+	// ContentKey says that the natural key is the content MAC, which is made
+	// when the record is appended; ContentOrdinal is k for the k-th record of
+	// its request with that content, from 0.
+	ContentKey     bool
+	ContentOrdinal int
+	// Said are the public fields and sealed paths, sorted, that repeat what the
+	// producer sent; all others are the server's reading of it, which a newer
+	// server may read otherwise. Only what was said decides whether a record is
+	// the same as a stored one. Where it is nil, everything was said.
+	Said []string
 }
 
 // Fact returns the fact of that name and whether the record has it.
@@ -398,6 +408,9 @@ func (r *Record) identify() error {
 		key = RunKey(r.Run, f.Int)
 	}
 	r.NaturalKey = key
+	if r.ContentKey && key == "" {
+		return nil // made from the content MAC, which needs the tenant's key
+	}
 	if key == "" && r.ID == (ID{}) {
 		return invalid("id", "is required: this record has no natural key to make one from")
 	}
@@ -447,30 +460,44 @@ func (r *Record) ContentText() []byte {
 	return b
 }
 
+// WasSaid reports whether a public field or sealed path counts when the record
+// is compared with a stored one.
+func (r *Record) WasSaid(name string) bool {
+	if r.Said == nil {
+		return true
+	}
+	_, ok := slices.BinarySearch(r.Said, name)
+	return ok
+}
+
 // SameFacts reports whether a stored leaf says the same in public as the
 // record, which must have been sealed (names replaced). The server's own
-// facts do not count.
+// facts, and what the producer has not said itself, do not count.
 func (r *Record) SameFacts(l *Leaf) bool {
-	if r.Kind != l.Kind || r.OccurredAt != l.OccurredAt || r.Run != l.Run || len(r.Sealed) != len(l.H) {
+	if r.Kind != l.Kind || r.OccurredAt != l.OccurredAt || r.Run != l.Run {
 		return false
 	}
-	for i, v := range r.Sealed {
-		if v.Path != l.H[i].Path {
-			return false
-		}
-	}
 	var a, b []byte
-	for i := range r.Pub {
-		if r.Pub[i].Field.Owner != Server {
-			a = r.Pub[i].AppendJSON(append(append(a, r.Pub[i].Field.Name...), '='))
+	for _, v := range r.Sealed {
+		if r.WasSaid(v.Path) {
+			a = append(append(a, v.Path...), 0)
 		}
 	}
-	for i := range l.Pub {
-		if l.Pub[i].Field.Owner != Server {
-			b = l.Pub[i].AppendJSON(append(append(b, l.Pub[i].Field.Name...), '='))
+	for _, c := range l.H {
+		if r.WasSaid(c.Path) {
+			b = append(append(b, c.Path...), 0)
 		}
 	}
-	return bytes.Equal(a, b)
+	return bytes.Equal(r.appendSaid(a, r.Pub), r.appendSaid(b, l.Pub))
+}
+
+func (r *Record) appendSaid(dst []byte, pub []Fact) []byte {
+	for i := range pub {
+		if f := pub[i].Field; f.Owner != Server && r.WasSaid(f.Name) {
+			dst = pub[i].AppendJSON(append(append(dst, f.Name...), '='))
+		}
+	}
+	return dst
 }
 
 // PutFact sets a public fact as it is; the field must be of the record's

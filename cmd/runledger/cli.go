@@ -23,6 +23,7 @@ type cli struct {
 	Demo       demoCmd       `cmd:"" help:"A tour with real data: append, sign, prove, export, verify."`
 	Init       initCmd       `cmd:"" help:"Make a data directory."`
 	Tenants    tenantsCmd    `cmd:"" help:"Create and list tenants."`
+	APIKeys    apiKeysCmd    `cmd:"" name:"apikeys" help:"Create, list and revoke credentials."`
 	Append     appendCmd     `cmd:"" help:"Append records and print their receipts."`
 	Checkpoint checkpointCmd `cmd:"" help:"Print the newest signed checkpoint of a tenant's log."`
 	Prove      proveCmd      `cmd:"" help:"Prove that a record is in the log."`
@@ -51,11 +52,15 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}()
 	var c cli
 	e := &env{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr, globals: &c.globals}
-	parser, err := kong.New(&c,
+	config, err := configFromEnv(args)
+	if err != nil {
+		return e.fail(err)
+	}
+	parser, err := kong.New(&c, append(config,
 		kong.Name("runledger"), kong.Description(description), kong.Writers(stdout, stderr),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 80}),
 		kong.Exit(func(int) { panic(helpShown{}) }),
-	)
+	)...)
 	if err != nil {
 		return e.fail(err)
 	}

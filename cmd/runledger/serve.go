@@ -1,40 +1,113 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
+	"os"
 	"time"
 
+	"github.com/alecthomas/kong"
+
+	"github.com/runledger/runledger/internal/dialect"
 	"github.com/runledger/runledger/internal/ledger"
+	"github.com/runledger/runledger/internal/prices"
 	"github.com/runledger/runledger/internal/server"
 )
 
 type serveCmd struct {
 	openFlags
-	Listen     string        `help:"Address of the API." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
-	Dev        bool          `help:"For development: a clock that jumps is only warned about."`
-	ScrubRate  int           `help:"Leaves a second that continuous verification checks again; negative: as fast as it can." default:"5000" placeholder:"N"`
-	ScrubEvery time.Duration `help:"Pause between two full verifications." default:"1h" placeholder:"TIME"`
+	Config kong.ConfigFlag `help:"A YAML file with any of these settings: a flag's name is its key, nested at will. Also RUNLEDGER_CONFIG." placeholder:"FILE"`
+
+	Listen   string   `help:"Address of the API." default:"127.0.0.1:8080" env:"RUNLEDGER_LISTEN" placeholder:"HOST:PORT"`
+	OTLPHTTP string   `help:"Address of OTLP/HTTP, which exporters expect on port 4318; the same routes as --listen. \"off\" for none." name:"otlp-http" default:"127.0.0.1:4318" env:"RUNLEDGER_OTLP_HTTP" placeholder:"HOST:PORT"`
+	OTLPGRPC string   `help:"Address of OTLP/gRPC. \"off\" for none." name:"otlp-grpc" default:"127.0.0.1:4317" env:"RUNLEDGER_OTLP_GRPC" placeholder:"HOST:PORT"`
+	Prefixes []string `help:"Further path prefixes of OTLP/HTTP, such as /api/public/otel." name:"otlp-prefix" env:"RUNLEDGER_OTLP_PREFIX" placeholder:"PATH"`
+	MaxBody  size     `help:"Greatest size of an ingest request after decompression." name:"otlp-max-body" default:"64MiB" env:"RUNLEDGER_OTLP_MAX_BODY" placeholder:"SIZE"`
+	InFlight size     `help:"Bytes of all ingest requests that are being worked on; more is answered with 429." name:"otlp-max-in-flight" default:"256MiB" env:"RUNLEDGER_OTLP_MAX_IN_FLIGHT" placeholder:"SIZE"`
+
+	TLSCert string `help:"Certificate chain, PEM. With it all addresses speak TLS; a file that changes is read again." name:"tls-cert" env:"RUNLEDGER_TLS_CERT" type:"path" placeholder:"FILE"`
+	TLSKey  string `help:"Its private key, PEM." name:"tls-key" env:"RUNLEDGER_TLS_KEY" type:"path" placeholder:"FILE"`
+
+	RootQuiet     time.Duration `help:"A run ends when nothing has come for this long after its root span." name:"run-root-quiet" default:"2s" env:"RUNLEDGER_RUN_ROOT_QUIET" placeholder:"TIME"`
+	Quiet         time.Duration `help:"The same without a root, after all top-level spans have ended." name:"run-quiet" default:"60s" env:"RUNLEDGER_RUN_QUIET" placeholder:"TIME"`
+	Idle          time.Duration `help:"A run of which nothing has come for this long ends in any case." name:"run-idle" default:"10m" env:"RUNLEDGER_RUN_IDLE" placeholder:"TIME"`
+	NearThreshold int           `help:"Percentage of a limit from which a run counts as near it." name:"run-near-threshold" default:"80" env:"RUNLEDGER_RUN_NEAR_THRESHOLD" placeholder:"PERCENT"`
+	Prices        string        `help:"A file of prices that comes before the built-in ones." env:"RUNLEDGER_PRICES" type:"path" placeholder:"FILE"`
+	Dialects      string        `help:"A file of dialects in place of the built-in ones." env:"RUNLEDGER_DIALECTS" type:"path" placeholder:"FILE"`
+
+	DiskReserve size          `help:"Ingest stops when less than this is free. Default: 5% of the disk, at most 256 MiB." env:"RUNLEDGER_DISK_RESERVE" placeholder:"SIZE"`
+	Grace       time.Duration `help:"How long running requests may take to end when the server stops." default:"10s" env:"RUNLEDGER_GRACE" placeholder:"TIME"`
+	ScrubRate   int           `help:"Leaves a second that continuous verification checks again; negative: as fast as it can." default:"5000" env:"RUNLEDGER_SCRUB_RATE" placeholder:"N"`
+	ScrubEvery  time.Duration `help:"Pause between two full verifications." default:"1h" env:"RUNLEDGER_SCRUB_EVERY" placeholder:"TIME"`
+	LogLevel    string        `help:"Least severity that is logged: debug, info, warn, error." enum:"debug,info,warn,error" default:"info" env:"RUNLEDGER_LOG_LEVEL"`
+	LogFormat   string        `help:"Form of log lines: json, text." enum:"json,text" default:"json" env:"RUNLEDGER_LOG_FORMAT"`
+	Dev         bool          `help:"For development: requests from this machine need no credential (tenant default), and a clock that jumps is only warned about." env:"RUNLEDGER_DEV"`
 }
 
 // Help implements kong.HelpProvider.
 func (serveCmd) Help() string {
-	return `Holds the data directory, which it makes where there is none, answers the other commands through DIR/control.sock, verifies what it has without end, and logs JSON to standard error. Stops in order on SIGTERM and on an interrupt.
+	return `Takes OpenTelemetry (OTLP/HTTP and OTLP/gRPC) and native records, puts runs together, and keeps all of it as evidence. Holds the data directory, which it makes where there is none, answers the other commands through DIR/control.sock, verifies what it has without end, and logs to standard error. Stops in order on SIGTERM and on an interrupt.
 
     runledger serve --data runledger-data
-    runledger serve --data /var/lib/runledger --anchor /mnt/other/anchor
+    runledger serve --config /etc/runledger.yaml
+
+Producers need a key: runledger apikeys create --tenant TENANT --role producer. With --dev none is needed from this machine.
 
 GET /healthz answers while it lives, /readyz while evidence can be made durable, /metrics for Prometheus.`
 }
 
 // Run serves until it is told to stop.
 func (c *serveCmd) Run(e *env) error {
-	return server.Serve(e.ctx, server.ServeConfig{
+	cfg := server.ServeConfig{
 		Config: server.Config{
 			Data: e.Data, Anchor: e.Anchor, Version: version(), Dev: c.Dev,
 			AcceptRollback: c.AcceptRollback, ConfirmClock: c.ConfirmClock,
-			Logger: slog.New(slog.NewJSONHandler(e.stderr, nil)),
+			Logger: c.logger(e),
 		},
-		Listen: c.Listen,
-		Watch:  ledger.WatchConfig{ScrubRate: c.ScrubRate, ScrubEvery: c.ScrubEvery},
-	})
+		Listen: c.Listen, OTLPHTTP: c.OTLPHTTP, OTLPGRPC: c.OTLPGRPC, Prefixes: c.Prefixes,
+		MaxBody: int64(c.MaxBody), MaxInFlight: int64(c.InFlight),
+		TLSCert: c.TLSCert, TLSKey: c.TLSKey,
+		RootQuiet: c.RootQuiet, Quiet: c.Quiet, Idle: c.Idle, NearThreshold: c.NearThreshold,
+		DiskReserve: int64(c.DiskReserve), Grace: c.Grace,
+		Watch: ledger.WatchConfig{ScrubRate: c.ScrubRate, ScrubEvery: c.ScrubEvery},
+	}
+	if err := c.tables(&cfg); err != nil {
+		return err
+	}
+	return server.Serve(e.ctx, cfg)
+}
+
+// tables reads the files of prices and dialects.
+func (c *serveCmd) tables(cfg *server.ServeConfig) error {
+	if c.Prices != "" {
+		b, err := os.ReadFile(c.Prices)
+		if err != nil {
+			return err
+		}
+		table, err := prices.Parse(b)
+		if err != nil {
+			return &usageError{fmt.Sprintf("%s: %v", c.Prices, err)}
+		}
+		cfg.Prices = prices.Default().With(table)
+	}
+	if c.Dialects != "" {
+		b, err := os.ReadFile(c.Dialects)
+		if err != nil {
+			return err
+		}
+		if cfg.Dialects, err = dialect.Parse(b); err != nil {
+			return &usageError{fmt.Sprintf("%s: %v", c.Dialects, err)}
+		}
+	}
+	return nil
+}
+
+func (c *serveCmd) logger(e *env) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(c.LogLevel)) // the flag's enum
+	opts := &slog.HandlerOptions{Level: level}
+	if c.LogFormat == "text" {
+		return slog.New(slog.NewTextHandler(e.stderr, opts))
+	}
+	return slog.New(slog.NewJSONHandler(e.stderr, opts))
 }

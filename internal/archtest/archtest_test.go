@@ -60,7 +60,9 @@ var rules = []rule{
 		external: []string{sumdb},
 	},
 	{pkg: "client", may: []string{"evidence"}, external: all},
-	{pkg: "internal/otlp", may: []string{"evidence"}, external: all},
+	{pkg: "internal/dialect", may: []string{"evidence"}, external: all},
+	{pkg: "internal/prices", may: []string{"evidence"}, external: all},
+	{pkg: "internal/otlp", may: []string{"evidence", "internal/dialect", "internal/prices"}, external: all},
 
 	// Stores: the interface, its conformance suite, and the backends.
 	{pkg: "internal/store", may: []string{"evidence"}, external: all},
@@ -77,9 +79,9 @@ var rules = []rule{
 	},
 
 	// In: what producers send becomes records.
-	{pkg: "internal/runs", may: []string{"evidence", "internal/ledger"}, external: all},
-	{pkg: "internal/access", may: []string{"evidence", "internal/ledger"}, external: all},
-	{pkg: "internal/ingest", may: []string{"internal/otlp", "internal/runs", "internal/ledger"}, external: all},
+	{pkg: "internal/runs", may: []string{"evidence", "internal/dialect", "internal/store", "internal/ledger"}, external: all},
+	{pkg: "internal/access", may: []string{"evidence", "internal/store", "internal/ledger"}, external: all},
+	{pkg: "internal/ingest", may: []string{"evidence", "internal/store", "internal/dialect", "internal/otlp", "internal/runs", "internal/access", "internal/ledger"}, external: all},
 
 	// Out: what reads never writes, but for the access record of the read.
 	{
@@ -108,7 +110,7 @@ var rules = []rule{
 	{
 		pkg: "internal/control",
 		may: []string{
-			"evidence", "internal/store", "internal/seal", "internal/ledger", "internal/export",
+			"evidence", "internal/store", "internal/seal", "internal/access", "internal/ledger", "internal/export",
 		},
 		external: all,
 	},

@@ -45,6 +45,9 @@ func (h *handler) append(w http.ResponseWriter, r *http.Request) error {
 	}
 	receipts, err := h.cfg.Ledger.Append(r.Context(), tenant, b.records,
 		ledger.AppendOptions{Producer: callerOf(r.Context()).producer(), Partial: partial})
+	if receipts != nil && h.cfg.Observe != nil {
+		h.cfg.Observe(tenant, b.records, receipts)
+	}
 	single, other := recordErrors(err)
 	if other != nil {
 		return other

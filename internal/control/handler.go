@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/access"
 	"github.com/runledger/runledger/internal/export"
 	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/store"
@@ -23,9 +24,13 @@ import (
 type Config struct {
 	Ledger   *ledger.Ledger
 	Exporter *export.Exporter
+	Access   *access.Gate // nil: credentials are not managed here
 	Version  string
 	Server   bool         // a server, not a command by itself
 	Logger   *slog.Logger // default: none
+	// Observe is told of records that have become durable; the receipt of one
+	// that was refused is zero. Default: nobody is told.
+	Observe func(tenant string, records []*evidence.Record, receipts []ledger.Receipt)
 }
 
 type handler struct {
@@ -51,6 +56,9 @@ func Handler(cfg Config) http.Handler {
 		"GET /v1/tenants/{tenant}/integrity":    h.integrity,
 		"GET /v1/keys":                          h.keys,
 		"POST /v1/tenants/{tenant}/keys/rotate": h.rotate,
+		"GET /v1/apikeys":                       h.apiKeys,
+		"POST /v1/apikeys":                      h.createAPIKey,
+		"DELETE /v1/apikeys/{id}":               h.revokeAPIKey,
 		"POST /v1/clock/confirm":                h.confirmClock,
 		"/":                                     h.unknown,
 	} {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/runledger/runledger/evidence"
@@ -17,6 +18,11 @@ type Receipt struct {
 	LogNo     int
 	LeafIndex int64
 	LeafHash  evidence.Hash
+	// N is the record's number within its run, and StepIndex a step's within
+	// it; both -1 where there is none.
+	N, StepIndex int64
+	// Late: the step came after its run had ended.
+	Late bool
 	// Duplicate: the record was there already, with the same content.
 	Duplicate bool
 	// ConflictOf is the record that this one contradicts; zero if none.
@@ -31,14 +37,19 @@ type AppendOptions struct {
 	Producer string
 	// Partial keeps the good records of a batch that has refused ones.
 	Partial bool
-	// RunRecords, if set, is how many records the run of the batch (one
-	// llm_run) had when its totals were read: where it has more by now,
-	// nothing is appended and the error is ErrStale.
-	RunRecords *int64
+	// RunRecords says, for the runs of a batch of llm_run records, how many
+	// records each had when its totals were read. Where one has another number
+	// by now, nothing is appended and the error is a [*StaleError].
+	RunRecords map[string]int64
 }
 
-// ErrStale says that a run got another record since its totals were read.
-var ErrStale = errors.New("the run has changed since it was read")
+// StaleError names the runs that got another record since their totals were
+// read.
+type StaleError struct{ Runs []string }
+
+func (e *StaleError) Error() string {
+	return fmt.Sprintf("%d runs have changed since they were read", len(e.Runs))
+}
 
 // RecordError is an error at one record of a batch, counted from 0.
 type RecordError struct {
@@ -71,7 +82,7 @@ func (l *Ledger) Append(ctx context.Context, tenant string, records []*evidence.
 	if err != nil {
 		return nil, err
 	}
-	repeated, err := prepare(o.Tenant, records, opts)
+	repeated, err := l.prepare(ctx, o.Tenant, records, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -118,10 +129,15 @@ func (l *Ledger) submit(ctx context.Context, req *request) ([]Receipt, error) {
 
 // prepare sets what is known before sequencing and checks what sequencing
 // could not refuse any more. It reports whether two records have one id.
-func prepare(tenant string, records []*evidence.Record, opts AppendOptions) (repeated bool, err error) {
+func (l *Ledger) prepare(ctx context.Context, tenant string, records []*evidence.Record, opts AppendOptions) (repeated bool, err error) {
 	var errs []error
 	seen := make(map[evidence.ID]struct{}, len(records))
 	for i, r := range records {
+		if r.ContentKey && r.NaturalKey == "" {
+			if r.NaturalKey, err = l.contentKey(ctx, tenant, r); err != nil {
+				return false, err
+			}
+		}
 		err := prepareOne(tenant, r, opts)
 		if err != nil {
 			errs = append(errs, &RecordError{i, err})
@@ -133,6 +149,16 @@ func prepare(tenant string, records []*evidence.Record, opts AppendOptions) (rep
 		seen[r.ID] = struct{}{}
 	}
 	return repeated, errors.Join(errs...)
+}
+
+// contentKey returns the natural key of a record that has its content for one
+// (fields.md): its content MAC, and ":k" for the k-th equal one of a request.
+func (l *Ledger) contentKey(ctx context.Context, tenant string, r *evidence.Record) (string, error) {
+	mac, err := l.sealer.ContentMAC(ctx, tenant, r.ContentText())
+	if err != nil || r.ContentOrdinal == 0 {
+		return mac, err
+	}
+	return mac + ":" + strconv.Itoa(r.ContentOrdinal), nil
 }
 
 func prepareOne(tenant string, r *evidence.Record, opts AppendOptions) error {

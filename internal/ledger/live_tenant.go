@@ -323,6 +323,7 @@ func (t *tenantFold) checkRuns(ctx context.Context) error {
 	err := t.read.AllRuns(ctx, t.tenant, func(s store.RunState) error {
 		want, ok := t.runs[s.Run]
 		delete(t.runs, s.Run)
+		s.Open = false // says only whom to look at
 		switch {
 		case !ok:
 			t.finding(Finding{Code: CodeColumn, Table: "run_states", Found: s.Run, Message: "a state of a run that has no records"})

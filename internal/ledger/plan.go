@@ -89,15 +89,13 @@ func (p *plan) logPlan(o *openLog) *logPlan {
 
 // add sequences the records of a batch and returns their receipts. Nothing
 // of it may fail after the first record: what could has been checked.
-func (p *plan) add(ctx context.Context, l *Ledger, o *openLog, batch *seal.Batch, runRecords *int64) ([]Receipt, error) {
+func (p *plan) add(ctx context.Context, l *Ledger, o *openLog, batch *seal.Batch, runRecords map[string]int64) ([]Receipt, error) {
 	check := func(s store.RunState) error { return l.checkRun(ctx, o.Tenant, s) }
 	if err := l.runs.load(ctx, l.store, o.Tenant, runsOf(batch), check); err != nil {
 		return nil, fmt.Errorf("read run states: %w: %w", evidence.ErrUnavailable, err)
 	}
-	if runRecords != nil {
-		if s, _ := l.runs.get(runKey{o.Tenant, batch.Records[0].Record.Run}); s.NextN != *runRecords {
-			return nil, ErrStale
-		}
+	if stale := l.stale(o.Tenant, runRecords); stale != nil {
+		return nil, &StaleError{stale}
 	}
 	t, err := l.clock.next(o.next.lastT)
 	if err != nil {
@@ -118,13 +116,37 @@ func (p *plan) add(ctx context.Context, l *Ledger, o *openLog, batch *seal.Batch
 		s := &batch.Records[i]
 		hash, leaf := lp.sequence(l, p, s, t)
 		lp.placeSegments(s, batch, segNo, leaf)
-		receipts[i] = Receipt{ID: leaf.ID, Log: o.Origin, LogNo: o.No, LeafIndex: leaf.Seq, LeafHash: hash}
+		receipts[i] = receiptOf(o, leaf, hash)
 		if p.ids != nil {
 			p.ids[leaf.ID] = store.Position{LogNo: o.No, Seq: leaf.Seq}
 		}
 	}
 	p.records += len(batch.Records)
 	return receipts, nil
+}
+
+// receiptOf returns the receipt of a sequenced or stored leaf.
+func receiptOf(o *openLog, leaf *evidence.Leaf, hash evidence.Hash) Receipt {
+	r := Receipt{ID: leaf.ID, Log: o.Origin, LogNo: o.No, LeafIndex: leaf.Seq, LeafHash: hash, N: -1, StepIndex: -1}
+	if leaf.Run != "" {
+		r.N = leaf.N
+	}
+	if leaf.Kind == evidence.KindTraceStep {
+		r.StepIndex, _ = leaf.Int("step_index")
+		late, _ := leaf.Int("late")
+		r.Late = late != 0
+	}
+	return r
+}
+
+// stale returns the runs that do not have the number of records expected.
+func (l *Ledger) stale(tenant string, runRecords map[string]int64) (stale []string) {
+	for run, n := range runRecords {
+		if s, _ := l.runs.get(runKey{tenant, run}); s.NextN != n {
+			stale = append(stale, run)
+		}
+	}
+	return stale
 }
 
 // checkRun compares the stored state of a run with the run's last leaf. A
@@ -235,6 +257,7 @@ func (lp *logPlan) number(l *Ledger, p *plan, leaf *evidence.Leaf) {
 		p.runEnds = true
 	}
 	st.NextN++
+	st.Open = conflict || leaf.Kind != evidence.KindLLMRun
 	st.Last = store.Position{LogNo: lp.log.No, Seq: leaf.Seq}
 	l.runs.put(k, st)
 	lp.runs[leaf.Run] = st

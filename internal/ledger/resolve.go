@@ -293,9 +293,8 @@ func (w *resolver) first(rec *evidence.Record) (*firstRecord, *evidence.Record, 
 	if err != nil {
 		return nil, nil, err
 	}
-	f := &firstRecord{receipt: Receipt{
-		ID: leaf.ID, Log: o.Origin, LogNo: o.No, LeafIndex: pos.Seq, LeafHash: hash, Duplicate: true,
-	}}
+	f := &firstRecord{receipt: receiptOf(o, leaf, hash)}
+	f.receipt.Duplicate = true
 	if of, ok := evidence.ParseID(leaf.Text("conflict_of")); ok {
 		f.receipt.ConflictOf = of
 	}
@@ -325,17 +324,19 @@ func (w *resolver) planned(rec *evidence.Record, pos store.Position) (*firstReco
 
 // sameRecord compares two records that are sealed and not stored.
 func sameRecord(a, b *evidence.Record) bool {
-	if len(a.Sealed) != len(b.Sealed) {
+	leaf := evidence.Leaf{Kind: b.Kind, OccurredAt: b.OccurredAt, Run: b.Run, Pub: b.Pub}
+	for _, v := range b.Sealed {
+		leaf.H = append(leaf.H, evidence.Commitment{Path: v.Path})
+	}
+	if !a.SameFacts(&leaf) {
 		return false
 	}
-	leaf := evidence.Leaf{Kind: b.Kind, OccurredAt: b.OccurredAt, Run: b.Run, Pub: b.Pub}
-	for i, v := range b.Sealed {
-		leaf.H = append(leaf.H, evidence.Commitment{Path: v.Path})
-		if string(a.Sealed[i].JSON) != string(v.JSON) {
+	for _, v := range b.Sealed {
+		if a.WasSaid(v.Path) && string(a.SealedJSON(v.Path)) != string(v.JSON) {
 			return false
 		}
 	}
-	return a.SameFacts(&leaf)
+	return true
 }
 
 // sameContent opens the stored record and compares. What was erased counts
@@ -349,7 +350,7 @@ func (l *Ledger) sameContent(ctx context.Context, o *openLog, rec *evidence.Reco
 		return false, err
 	}
 	for _, v := range rec.Sealed {
-		if text, ok := opening[v.Path]; ok && text.JSON != string(v.JSON) {
+		if text, ok := opening[v.Path]; ok && rec.WasSaid(v.Path) && text.JSON != string(v.JSON) {
 			return false, nil
 		}
 	}

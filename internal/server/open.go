@@ -14,6 +14,7 @@ import (
 	"github.com/tink-crypto/tink-go/v2/tink"
 
 	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/access"
 	"github.com/runledger/runledger/internal/control"
 	"github.com/runledger/runledger/internal/export"
 	"github.com/runledger/runledger/internal/ledger"
@@ -75,7 +76,11 @@ type Deployment struct {
 	// Created: there was nothing before.
 	Created bool
 
-	db *sqlite.DB
+	db   *sqlite.DB
+	gate *access.Gate
+	// observe is told of records that came over the control socket; nil while
+	// no server follows runs. Set before the socket is opened.
+	observe func(tenant string, records []*evidence.Record, receipts []ledger.Receipt)
 }
 
 // exists reports whether a directory holds a store.
@@ -129,9 +134,19 @@ func Open(ctx context.Context, cfg Config) (_ *Deployment, err error) {
 	if cfg.ConfirmClock {
 		d.Ledger.ConfirmClock()
 	}
+	// Dev mode lets requests in, and a command has none.
+	d.gate, err = access.New(ctx, access.Config{Store: db, Ledger: d.Ledger, Dev: cfg.Dev && cfg.server, Logger: cfg.Logger})
+	if err != nil {
+		return nil, fmt.Errorf("credentials: %w", err)
+	}
 	exporter := export.New(export.Config{Ledger: d.Ledger, SpoolDir: cfg.Data, Logger: cfg.Logger})
 	d.Control = control.Handler(control.Config{
-		Ledger: d.Ledger, Exporter: exporter, Version: cfg.Version, Server: cfg.server, Logger: cfg.Logger,
+		Ledger: d.Ledger, Exporter: exporter, Access: d.gate, Version: cfg.Version, Server: cfg.server, Logger: cfg.Logger,
+		Observe: func(tenant string, records []*evidence.Record, receipts []ledger.Receipt) {
+			if d.observe != nil {
+				d.observe(tenant, records, receipts)
+			}
+		},
 	})
 	return d, d.recordMigrations(ctx)
 }
@@ -155,6 +170,9 @@ func openMaster(ctx context.Context, db *sqlite.DB, dir string) (tink.AEAD, erro
 // directory back.
 func (d *Deployment) Close() error {
 	var errs []error
+	if d.gate != nil {
+		errs = append(errs, d.gate.Close())
+	}
 	if d.Ledger != nil {
 		errs = append(errs, d.Ledger.Close())
 	}

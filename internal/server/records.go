@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -21,6 +22,8 @@ const (
 // shared: it is part of the environment of every tenant's runs.
 type systemEvent struct {
 	component, event string
+	severity         string    // default INFO
+	at               time.Time // default now
 	version          string
 	configDigest     string
 	causedBy         string
@@ -30,11 +33,14 @@ type systemEvent struct {
 
 func (e systemEvent) record(now time.Time) (*evidence.Record, error) {
 	r := &evidence.Record{Kind: evidence.KindSystem, ID: ledger.NewID(evidence.MicrosOf(now)), OccurredAt: evidence.MicrosOf(now)}
+	if !e.at.IsZero() {
+		r.OccurredAt = evidence.MicrosOf(e.at)
+	}
 	r.SetText("source_domain", "SYSTEM")
 	r.SetText("source_component", "SystemRecordWriter")
 	r.SetText("component", e.component)
 	r.SetText("event_type", e.event)
-	r.SetText("severity", "INFO")
+	r.SetText("severity", cmp.Or(e.severity, "INFO"))
 	r.SetText("caused_by", e.causedBy)
 	r.SetText("visibility", "shared")
 	r.SetText("version", e.version)

@@ -2,9 +2,7 @@ package server
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,22 +15,69 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"google.golang.org/grpc"
 
 	"github.com/runledger/runledger/internal/control"
+	"github.com/runledger/runledger/internal/dialect"
 	"github.com/runledger/runledger/internal/ledger"
+	"github.com/runledger/runledger/internal/prices"
 )
+
+// Off, as an address, stands for no listener.
+const Off = "off"
 
 // ServeConfig says how to serve.
 type ServeConfig struct {
 	Config
-	// Listen is the address of the API. Default 127.0.0.1:8080; port 0 takes
-	// a free one.
-	Listen string
+	// Listen is the address of the API. Default 127.0.0.1:8080. OTLPHTTP is
+	// that of the same routes where exporters look for OTLP/HTTP, default
+	// 127.0.0.1:4318; OTLPGRPC that of OTLP/gRPC, default 127.0.0.1:4317. Of
+	// these two "off" stands for none; port 0 takes a free one.
+	Listen, OTLPHTTP, OTLPGRPC string
+	// Prefixes are further path prefixes of OTLP/HTTP.
+	Prefixes []string
+	// MaxBody bounds an ingest request after decompression, MaxInFlight all of
+	// them together, in bytes. Default: those of package ingest.
+	MaxBody, MaxInFlight int64
+	// TLSCert and TLSKey are PEM files. Without them nothing is encrypted.
+	TLSCert, TLSKey string
+	// RootQuiet, Quiet, Idle and NearThreshold are those of package runs.
+	RootQuiet, Quiet, Idle time.Duration
+	NearThreshold          int
+	Prices                 *prices.Table  // default: the built-in ones
+	Dialects               *dialect.Table // default: the built-in ones
+	// DiskReserve is how many bytes ingest leaves free. Default: 5 % of the
+	// disk, at most 256 MiB.
+	DiskReserve int64
 	// Watch says how continuous verification works.
 	Watch ledger.WatchConfig
 	// Grace is how long running requests may take to end when the server
 	// stops. Default 10 s.
 	Grace time.Duration
+}
+
+func (c *ServeConfig) complete() error {
+	if err := c.Config.complete(); err != nil {
+		return err
+	}
+	for _, d := range []struct {
+		to    *string
+		value string
+	}{{&c.Listen, "127.0.0.1:8080"}, {&c.OTLPHTTP, "127.0.0.1:4318"}, {&c.OTLPGRPC, "127.0.0.1:4317"}} {
+		if *d.to == "" {
+			*d.to = d.value
+		}
+	}
+	if c.Grace <= 0 {
+		c.Grace = 10 * time.Second
+	}
+	if c.Prices == nil {
+		c.Prices = prices.Default()
+	}
+	if c.Dialects == nil {
+		c.Dialects = dialect.Default()
+	}
+	return nil
 }
 
 // server is a running server.
@@ -41,8 +86,14 @@ type server struct {
 	log      *slog.Logger
 	d        *Deployment
 	registry *prometheus.Registry
-	ln       net.Listener
+	tls      *tls.Config
+	disk     *disk
+	in       *intake
+	api      net.Listener
+	otlp     net.Listener // nil: off
+	rpc      net.Listener // nil: off
 	http     *http.Server
+	grpc     *grpc.Server // nil: off
 	socket   *control.Socket
 }
 
@@ -52,70 +103,144 @@ func Serve(ctx context.Context, cfg ServeConfig) (err error) {
 	if err := cfg.complete(); err != nil {
 		return err
 	}
-	if cfg.Listen == "" {
-		cfg.Listen = "127.0.0.1:8080"
-	}
-	if cfg.Grace <= 0 {
-		cfg.Grace = 10 * time.Second
-	}
 	s := &server{cfg: cfg, log: cfg.Logger, registry: prometheus.NewRegistry()}
+	s.disk = &disk{dir: cfg.Data, reserve: cfg.DiskReserve, stat: statDisk}
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	s.cfg.Config.server, s.cfg.Config.Create, s.cfg.Config.Metrics = true, true, s.registry
+	s.cfg.Config.server, s.cfg.Create, s.cfg.Metrics = true, true, s.registry
 
+	if s.tls, err = newTLS(cfg.TLSCert, cfg.TLSKey); err != nil {
+		return err
+	}
 	if s.d, err = Open(ctx, s.cfg.Config); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.d.Close()) }()
-	if s.ln, err = net.Listen("tcp", cfg.Listen); err != nil {
-		return fmt.Errorf("listen: %w", err)
+	if err := s.listen(); err != nil {
+		return err
 	}
-	defer s.ln.Close() // where the server did not get so far as to take it
+	defer s.closeListeners() // where the servers did not get so far as to take them
 	if err := s.recordStart(ctx); err != nil {
 		return err
 	}
+	if s.in, err = s.openIntake(ctx); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.in.close(context.WithoutCancel(ctx))) }() // again where run did
 	if s.socket, err = control.Listen(s.cfg.Data, s.d.Control, s.log); err != nil {
 		return err
 	}
 	return s.run(ctx)
 }
 
-// run serves until ctx is done or the listener fails.
-func (s *server) run(ctx context.Context) error {
-	s.http = &http.Server{
-		Handler:           s.routes(),
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+func (s *server) listen() error {
+	for _, l := range []struct {
+		to      *net.Listener
+		address string
+	}{{&s.api, s.cfg.Listen}, {&s.otlp, s.cfg.OTLPHTTP}, {&s.rpc, s.cfg.OTLPGRPC}} {
+		if l.address == Off && l.to != &s.api {
+			continue
+		}
+		ln, err := net.Listen("tcp", l.address)
+		if err != nil {
+			s.closeListeners()
+			return fmt.Errorf("listen: %w", err)
+		}
+		if host, _, err := net.SplitHostPort(ln.Addr().String()); err == nil && s.tls == nil && !net.ParseIP(host).IsLoopback() {
+			s.log.Warn("listening without TLS beyond this machine: keys and evidence can be read on the way", "address", ln.Addr().String())
+		}
+		*l.to = ln
 	}
-	failed := make(chan error, 1)
-	go func() { failed <- s.http.Serve(s.ln) }()
-	watch, stopWatch := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopWatch()
-	var watching sync.WaitGroup
-	watching.Go(func() { s.d.Ledger.Watch(watch, s.cfg.Watch) })
-	s.log.Info("ready", "data", s.cfg.Data, "listen", s.ln.Addr().String(), "instance", s.d.Ledger.Instance(), "version", s.cfg.Version, "pid", os.Getpid())
+	return nil
+}
+
+func (s *server) closeListeners() {
+	for _, ln := range []net.Listener{s.api, s.otlp, s.rpc} {
+		if ln != nil {
+			_ = ln.Close() // closed already where a server took it
+		}
+	}
+}
+
+// address shows where a listener listens.
+func address(ln net.Listener) string {
+	if ln == nil {
+		return Off
+	}
+	return ln.Addr().String()
+}
+
+// run serves until ctx is done or a listener fails.
+func (s *server) run(ctx context.Context) error {
+	failed := make(chan error, 3)
+	s.serveHTTP(failed)
+	s.serveGRPC(failed)
+	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopBackground()
+	var working sync.WaitGroup
+	working.Go(func() { s.d.Ledger.Watch(background, s.cfg.Watch) })
+	working.Go(func() { s.watchHealth(background) })
+	s.log.Info("ready", "data", s.cfg.Data, "listen", address(s.api), "otlp_http", address(s.otlp), "otlp_grpc", address(s.rpc),
+		"instance", s.d.Ledger.Instance(), "version", s.cfg.Version, "pid", os.Getpid())
 
 	var cause error
 	reason := "told to stop"
 	select {
 	case <-ctx.Done():
 	case cause = <-failed:
-		reason = "the listener failed"
+		reason = "a listener failed"
 	}
 	s.log.Info("stopping", "reason", reason)
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Grace)
 	defer cancel()
-	errs := []error{cause, s.stopHTTP(grace), s.socket.Close(grace)}
-	stopWatch()
-	watching.Wait()
+	errs := []error{cause, s.stopServers(grace), s.socket.Close(grace), s.in.close(grace), s.d.gate.Close()}
+	stopBackground()
+	working.Wait()
 	errs = append(errs, s.recordStop(context.WithoutCancel(ctx), reason))
 	err := errors.Join(errs...)
 	s.log.Info("stopped", "clean", err == nil)
 	return err
 }
 
-func (s *server) stopHTTP(ctx context.Context) error {
+func (s *server) serveHTTP(failed chan<- error) {
+	protocols := &http.Protocols{}
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(s.tls != nil)
+	s.http = &http.Server{
+		Handler:           s.routes(),
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+		TLSConfig:         s.tls,
+		Protocols:         protocols,
+	}
+	for _, ln := range []net.Listener{s.api, s.otlp} {
+		switch {
+		case ln == nil:
+		case s.tls != nil:
+			go func() { failed <- s.http.ServeTLS(ln, "", "") }()
+		default:
+			go func() { failed <- s.http.Serve(ln) }()
+		}
+	}
+}
+
+// stopServers ends both servers: running requests may end, new ones are
+// refused.
+func (s *server) stopServers(ctx context.Context) error {
+	var stopping sync.WaitGroup
+	if s.grpc != nil {
+		stopping.Go(func() {
+			done := make(chan struct{})
+			go func() { s.grpc.GracefulStop(); close(done) }()
+			select {
+			case <-done:
+			case <-ctx.Done():
+				s.grpc.Stop()
+			}
+		})
+	}
 	err := s.http.Shutdown(ctx)
+	stopping.Wait()
 	if errors.Is(err, context.DeadlineExceeded) {
 		s.log.Warn("requests were cut off", "grace", s.cfg.Grace)
 		return s.http.Close()
@@ -123,28 +248,25 @@ func (s *server) stopHTTP(ctx context.Context) error {
 	return err
 }
 
-// recordStart appends STARTUP. The digest of the configuration lets two
-// environments be compared without showing either.
+// recordStart appends CONFIG_CHANGE where there is one, and STARTUP.
 func (s *server) recordStart(ctx context.Context) error {
-	config := map[string]any{
-		"listen": s.cfg.Listen, "dev": s.cfg.Dev, "accept_rollback": s.cfg.AcceptRollback,
-		"scrub_rate": s.cfg.Watch.ScrubRate, "scrub_every": s.cfg.Watch.ScrubEvery.String(),
-	}
-	b, err := json.Marshal(config)
+	digest, err := s.recordConfig(ctx)
 	if err != nil {
 		return err
 	}
-	sum := sha256.Sum256(b)
+	last, _ := s.d.db.Setting(ctx, settingUp) // absent before the first start
 	err = s.d.record(ctx, systemEvent{
-		component: componentAPI, event: "STARTUP", version: s.cfg.Version, causedBy: "SYSTEM",
-		configDigest: "sha256:" + hex.EncodeToString(sum[:]),
-		summary:      "The server started.",
-		details:      map[string]any{"config": config, "pid": os.Getpid(), "go": runtime.Version(), "listen": s.ln.Addr().String()},
+		component: componentAPI, event: "STARTUP", version: s.cfg.Version, causedBy: "SYSTEM", configDigest: digest,
+		summary: "The server started.",
+		details: map[string]any{
+			"config": s.cfg.settings(), "pid": os.Getpid(), "go": runtime.Version(), "listen": address(s.api),
+			"otlp_http": address(s.otlp), "otlp_grpc": address(s.rpc), "stopped_in_order_before": last != "1",
+		},
 	})
 	if err != nil {
 		return fmt.Errorf("record the start: %w", err)
 	}
-	return nil
+	return s.d.db.SetSetting(ctx, settingUp, "1")
 }
 
 // recordStop appends SHUTDOWN. A ledger that writes no more cannot: that it
@@ -159,5 +281,5 @@ func (s *server) recordStop(ctx context.Context, reason string) error {
 	if err != nil {
 		return fmt.Errorf("record the stop: %w", err)
 	}
-	return nil
+	return s.d.db.SetSetting(ctx, settingUp, "0")
 }

@@ -56,7 +56,9 @@ func (l *logLines) find(msg, field string) (string, bool) {
 // running is a server in this process.
 type running struct {
 	dir  string
-	url  string
+	url  string // of the API
+	otlp string // of OTLP/HTTP
+	rpc  string // address of OTLP/gRPC
 	stop func() error
 	log  *logLines
 }
@@ -69,7 +71,9 @@ func serve(t *testing.T, dir string) *running {
 	go func() {
 		done <- server.Serve(ctx, server.ServeConfig{
 			Config: server.Config{Data: dir, Version: "1.2.3", Logger: slog.New(slog.NewJSONHandler(r.log, nil))},
-			Listen: "127.0.0.1:0", Watch: ledger.WatchConfig{ScrubRate: -1},
+			Listen: "127.0.0.1:0", OTLPHTTP: "127.0.0.1:0", OTLPGRPC: "127.0.0.1:0",
+			RootQuiet: 300 * time.Millisecond, Quiet: time.Second, Idle: 2 * time.Second,
+			Watch: ledger.WatchConfig{ScrubRate: -1},
 		})
 	}()
 	var once sync.Once
@@ -85,6 +89,9 @@ func serve(t *testing.T, dir string) *running {
 	for range 400 {
 		if addr, ok := r.log.find("ready", "listen"); ok {
 			r.url = "http://" + addr
+			r.rpc, _ = r.log.find("ready", "otlp_grpc")
+			otlp, _ := r.log.find("ready", "otlp_http")
+			r.otlp = "http://" + otlp
 			return r
 		}
 		select {
@@ -95,6 +102,23 @@ func serve(t *testing.T, dir string) *running {
 	}
 	t.Fatal("server did not become ready")
 	return nil
+}
+
+// newKey makes a tenant and a producer's key for it.
+func (r *running) newKey(t *testing.T, tenant string) string {
+	t.Helper()
+	c, err := control.Dial(t.Context(), r.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.CreateTenant(t.Context(), tenant); err != nil {
+		t.Fatal(err)
+	}
+	made, err := c.CreateAPIKey(t.Context(), control.NewAPIKey{TenantID: tenant, Role: "producer"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made.Secret.Reveal()
 }
 
 func get(t *testing.T, url string) (int, string) {
@@ -177,7 +201,7 @@ func TestServe(t *testing.T) {
 		time.Sleep(20 * time.Millisecond)
 	}
 	// Nobody else gets in.
-	if err := server.Serve(context.Background(), server.ServeConfig{Config: server.Config{Data: dir}, Listen: "127.0.0.1:0"}); !errors.Is(err, store.ErrLocked) {
+	if err := server.Serve(context.Background(), server.ServeConfig{Config: server.Config{Data: dir}, Listen: "127.0.0.1:0", OTLPHTTP: server.Off, OTLPGRPC: server.Off}); !errors.Is(err, store.ErrLocked) {
 		t.Errorf("a second server: %v", err)
 	}
 	if _, err := server.Open(context.Background(), server.Config{Data: dir}); !errors.Is(err, store.ErrLocked) {
@@ -212,7 +236,7 @@ func TestListenFails(t *testing.T) {
 	r := serve(t, dir)
 	other := filepath.Join(t.TempDir(), "data")
 	err := server.Serve(context.Background(), server.ServeConfig{
-		Config: server.Config{Data: other}, Listen: strings.TrimPrefix(r.url, "http://"),
+		Config: server.Config{Data: other}, Listen: strings.TrimPrefix(r.url, "http://"), OTLPHTTP: server.Off, OTLPGRPC: server.Off,
 	})
 	if err == nil || !strings.Contains(err.Error(), "listen") {
 		t.Error(err)

@@ -161,6 +161,17 @@ type RunState struct {
 	NextStep int64 // index of its next step
 	Revision int64 // of its newest llm_run record; 0 where it has none
 	Last     Position
+	// Open: a record has come since its newest llm_run record, or it has none,
+	// and nobody has settled it. It says whom to look at, no more.
+	Open bool
+}
+
+// RunRecord is where a record of a run stands.
+type RunRecord struct {
+	Position
+	Kind                  evidence.Kind
+	N                     int64
+	Segment, ActorSegment int64 // as in Entry
 }
 
 // Commit is what one transaction writes.
@@ -244,6 +255,10 @@ type Reader interface {
 	Runs(ctx context.Context, tenant string, runs []string) (map[string]RunState, error)
 	// AllRuns yields every run state of a tenant, in no order.
 	AllRuns(ctx context.Context, tenant string, fn func(RunState) error) error
+	// OpenRuns yields the open runs of all tenants, oldest first.
+	OpenRuns(ctx context.Context, fn func(tenant string, s RunState) error) error
+	// RunRecords yields all records of a run, by n.
+	RunRecords(ctx context.Context, tenant, run string, fn func(RunRecord) error) error
 	// DataKeys returns a tenant's keys of a scope and label, or with scope ""
 	// all of them, oldest first.
 	DataKeys(ctx context.Context, tenant, scope, label string) ([]DataKey, error)
@@ -266,6 +281,11 @@ type Reader interface {
 	Index(ctx context.Context, tenant string, fn func(IndexEntry) error) error
 	// Setting returns a setting, or evidence.ErrNotFound.
 	Setting(ctx context.Context, name string) (string, error)
+	// APIKey returns a credential, or evidence.ErrNotFound.
+	APIKey(ctx context.Context, id string) (APIKey, error)
+	// APIKeys yields the credentials of a tenant, or of all with tenant "*"
+	// (those of the platform have tenant ""), by creation and id.
+	APIKeys(ctx context.Context, tenant string, fn func(APIKey) error) error
 	// Guards returns what is missing of the database's own protection:
 	// triggers, constraints and indexes, one line each; none is good.
 	Guards(ctx context.Context) ([]string, error)
@@ -291,6 +311,11 @@ type Store interface {
 	KeepCheckpoint(ctx context.Context, log LogRef, c Checkpoint) error
 	// SetSetting sets an operational setting.
 	SetSetting(ctx context.Context, name, value string) error
+	// SettleRuns says that these runs are not open, as long as their number of
+	// records (NextN) is the one given.
+	SettleRuns(ctx context.Context, tenant string, runs map[string]int64) error
+	// PutAPIKey stores a credential, or replaces the one with its id.
+	PutAPIKey(ctx context.Context, k APIKey) error
 	// Snapshot opens a consistent view of the whole store.
 	Snapshot(ctx context.Context) (Snapshot, error)
 	// SingleWriter reports that only one Commit runs at a time anyway, so
@@ -300,4 +325,22 @@ type Store interface {
 	// (free pages, write-ahead log) as far as the backend can.
 	Scrub(ctx context.Context) error
 	Close() error
+}
+
+// APIKey is a credential as stored: operational, its creation, first use and
+// revocation are evidence.
+type APIKey struct {
+	ID        string // public, a name
+	Tenant    string // "" for a credential of the platform
+	Role      string
+	Name      string   // for people
+	Scopes    []string // permissions it is narrowed to; empty: all of its role
+	Hash      [32]byte // SHA-256 of the secret
+	CreatedAt evidence.Micros
+	CreatedBy string
+	ExpiresAt evidence.Micros // 0: never
+	RevokedAt evidence.Micros // 0: not
+	UsedAt    evidence.Micros // of its first use; 0: not used yet
+	// Recorded: the revocation has its record.
+	Recorded bool
 }

@@ -3,6 +3,7 @@ package sqlite_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -61,7 +62,7 @@ func TestPragmas(t *testing.T) {
 	open(t, dir)
 	conn := shell(t, dir)
 	for pragma, want := range map[string]string{
-		"journal_mode": "wal", "page_size": "4096", "user_version": "4", "integrity_check": "ok",
+		"journal_mode": "wal", "page_size": "4096", "user_version": fmt.Sprint(len(sqlite.Migrations())), "integrity_check": "ok",
 	} {
 		if got := query(t, conn, "PRAGMA "+pragma)[0][0]; got != want {
 			t.Errorf("%s is %s, want %s", pragma, got, want)
@@ -121,7 +122,8 @@ func TestVersions(t *testing.T) {
 	conn := shell(t, dir)
 	query(t, conn, "PRAGMA user_version = 99")
 	both("a newer database", "newer runledger")
-	query(t, conn, "PRAGMA user_version = 4")
+	newest := len(sqlite.Migrations())
+	query(t, conn, fmt.Sprintf("PRAGMA user_version = %d", newest))
 	ours := query(t, conn, "PRAGMA application_id")[0][0]
 	query(t, conn, "PRAGMA application_id = 7")
 	both("a foreign database", "not runledger's")
@@ -129,8 +131,8 @@ func TestVersions(t *testing.T) {
 	db := open(t, dir) // the lock was given back each time
 	closeIt(t, db)
 
-	query(t, conn, "PRAGMA user_version = 3")
-	if _, err := sqlite.OpenReadOnly(t.Context(), dir); err == nil || !strings.Contains(err.Error(), "version 3 of 4") {
+	query(t, conn, fmt.Sprintf("PRAGMA user_version = %d", newest-1))
+	if _, err := sqlite.OpenReadOnly(t.Context(), dir); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("version %d of %d", newest-1, newest)) {
 		t.Errorf("an older database, to read: %v", err)
 	}
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // operational tables may change.
-var operational = []string{"run_states", "settings"}
+var operational = []string{"run_states", "settings", "api_keys"}
 
 // fillAll writes at least one row to every table.
 func fillAll(t *testing.T, db *sqlite.DB) {

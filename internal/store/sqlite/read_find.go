@@ -15,10 +15,6 @@ const (
 	// The last two terms are those of the partial unique index.
 	sqlFindSpan = `SELECT row FROM r_trace_step WHERE trace_id = ?1 AND span_id = ?2
 		AND conflict_of IS NULL AND span_id IS NOT NULL`
-	sqlRun     = `SELECT next_n, next_step, revision, last_row FROM run_states WHERE run_no = ?1`
-	sqlAllRuns = `SELECT s.text, r.next_n, r.next_step, r.revision, r.last_row
-		FROM spine AS s CROSS JOIN run_states AS r ON r.run_no = s.spine_no
-		WHERE s.tenant_no = ?1`
 )
 
 // ofTenant lends a connection and a tenant's number, and does nothing where
@@ -89,57 +85,6 @@ func (q queries) FindSpans(ctx context.Context, tenant string, spans []store.Spa
 func (r *reader) spineNo(ctx context.Context, tenant int64, text string) (no int64, found bool, err error) {
 	found, err = r.one(ctx, sqlFindSpine, func(s *sqlite.Stmt) { no = s.ColumnInt64(0) }, tenant, text)
 	return no, found, err
-}
-
-// Runs implements store.Reader.
-func (q queries) Runs(ctx context.Context, tenant string, runs []string) (map[string]store.RunState, error) {
-	found := make(map[string]store.RunState)
-	err := q.ofTenant(ctx, tenant, func(r *reader, no int64) error {
-		for _, run := range runs {
-			runNo, ok, err := r.spineNo(ctx, no, run)
-			if err != nil {
-				return err
-			}
-			if !ok {
-				continue
-			}
-			state := store.RunState{Run: run}
-			var last int64
-			ok, err = r.one(ctx, sqlRun, func(s *sqlite.Stmt) { last = readRun(&state, s, 0) }, runNo)
-			if err != nil {
-				return err
-			}
-			if !ok {
-				continue
-			}
-			if state.Last, err = r.position(ctx, last); err != nil {
-				return err
-			}
-			found[run] = state
-		}
-		return ctx.Err()
-	})
-	return found, err
-}
-
-// AllRuns implements store.Reader.
-func (q queries) AllRuns(ctx context.Context, tenant string, fn func(store.RunState) error) error {
-	return q.ofTenant(ctx, tenant, func(r *reader, no int64) error {
-		return r.run(ctx, sqlAllRuns, func(s *sqlite.Stmt) (err error) {
-			state := store.RunState{Run: s.ColumnText(0)}
-			if state.Last, err = r.position(ctx, readRun(&state, s, 1)); err != nil {
-				return err
-			}
-			return fn(state)
-		}, no)
-	})
-}
-
-// readRun reads a run's state from col on and returns the row of its last
-// record.
-func readRun(state *store.RunState, s *sqlite.Stmt, col int) (last int64) {
-	state.NextN, state.NextStep, state.Revision = s.ColumnInt64(col), s.ColumnInt64(col+1), s.ColumnInt64(col+2)
-	return s.ColumnInt64(col + 3)
 }
 
 // RecordIDs implements store.Reader.

@@ -57,6 +57,7 @@ type statements struct {
 	addTopic                                                           []*sqlite.Stmt // by kind
 	addID, addSegment, addTile, addCheckpoint, findCheckpoint          *sqlite.Stmt
 	addSealed, addIndex, findKey, addKey, setRun, setSetting           *sqlite.Stmt
+	settleRun                                                          *sqlite.Stmt
 	addRemoval, findSealed, dropSealed, dropKey, dropIndex             *sqlite.Stmt
 }
 
@@ -94,6 +95,7 @@ func (st *statements) prepare(conn *sqlite.Conn) error {
 		{&st.findKey, sqlKey},
 		{&st.addKey, `INSERT INTO data_keys (tenant_no, id, scope, label, wrapped) VALUES (?1, ?2, ?3, ?4, ?5)`},
 		{&st.setRun, sqlSetRun},
+		{&st.settleRun, sqlSettleRun},
 		{&st.setSetting, `INSERT INTO settings (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2`},
 		{&st.addRemoval, sqlAddRemoval},
 		{&st.findSealed, `SELECT id FROM sealed_segments WHERE row = ?1`},

@@ -17,6 +17,7 @@ func testCallbackErrors(t *testing.T, s store.Store) {
 	for range 3 {
 		l.mustCommit(l.rich(evidence.ID{}, false))
 	}
+	l.setRuns(store.RunState{Run: "x", NextN: 1, Last: l.at(0), Open: true}, store.RunState{Run: "y", NextN: 1, Last: l.at(0), Open: true})
 	calls := 0
 	stop := func() error {
 		calls++
@@ -27,9 +28,13 @@ func testCallbackErrors(t *testing.T, s store.Store) {
 		"Tiles":          func() error { return s.Tiles(ctx, l.ref, func(store.Tile) error { return stop() }) },
 		"Checkpoints":    func() error { return s.Checkpoints(ctx, l.ref, 0, func(store.Checkpoint) error { return stop() }) },
 		"AllRuns":        func() error { return s.AllRuns(ctx, "a", func(store.RunState) error { return stop() }) },
+		"OpenRuns":       func() error { return s.OpenRuns(ctx, func(string, store.RunState) error { return stop() }) },
 		"SealedSegments": func() error { return s.SealedSegments(ctx, l.ref, func(store.SealedSegment) error { return stop() }) },
 		"Rows": func() error {
 			return s.Rows(ctx, l.ref, evidence.KindTraceStep, 0, 100, func(*store.Row) error { return stop() })
+		},
+		"RunRecords": func() error {
+			return s.RunRecords(ctx, "a", traceID(901), func(store.RunRecord) error { return stop() })
 		},
 		"RecordIDs": func() error {
 			return s.RecordIDs(ctx, "a", func(evidence.ID, store.Position) error { return stop() })
@@ -186,6 +191,9 @@ func testClosed(t *testing.T, s store.Store) {
 		"KeepCheckpoint": s.KeepCheckpoint(ctx, l.ref, store.Checkpoint{Size: 1}),
 		"SetSetting":     s.SetSetting(ctx, "a", "b"),
 		"Scrub":          s.Scrub(ctx),
+		"SettleRuns":     s.SettleRuns(ctx, "a", map[string]int64{"r": 1}),
+		"OpenRuns":       s.OpenRuns(ctx, func(string, store.RunState) error { return nil }),
+		"RunRecords":     s.RunRecords(ctx, "a", "r", func(store.RunRecord) error { return nil }),
 		"Head":           head, "Logs": logs, "Snapshot": snap, "Row": row, "Guards": guards,
 		"Tiles": s.Tiles(ctx, l.ref, func(store.Tile) error { return nil }),
 		"Rows":  s.Rows(ctx, l.ref, evidence.KindSystem, 0, 1, func(*store.Row) error { return nil }),

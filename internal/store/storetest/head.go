@@ -48,9 +48,12 @@ func testEmpty(t *testing.T, s store.Store) {
 		t.Errorf("FindIndex: %v", l)
 	}
 	for what, err := range map[string]error{
-		"AllRuns":   s.AllRuns(ctx, "nobody", func(store.RunState) error { return errStop }),
-		"RecordIDs": s.RecordIDs(ctx, "nobody", func(evidence.ID, store.Position) error { return errStop }),
-		"Index":     s.Index(ctx, "nobody", func(store.IndexEntry) error { return errStop }),
+		"AllRuns":    s.AllRuns(ctx, "nobody", func(store.RunState) error { return errStop }),
+		"OpenRuns":   s.OpenRuns(ctx, func(string, store.RunState) error { return errStop }),
+		"RunRecords": s.RunRecords(ctx, "nobody", "r", func(store.RunRecord) error { return errStop }),
+		"SettleRuns": s.SettleRuns(ctx, "nobody", map[string]int64{"r": 1}),
+		"RecordIDs":  s.RecordIDs(ctx, "nobody", func(evidence.ID, store.Position) error { return errStop }),
+		"Index":      s.Index(ctx, "nobody", func(store.IndexEntry) error { return errStop }),
 	} {
 		if err != nil {
 			t.Errorf("%s of an unknown tenant: %v", what, err)

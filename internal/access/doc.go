@@ -1,0 +1,53 @@
+// Package access says who makes a request and what they may do, and keeps the
+// evidence of it (contract section 8). For now credentials are API keys; rules
+// by path and tokens of an identity provider stand on the same [Principal].
+//
+// # Keys
+//
+//	rl_<id>_<secret>
+//
+// id is 16 characters of [a-z2-7]: public, a fit name, and what stands in
+// evidence as credential_id. secret is 256 bits of crypto/rand in the same
+// alphabet, 52 characters. Only SHA-256 of those characters is stored; a secret
+// of that size needs no slow hash. A key belongs to one tenant or to the
+// platform, has one role, may be narrowed to some of its permissions, may
+// expire (it is valid before that microsecond, not at it), and may be revoked,
+// which is final. What it may do never changes: who needs more gets another.
+//
+// A request presents it as one of
+//
+//	Authorization: Bearer <key>
+//	Authorization: Basic base64(<user>:<password>)   either of them is the key
+//	x-api-key: <key>
+//
+// Two different ones in a request are refused, as is one that does not parse:
+// nothing is guessed. The tenant of a request is the credential's. A credential
+// of the platform names it in X-Tenant-ID.
+//
+// # Evidence
+//
+//	API_KEY_CREATED, API_KEY_REVOKED   audit, and AUTH_CHANGE in the system records
+//	API_KEY_USED_FIRST                 audit, before the first request is let in
+//	ACCESS_DECISION                    audit: each denial of a permission, and
+//	                                   administration that has no event of its own
+//	ACCESS_DENIED                      system record of component auth: requests
+//	                                   without a valid credential, one record a
+//	                                   source and minute
+//
+// They stand in the tenant's log, those of the platform's keys in the system
+// tenant's. What cannot be recorded is not allowed (evidence.ErrUnavailable),
+// but for a revocation, which counts from when it is stored, and is recorded as
+// soon as that is possible, by the next process if need be.
+//
+// The row is written first, then its records, whose natural keys and content
+// follow from the row. So a crash in between leaves a credential that nobody
+// has (its key was not given out), or a revocation in force, and [New] appends
+// what is missing; a repeat appends nothing.
+//
+// # What an attacker cannot do
+//
+// Grow anything: unauthenticated requests are counted in at most a fixed number
+// of sources a minute, all others together. Learn ids by time: an unknown id is
+// looked up, hashed and compared like a known one. Find a secret: secrets are
+// not logged, not stored, and not part of errors.
+package access

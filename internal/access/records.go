@@ -1,0 +1,160 @@
+package access
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+
+	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/ledger"
+	"github.com/runledger/runledger/internal/store"
+)
+
+// Events that this package records.
+const (
+	eventCreated  = "API_KEY_CREATED"
+	eventRevoked  = "API_KEY_REVOKED"
+	eventUsed     = "API_KEY_USED_FIRST"
+	eventDecision = "ACCESS_DECISION"
+	eventChange   = "AUTH_CHANGE"
+	eventDenied   = "ACCESS_DENIED"
+)
+
+const component = "auth"
+
+// append makes records of the server itself durable.
+func (g *Gate) append(ctx context.Context, tenant string, records ...*evidence.Record) error {
+	for _, r := range records {
+		if err := r.Complete(); err != nil {
+			return err
+		}
+	}
+	if _, err := g.cfg.Ledger.Append(ctx, tenant, records, ledger.AppendOptions{}); err != nil {
+		return unavailable("record access", err)
+	}
+	return nil
+}
+
+func systemRecord(at evidence.Micros, event, severity, summary string) *evidence.Record {
+	r := &evidence.Record{Kind: evidence.KindSystem, OccurredAt: at}
+	r.SetText("source_domain", "SYSTEM")
+	r.SetText("source_component", "SystemRecordWriter")
+	r.SetText("component", component)
+	r.SetText("event_type", event)
+	r.SetText("severity", severity)
+	r.SetSealed("/summary", evidence.QuoteJSON(summary))
+	return r
+}
+
+func auditRecord(at evidence.Micros, event, entityType, entityID string) *evidence.Record {
+	r := &evidence.Record{Kind: evidence.KindAudit, OccurredAt: at}
+	r.SetText("source_domain", "LOGS")
+	r.SetText("source_component", "AuditLedgerWriter")
+	r.SetText("event_type", event)
+	r.SetText("entity_type", entityType)
+	r.SetText("entity_id", entityID)
+	return r
+}
+
+// setJSON seals plain data.
+func setJSON(r *evidence.Record, path string, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic("access: " + err.Error()) // plain data of this package
+	}
+	r.SetSealed(path, b)
+}
+
+// naturalKey is that of an event in the life of a key, each of which happens
+// once.
+func naturalKey(id, event string) string { return "apikey:" + id + ":" + event }
+
+// recorded reports whether an event of a key has its record.
+func (g *Gate) recorded(ctx context.Context, k store.APIKey, event string) (bool, error) {
+	tenant := logTenant(k.Tenant)
+	id := evidence.NaturalID(tenant, evidence.KindAudit, naturalKey(k.ID, event))
+	found, err := g.cfg.Ledger.FindIDs(ctx, tenant, []evidence.ID{id})
+	return len(found) == 1, err
+}
+
+// lifeRecord returns the audit entry of an event of a key. It follows from the
+// row; where a later program says more, a repeat is still the same record.
+func lifeRecord(k store.APIKey, at evidence.Micros, event string, by Actor) *evidence.Record {
+	r := auditRecord(at, event, "IDENTITY", k.ID)
+	r.NaturalKey = naturalKey(k.ID, event)
+	r.Said = []string{"credential_id", "event_type"}
+	r.SetText("credential_id", k.ID)
+	r.SetNames("roles", []string{k.Role})
+	by.set(r)
+	return r
+}
+
+// changeRecord returns the system record of a creation or revocation.
+func changeRecord(k store.APIKey, at evidence.Micros, event, summary string, by Actor) *evidence.Record {
+	r := systemRecord(at, eventChange, "INFO", summary)
+	r.NaturalKey = naturalKey(k.ID, event)
+	r.Said = []string{"event_type"}
+	r.SetText("caused_by", by.Kind)
+	if by.Kind == Human {
+		r.SetHumanActor(by.ID)
+	}
+	setJSON(r, "/details", map[string]any{"credential_id": k.ID, "role": k.Role, "change": event, "by": by.String()})
+	return r
+}
+
+func createdRecords(k store.APIKey) []*evidence.Record {
+	by := parseActor(k.CreatedBy)
+	r := lifeRecord(k, k.CreatedAt, eventCreated, by)
+	state := map[string]any{"role": k.Role, "name": k.Name, "scopes": append([]string{}, k.Scopes...), "expires_at": nil}
+	if k.ExpiresAt != 0 {
+		state["expires_at"] = k.ExpiresAt
+		r.SetInt("valid_until", int64(k.ExpiresAt))
+	}
+	setJSON(r, "/after_state", state)
+	return []*evidence.Record{r, changeRecord(k, k.CreatedAt, eventCreated, "A credential with the role "+k.Role+" was created.", by)}
+}
+
+func revokedRecords(k store.APIKey, by Actor) []*evidence.Record {
+	return []*evidence.Record{
+		lifeRecord(k, k.RevokedAt, eventRevoked, by),
+		changeRecord(k, k.RevokedAt, eventRevoked, "A credential with the role "+k.Role+" was revoked.", by),
+	}
+}
+
+// usedRecord is of the credential's own doing. client is the address of the
+// first request, "" where it is not known any more.
+func usedRecord(k store.APIKey, client string) *evidence.Record {
+	r := lifeRecord(k, k.UsedAt, eventUsed, Actor{System, k.ID})
+	if client != "" {
+		setJSON(r, "/client", map[string]string{"address": client})
+	}
+	return r
+}
+
+// decision is what an ACCESS_DECISION says.
+type decision struct {
+	allowed  bool
+	resource string
+	route    string
+	reason   string
+}
+
+// decide records a decision about a principal, in the log it is about.
+func (g *Gate) decide(ctx context.Context, p Principal, d decision) error {
+	now := g.now()
+	r := auditRecord(now, eventDecision, "RBAC", cmp.Or(d.resource, "unknown"))
+	r.ID = ledger.NewID(now)
+	r.SetText("decision", "DENIED")
+	if d.allowed {
+		r.SetText("decision", "ALLOWED")
+	} else {
+		r.SetInt("status_code", 403)
+	}
+	r.SetText("rule_id", "role:"+p.Role)
+	r.SetText("route", RouteName(d.route))
+	r.SetText("credential_id", p.Credential)
+	r.SetNames("roles", []string{p.Role})
+	r.SetSealed("/action_reason", evidence.QuoteJSON(d.reason))
+	p.Actor().set(r)
+	return g.append(ctx, p.logTenant(), r)
+}

@@ -1,0 +1,80 @@
+package server
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/store/sqlite"
+)
+
+// Operational settings of the server in the store.
+const (
+	settingConfig = "server_config" // what it was last started with
+	settingUp     = "server_up"     // "1" from its start to its stop in order
+)
+
+// settings is the configuration as records show it: names and values, no
+// secrets.
+type settings map[string]string
+
+func (c *ServeConfig) settings() settings {
+	return settings{
+		"listen": c.Listen, "otlp_http": c.OTLPHTTP, "otlp_grpc": c.OTLPGRPC, "otlp_prefixes": fmt.Sprint(c.Prefixes),
+		"otlp_max_body": fmt.Sprint(c.MaxBody), "otlp_max_in_flight": fmt.Sprint(c.MaxInFlight),
+		"tls": fmt.Sprint(c.TLSCert != ""), "dev": fmt.Sprint(c.Dev), "accept_rollback": fmt.Sprint(c.AcceptRollback),
+		"run_root_quiet": c.RootQuiet.String(), "run_quiet": c.Quiet.String(), "run_idle": c.Idle.String(),
+		"run_near_threshold": fmt.Sprint(c.NearThreshold),
+		"disk_reserve":       fmt.Sprint(c.DiskReserve), "grace": c.Grace.String(),
+		"scrub_rate": fmt.Sprint(c.Watch.ScrubRate), "scrub_every": c.Watch.ScrubEvery.String(),
+	}
+}
+
+// text returns the JSON text, whose keys are in order, and its digest, which
+// lets two environments be compared without showing either.
+func (s settings) text() (text, digest string, err error) {
+	b, err := json.Marshal(s)
+	if err != nil {
+		return "", "", err
+	}
+	sum := sha256.Sum256(b)
+	return string(b), "sha256:" + hex.EncodeToString(sum[:]), nil
+}
+
+// readSettings returns what the server was last started with; nil where it
+// never was.
+func readSettings(ctx context.Context, db *sqlite.DB) (settings, error) {
+	text, err := db.Setting(ctx, settingConfig)
+	if errors.Is(err, evidence.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var s settings
+	if err := json.Unmarshal([]byte(text), &s); err != nil {
+		return nil, fmt.Errorf("setting %s: %w", settingConfig, err)
+	}
+	return s, nil
+}
+
+// changed returns the settings that differ, each with its value before and
+// after.
+func (s settings) changed(now settings) map[string][2]string {
+	out := map[string][2]string{}
+	for name, v := range now {
+		if s[name] != v {
+			out[name] = [2]string{s[name], v}
+		}
+	}
+	for name, v := range s {
+		if _, ok := now[name]; !ok {
+			out[name] = [2]string{v, ""}
+		}
+	}
+	return out
+}
