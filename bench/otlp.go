@@ -102,21 +102,22 @@ func newTemplate(rng *rand.Rand, n int) *template {
 		}
 		return from + k
 	}
+	// pdata writes the fields of a message from the last to the first.
 	at := 0
 	for _, s := range list {
 		m := marks{parent: -1}
-		m.trace = find(at, s.trace[:])
-		m.span = find(m.trace+16, s.span[:])
-		at = m.span + 8
+		m.request = find(at, []byte(s.request))
+		m.digest = find(m.request+32, []byte(s.digest))
+		m.end = find(m.digest+64, binary.LittleEndian.AppendUint64(nil, endMark))
+		m.start = find(m.end+8, binary.LittleEndian.AppendUint64(nil, startMark))
+		at = m.start + 8
 		if !s.root {
 			m.parent = find(at, s.parent[:])
 			at = m.parent + 8
 		}
-		m.start = find(at, binary.LittleEndian.AppendUint64(nil, startMark))
-		m.end = find(m.start+8, binary.LittleEndian.AppendUint64(nil, endMark))
-		m.request = find(m.end+8, []byte(s.request))
-		m.digest = find(m.request+32, []byte(s.digest))
-		at = m.digest + 64
+		m.span = find(at, s.span[:])
+		m.trace = find(m.span+8, s.trace[:])
+		at = m.trace + 16
 		t.spans = append(t.spans, m)
 	}
 	return t
@@ -204,7 +205,7 @@ type otlpServer struct {
 // as many tenants as asked for, each with a key.
 func startServer(ctx context.Context, dir, data string, tenants int) *otlpServer {
 	bin := filepath.Join(dir, "runledger")
-	build := exec.CommandContext(ctx, "go", "build", "-o", bin, "github.com/runledger/runledger/cmd/runledger")
+	build := exec.CommandContext(ctx, "go", "build", "-C", "..", "-o", bin, "./cmd/runledger")
 	build.Stderr = os.Stderr
 	check(build.Run())
 	s := &otlpServer{data: data}

@@ -10,7 +10,7 @@ import (
 	"github.com/runledger/runledger/evidence"
 )
 
-// ErrClosed: the writer is closed.
+// ErrClosed says that the writer is closed.
 var ErrClosed = errors.New("the writer is closed")
 
 // Error is what the server has against a request. It wraps the sentinel of

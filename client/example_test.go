@@ -23,8 +23,7 @@ func ExampleClient_Append() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
+	ctx := context.Background()
 	receipts, err := c.Append(ctx, client.System{
 		Component: "support-bot", EventType: "DEPLOY", Severity: "INFO",
 		CausedBy: "AUTOMATION", Version: "1.4.2",

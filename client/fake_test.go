@@ -2,10 +2,12 @@ package client_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -156,7 +158,10 @@ func (f *fakeServer) append(w http.ResponseWriter, r *http.Request) {
 			err = rec.AssignID(tenant)
 		}
 		if err != nil {
-			fe := err.(*evidence.FieldError)
+			fe := &evidence.FieldError{}
+			if !errors.As(err, &fe) {
+				f.t.Error(err)
+			}
 			errs = append(errs, map[string]any{"index": i, "code": "invalid", "field": fe.Field, "detail": fe.Reason})
 			continue
 		}
@@ -190,6 +195,13 @@ func (f *fakeServer) append(w http.ResponseWriter, r *http.Request) {
 		f.change(answer)
 	}
 	_ = json.NewEncoder(w).Encode(answer)
+}
+
+// got returns the sizes of the batches that have come.
+func (f *fakeServer) got() []int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.batches)
 }
 
 func (f *fakeServer) add(rec *evidence.Record) int {

@@ -48,7 +48,7 @@ func (c *Client) do(ctx context.Context, rq request) error {
 			return err
 		}
 		if ctx.Err() != nil {
-			return fmt.Errorf("%w (last try: %s)", context.Cause(ctx), err)
+			return ended(ctx, err)
 		}
 		if rq.retries != endless && try >= rq.retries {
 			return err
@@ -56,9 +56,15 @@ func (c *Client) do(ctx context.Context, rq request) error {
 		wait := max(c.backoff(try), retryAfterOf(err))
 		c.cfg.Logger.WarnContext(ctx, "runledger: try failed", "path", rq.path, "try", try+1, "wait", wait, "err", err)
 		if !sleep(ctx, wait) {
-			return fmt.Errorf("%w (last try: %s)", context.Cause(ctx), err)
+			return ended(ctx, err)
 		}
 	}
+}
+
+// ended is the error of a context that ended between or within tries. It wraps
+// the context's error only: the caller has given up, not the server.
+func ended(ctx context.Context, last error) error {
+	return fmt.Errorf("%w (last try: %s)", context.Cause(ctx), last.Error())
 }
 
 // backoff returns the pause after try number n, counted from 0: twice the one

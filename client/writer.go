@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -273,7 +274,7 @@ func (w *Writer) deliver(ctx context.Context, batch []queued) (left []queued) {
 		case errors.Is(err, evidence.ErrTooLarge) && len(batch) > 1:
 			half := len(batch) / 2
 			if left := w.deliver(ctx, batch[:half]); left != nil {
-				return append(left, batch[half:]...)
+				return slices.Concat(left, batch[half:])
 			}
 			return w.deliver(ctx, batch[half:])
 		default:
@@ -344,7 +345,7 @@ func (w *Writer) settledTo(index int) {
 func (w *Writer) giveUp(batch []queued, reason error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.left, w.leftErr = append(batch, w.queue...), reason
+	w.left, w.leftErr = slices.Concat(batch, w.queue), reason
 	w.queue, w.settled = nil, w.written
 	w.change()
 }

@@ -187,12 +187,12 @@ func TestWriterDelay(t *testing.T) {
 		write(t, w, 1)
 		time.Sleep(4 * time.Second)
 		write(t, w, 1)
-		if synctest.Wait(); f.batches != nil {
-			t.Errorf("after 4 s: batches %v", f.batches)
+		if synctest.Wait(); f.got() != nil {
+			t.Errorf("after 4 s: batches %v", f.got())
 		}
 		time.Sleep(time.Second)
-		if synctest.Wait(); !slices.Equal(f.batches, []int{2}) {
-			t.Errorf("after 5 s: batches %v", f.batches)
+		if synctest.Wait(); !slices.Equal(f.got(), []int{2}) {
+			t.Errorf("after 5 s: batches %v", f.got())
 		}
 		began := time.Now()
 		write(t, w, 1)

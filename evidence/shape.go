@@ -37,6 +37,9 @@ func IndexText(v []byte) string {
 
 // checkShape checks one sealed JSON text.
 func (s *SealedField) checkShape(v []byte) error {
+	if s.isPlain(v) {
+		return nil
+	}
 	if err := CheckJSON(v); err != nil {
 		return invalid(s.NativeName(), "%v", err)
 	}
@@ -55,7 +58,29 @@ func (s *SealedField) checkShape(v []byte) error {
 	return nil
 }
 
+// isPlain reports whether v is right for certain; see fast.go.
+func (s *SealedField) isPlain(v []byte) bool {
+	switch s.Shape {
+	case ShapeActor:
+		_, ok := plainActor(v)
+		return ok
+	case ShapeAttrs:
+		return plainAttrs(v)
+	case ShapeText:
+		return len(v) > len(`""`) && plainString(v)
+	default:
+		return plainString(v)
+	}
+}
+
 func decodeActor(v []byte) (string, error) {
+	if id, ok := plainActor(v); ok {
+		return id, nil
+	}
+	return generalActor(v)
+}
+
+func generalActor(v []byte) (string, error) {
 	bad := invalid("human_actor_id", "must be a string that is not empty")
 	dec := jsontext.NewDecoder(bytes.NewReader(v))
 	if tok, err := dec.ReadToken(); err != nil || tok.Kind() != '{' {

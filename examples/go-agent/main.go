@@ -36,16 +36,17 @@ const (
 func main() {
 	protocol := flag.String("otlp", "http", "`protocol` of the spans, http or grpc")
 	provider := flag.String("provider", "http://127.0.0.1:9100", "`address` of the model provider")
+	model := flag.String("model", "claude-sonnet-4-5", "the model to ask")
 	question := flag.String("ask", "What is the invoice A-17, and what does the contract say about credit?", "the question")
 	flag.Parse()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	if err := run(ctx, *protocol, *provider, *question); err != nil {
+	if err := run(*protocol, *provider, *model, *question); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(ctx context.Context, protocol, provider, question string) error {
+func run(protocol, provider, model, question string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
 	shutdown, err := startTelemetry(ctx, protocol)
 	if err != nil {
 		return err
@@ -57,7 +58,7 @@ func run(ctx context.Context, protocol, provider, question string) error {
 	if err := ledger.deployed(ctx); err != nil {
 		return err
 	}
-	a := &agent{provider: provider, model: "claude-sonnet-4-5", tracer: otel.Tracer(service), ledger: ledger}
+	a := &agent{provider: provider, model: model, tracer: otel.Tracer(service), ledger: ledger}
 	run, answer, err := a.run(ctx, question)
 	// What is still in memory is sent whatever came before.
 	if err := errors.Join(err, shutdown(ctx)); err != nil {

@@ -11,19 +11,23 @@ const { runAgent, inSpan } = require('./lib')
 const limit = 100 // euros that the agent may pay back without a person
 
 // mayRefund is the policy. Here it is one comparison; it may as well be another
-// program.
-function mayRefund (amount) {
+// program. It states two facts: what was measured against which limit, and what
+// was decided.
+async function mayRefund (amount) {
   const allowed = amount <= limit
-  return inSpan('policy refund', SpanKind.INTERNAL, {
-    'runledger.policy_id': 'refunds',
-    'runledger.rule_id': 'refund-limit',
-    'runledger.decision': allowed ? 'PASSED' : 'BLOCKED',
+  await inSpan('limit refund-eur', SpanKind.INTERNAL, {
     'runledger.limit_id': 'refund-eur',
     'runledger.limit_value': limit,
     'runledger.observed_value': amount,
-    'runledger.limit_unit': 'EUR',
+    'runledger.limit_unit': 'EUR'
+  }, async () => {})
+  await inSpan('policy refunds', SpanKind.INTERNAL, {
+    'runledger.policy_id': 'refunds',
+    'runledger.rule_id': 'refund-limit',
+    'runledger.decision': allowed ? 'PASSED' : 'BLOCKED',
     'runledger.reason': allowed ? 'within the limit' : `${amount} EUR is over the limit of ${limit} EUR`
-  }, async () => allowed)
+  }, async () => {})
+  return allowed
 }
 
 const agent = {

@@ -130,7 +130,7 @@ func (a *run) response(t *tree) string {
 		if text := textOf(s.output); text != "" {
 			return text
 		}
-		if s.output != nil && s.output[0] != '"' {
+		if len(s.output) > 0 && s.output[0] != '"' {
 			return string(s.output)
 		}
 	}

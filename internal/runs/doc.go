@@ -57,8 +57,9 @@ import (
 type Config struct {
 	Ledger *ledger.Ledger
 	// Reread returns the hints of a stored record from its opened /attrs and
-	// /body (see package otlp). It must give those that came with the record:
-	// what a run says may not depend on whether it was read back.
+	// /body (see package otlp). It must give those that came with the record, and
+	// an error where that had none: what a run says may not depend on whether it
+	// was read back.
 	Reread  func(kind evidence.Kind, attrs, body []byte) (dialect.Hints, error)
 	Logger  *slog.Logger          // default slog.Default()
 	Metrics prometheus.Registerer // default none

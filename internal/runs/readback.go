@@ -32,10 +32,7 @@ func (t *Tracker) read(ctx context.Context, tenant, id string) (*history, error)
 		if n, ok := rr.Leaf.Int("step_index"); ok {
 			p.step = n
 		}
-		hints, err := t.reread(r)
-		if err != nil {
-			return fmt.Errorf("record %d of run %s: %w", p.n, id, err)
-		}
+		hints := t.reread(r)
 		h.run.add(r, p, &hints)
 		h.last = max(h.last, rr.Leaf.RecordedAt)
 		h.closed = r.Kind == evidence.KindLLMRun && !p.conflict
@@ -69,15 +66,21 @@ func recordOf(rr *ledger.RunRecord) (r *evidence.Record, whole bool) {
 // withHints are the kinds of record that come with hints about their run.
 var withHints = []evidence.Kind{evidence.KindTrace, evidence.KindTraceStep, evidence.KindTraceEvent}
 
-func (t *Tracker) reread(r *evidence.Record) (h dialect.Hints, err error) {
+// reread returns the hints of a stored record. What cannot be read gives none, as
+// it did when it came: a native producer's /attrs need not be those of a span.
+func (t *Tracker) reread(r *evidence.Record) dialect.Hints {
 	if !slices.Contains(withHints, r.Kind) {
-		return h, nil
+		return dialect.Hints{}
 	}
 	attrs, body := r.SealedJSON("/attrs"), r.SealedJSON("/body")
 	if attrs == nil && body == nil {
-		return h, nil
+		return dialect.Hints{}
 	}
-	return t.cfg.Reread(r.Kind, attrs, body)
+	h, err := t.cfg.Reread(r.Kind, attrs, body)
+	if err != nil {
+		return dialect.Hints{}
+	}
+	return h
 }
 
 // readBack reads runs and does with each what is due. It reports whether the
