@@ -212,6 +212,7 @@ func startServer(ctx context.Context, dir, data string, tenants int) *otlpServer
 	s.cmd = exec.CommandContext(ctx, bin, "serve", "--data", data, "--listen", "127.0.0.1:0", "--otlp-http", "127.0.0.1:0", "--otlp-grpc", "off")
 	stderr, err := s.cmd.StderrPipe()
 	check(err)
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // it shall not outlive a failed measurement
 	check(s.cmd.Start())
 	lines := bufio.NewScanner(stderr)
 	for s.url == "" && lines.Scan() {

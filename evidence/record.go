@@ -36,8 +36,8 @@ type Record struct {
 	// its request with that content, from 0.
 	ContentKey     bool
 	ContentOrdinal int
-	// Said are the public fields and sealed paths, sorted, that repeat what the
-	// producer sent; all others are the server's reading of it, which a newer
+	// Said are the public fields (and occurred_at) and sealed paths, sorted,
+	// that repeat what the producer sent; all others are the server's reading of it, which a newer
 	// server may read otherwise. Only what was said decides whether a record is
 	// the same as a stored one. Where it is nil, everything was said.
 	Said []string
@@ -474,7 +474,7 @@ func (r *Record) WasSaid(name string) bool {
 // record, which must have been sealed (names replaced). The server's own
 // facts, and what the producer has not said itself, do not count.
 func (r *Record) SameFacts(l *Leaf) bool {
-	if r.Kind != l.Kind || r.OccurredAt != l.OccurredAt || r.Run != l.Run {
+	if r.Kind != l.Kind || r.Run != l.Run || (r.OccurredAt != l.OccurredAt && r.WasSaid("occurred_at")) {
 		return false
 	}
 	var a, b []byte

@@ -37,7 +37,7 @@ func asStored(r *Record) *Leaf {
 }
 
 func TestSaidDecidesWhatIsTheSame(t *testing.T) {
-	said := []string{"/attrs", "/status_message", "duration_us", "span_id", "trace_id"}
+	said := []string{"/attrs", "/status_message", "duration_us", "occurred_at", "span_id", "trace_id"}
 	const attrs = `[["k","string","v"]]`
 	stored := asStored(readStep(t, attrs, "gpt-5", "hi"))
 	change := func(set func(*Record)) *Record {
@@ -76,6 +76,7 @@ func TestSaidDecidesWhatIsTheSame(t *testing.T) {
 	// Where nothing was said but what is in the key, all readings are the same.
 	r := readStep(t, `[]`, "other", "")
 	r.Said = []string{}
+	r.OccurredAt++
 	if !r.SameFacts(stored) {
 		t.Error("an empty list of what was said compares something")
 	}

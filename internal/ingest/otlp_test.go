@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/collector/pdata/pcommon"
+
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
@@ -174,7 +176,9 @@ func TestConcurrentFirst(t *testing.T) {
 	for i := range n {
 		for _, tenant := range []string{"acme", "other"} {
 			td := spans(9, 1)
-			td.ResourceSpans().At(0).ScopeSpans().At(0).Spans().At(0).SetSpanID([8]byte{2, byte(i)})
+			first := td.ResourceSpans().At(0).ScopeSpans().At(0).Spans().At(0)
+			first.SetSpanID([8]byte{2, byte(i)})
+			first.SetStartTimestamp(first.StartTimestamp() - pcommon.Timestamp(i)*1e6) // each has the trace begin at another time
 			body := protoTraces(t, td)
 			wg.Go(func() {
 				got, err := r.try(call{path: "/v1/traces", credential: "producer-" + tenant, contentType: typeProtobuf, body: body})

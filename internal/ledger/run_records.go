@@ -50,13 +50,20 @@ func (l *Ledger) FindIDs(ctx context.Context, tenant string, ids []evidence.ID) 
 // numbers are gapless from 0, and each opening matches its commitment. What
 // does not is evidence.ErrTampered.
 func (l *Ledger) RunRecords(ctx context.Context, tenant, run string, fn func(RunRecord) error) error {
+	state, err := l.RunState(ctx, tenant, run)
+	if err != nil {
+		return err
+	}
 	var places []store.RunRecord
-	err := l.store.RunRecords(ctx, tenant, run, func(r store.RunRecord) error {
+	err = l.store.RunRecords(ctx, tenant, run, func(r store.RunRecord) error {
 		places = append(places, r)
 		return nil
 	})
 	if err != nil {
 		return err
+	}
+	if int64(len(places)) < state.NextN {
+		return fmt.Errorf("run %q: %w: it has %d records, and %d are there", run, evidence.ErrTampered, state.NextN, len(places))
 	}
 	contents := map[int]*content{}
 	for i, at := range places {

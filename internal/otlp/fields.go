@@ -65,8 +65,8 @@ var (
 // Said lists: what decides whether a record is the same as a stored one.
 var (
 	// A status message is in /attrs; /status_message may be the dialect's reading.
-	saidByStep  = []string{"/attrs", "duration_us", "parent_span_id", "span_id", "trace_id"}
-	saidByEvent = []string{"/attrs", "/body", "event_name", "span_id", "trace_id"}
+	saidByStep  = []string{"/attrs", "duration_us", "occurred_at", "parent_span_id", "span_id", "trace_id"}
+	saidByEvent = []string{"/attrs", "/body", "event_name", "occurred_at", "span_id", "trace_id"}
 	saidByTrace = []string{"trace_id"}
 	saidNothing = []string{}
 )

@@ -22,7 +22,7 @@ func TestSpanLeast(t *testing.T) {
 	got := only(t, testMapper().Traces(oneSpan(nil)))
 	want := shown{
 		Kind: "trace_step", Key: testTrace + ":" + testSpan, Run: testTrace, At: "2026-11-23T12:00:00.000000Z",
-		Said: []string{"/attrs", "duration_us", "parent_span_id", "span_id", "trace_id"},
+		Said: []string{"/attrs", "duration_us", "occurred_at", "parent_span_id", "span_id", "trace_id"},
 		Pub: map[string]string{
 			"actor_type": `"SYSTEM"`, "origin": `"SYSTEM"`, "system_id": `"shop"`, "source_component": `"shop"`, "source_domain": `"ACTIVITY"`,
 			"policy_ids": `[]`, "incident_ids": `[]`, "is_synthetic": `false`, "flags": `[]`, "trace_id": `"` + testTrace + `"`,
@@ -125,7 +125,7 @@ func TestSpanWhole(t *testing.T) {
 		if e.Kind != "trace_event" || e.Key != step.Key+want.key || e.At != want.at || e.Pub["event_name"] != want.name || e.Sealed["/attrs"] != want.attrs {
 			t.Errorf("event %d: %+v", i, e)
 		}
-		if diff := cmp.Diff([]string{"/attrs", "/body", "event_name", "span_id", "trace_id"}, e.Said); diff != "" {
+		if diff := cmp.Diff([]string{"/attrs", "/body", "event_name", "occurred_at", "span_id", "trace_id"}, e.Said); diff != "" {
 			t.Error(diff)
 		}
 	}

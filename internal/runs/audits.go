@@ -32,21 +32,22 @@ func (v *verdict) offer(at order, reason string) {
 }
 
 // takeAudit reads a governance entry. An explicit decision is believed; where
-// there is none, what was observed above its limit breaches it.
+// there is none, what was observed above its limit breaches it. A breach that
+// was blocked is both.
 func (a *run) takeAudit(r *evidence.Record, at order) {
 	d := &a.audits
 	decision := r.Text("decision")
 	limit, observed := number(r.Text("limit_value")), number(r.Text("observed_value"))
 	measured := limit != nil && observed != nil && limit.Sign() > 0
-	switch {
-	case decision == "BREACHED" || r.Text("event_type") == "LimitBreached",
-		decision == "" && measured && observed.Cmp(limit) > 0:
+	if decision == "BREACHED" || r.Text("event_type") == "LimitBreached" || (decision == "" && measured && observed.Cmp(limit) > 0) {
 		d.breached = true
 		d.breach.offer(at, reasonOf(r))
-	case decision == "BLOCKED":
+	}
+	switch decision {
+	case "BLOCKED":
 		d.blocked = true
 		d.denial.offer(at, reasonOf(r))
-	case decision == "DENIED":
+	case "DENIED":
 		d.denied = d.denied || r.Text("entity_type") == "POLICY_RULE"
 		d.denial.offer(at, reasonOf(r))
 	}

@@ -77,7 +77,7 @@ type Config struct {
 	// near_threshold. Default 80.
 	NearThreshold int
 	// MaxMemory bounds what is kept of open runs, in bytes; what is dropped is
-	// read from the store when the run ends. Default 64 MiB. A run takes some
+	// read from the store when the run ends. Default 128 MiB. A run takes some
 	// hundred bytes beside it.
 	MaxMemory int64
 }
@@ -107,7 +107,7 @@ func (c *Config) defaults() error {
 		c.NearThreshold = 80
 	}
 	if c.MaxMemory == 0 {
-		c.MaxMemory = 64 << 20
+		c.MaxMemory = 128 << 20
 	}
 	return nil
 }

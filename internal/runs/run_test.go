@@ -61,6 +61,7 @@ func TestStatus(t *testing.T) {
 		{"idle with a top-level step", byTimeout, []item{spanItem(t, 1, 77, "agent", 0, 9, nil)}, "SUCCEEDED", "success"},
 		{"blocked", byRoot, []item{spanItem(t, 1, 0, "agent", 0, 9, failed), block("BLOCKED", "POLICY_RULE")}, "ABORTED", "terminated"},
 		{"blocked by a limit, no step", byTimeout, []item{block("BLOCKED", "LIMIT")}, "ABORTED", "terminated"},
+		{"a breach that was blocked", byRoot, []item{spanItem(t, 1, 0, "agent", 0, 9, nil), audit(t, 1, 5, m{"decision": "BLOCKED", "entity_type": "LIMIT", "event_type": "LimitBreached", "limit_value": "10", "observed_value": "11"})}, "ABORTED", "terminated"},
 		{"denied by a guardrail", byRoot, []item{spanItem(t, 1, 0, "agent", 0, 9, nil), spanItem(t, 2, 1, "guardrail", 1, 2, failed), block("DENIED", "POLICY_RULE")}, "ABORTED", "terminated"},
 		{"denied, guardrail passed", byRoot, []item{spanItem(t, 1, 0, "agent", 0, 9, nil), spanItem(t, 2, 1, "guardrail", 1, 2, nil), block("DENIED", "POLICY_RULE")}, "SUCCEEDED", "success"},
 		{"guardrail broke without a decision", byRoot, []item{spanItem(t, 1, 0, "agent", 0, 9, nil), spanItem(t, 2, 1, "guardrail", 1, 2, failed)}, "SUCCEEDED", "success"},

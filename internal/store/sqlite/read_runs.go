@@ -140,7 +140,8 @@ func (q queries) RunRecords(ctx context.Context, tenant, run string, fn func(sto
 	})
 }
 
-const sqlSettleRun = `UPDATE run_states SET open = 0 WHERE run_no = ?1 AND next_n = ?2`
+const sqlSettleRun = `UPDATE run_states SET open = 0 WHERE next_n = ?3 AND run_no =
+	(SELECT spine_no FROM spine WHERE text = ?2 AND tenant_no = (SELECT tenant_no FROM tenants WHERE tenant_id = ?1))`
 
 // SettleRuns implements store.Store.
 func (db *DB) SettleRuns(ctx context.Context, tenant string, runs map[string]int64) error {
@@ -149,17 +150,10 @@ func (db *DB) SettleRuns(ctx context.Context, tenant string, runs map[string]int
 		return err
 	}
 	return w.transact(ctx, func() error {
-		tenantNo, err := w.tenantNo(tenant)
-		if err != nil {
-			return err
-		}
 		for run, n := range runs {
-			no, err := w.spineNo(tenantNo, run)
-			if err != nil {
-				return err
-			}
-			w.st.settleRun.BindInt64(1, no)
-			w.st.settleRun.BindInt64(2, n)
+			w.st.settleRun.BindText(1, tenant)
+			w.st.settleRun.BindText(2, run)
+			w.st.settleRun.BindInt64(3, n)
 			if err := step(w.st.settleRun); err != nil {
 				return err
 			}

@@ -92,6 +92,12 @@ func testSettleRuns(t *testing.T, s store.Store) {
 	wantEqual(t, "the settled run", got, map[string]store.RunState{"r1": settled})
 	wantEqual(t, "head", a.head, before)
 	a.wantHead()
+	if err := s.SettleRuns(ctx, "nobody", map[string]int64{"r1": 5}); err != nil { // nor is any made
+		t.Error(err)
+	}
+	if logs := must[[]store.Log](t)(s.Logs(ctx, "")); len(logs) != 2 {
+		t.Errorf("logs %v", logs)
+	}
 	for range 2 { // twice is no error, nor is nothing
 		if err := s.SettleRuns(ctx, "a", map[string]int64{"r1": 5}); err != nil {
 			t.Error(err)
