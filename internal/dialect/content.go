@@ -135,12 +135,14 @@ type familyMessage struct {
 	m     message
 	text  string
 	parts []familyPart
-	callN []int // the numbers of m.calls
+	// partAt and callsAt find parts and m.calls by their numbers, of which a
+	// message may have many thousands.
+	partAt, callsAt map[int]int
 }
 
 type familyPart struct {
-	n                 int
-	kind, text, other string
+	kind, text string
+	other      []byte
 }
 
 func (b *familyMessage) set(rest, text string) {
@@ -176,10 +178,13 @@ func (b *familyMessage) set(rest, text string) {
 // callAt returns the call with a number. Numbers name calls and do not size
 // the list: they come from outside.
 func (b *familyMessage) callAt(n int) *call {
-	i := slices.Index(b.callN, n)
-	if i < 0 {
-		i = len(b.callN)
-		b.callN = append(b.callN, n)
+	i, there := b.callsAt[n]
+	if !there {
+		if b.callsAt == nil {
+			b.callsAt = map[int]int{}
+		}
+		i = len(b.m.calls)
+		b.callsAt[n] = i
 		b.m.calls = append(b.m.calls, call{})
 	}
 	return &b.m.calls[i]
@@ -198,10 +203,14 @@ func (b *familyMessage) setCall(n int, what, text string) {
 }
 
 func (b *familyMessage) setPart(n int, what, text string) {
-	i := slices.IndexFunc(b.parts, func(p familyPart) bool { return p.n == n })
-	if i < 0 {
+	i, there := b.partAt[n]
+	if !there {
+		if b.partAt == nil {
+			b.partAt = map[int]int{}
+		}
 		i = len(b.parts)
-		b.parts = append(b.parts, familyPart{n: n})
+		b.partAt[n] = i
+		b.parts = append(b.parts, familyPart{})
 	}
 	switch p := &b.parts[i]; what {
 	case "type":
@@ -209,7 +218,8 @@ func (b *familyMessage) setPart(n int, what, text string) {
 	case "text":
 		p.text = text
 	default:
-		p.other += "," + string(appendText(nil, what)) + ":" + string(appendText(nil, text))
+		p.other = append(appendText(append(p.other, ','), what), ':')
+		p.other = appendText(p.other, text)
 	}
 }
 
@@ -230,7 +240,7 @@ func (b *familyMessage) done() message {
 		if b.text != "" || len(m.calls) == 0 {
 			m.content = string(appendText(nil, b.text))
 		}
-	case len(b.parts) == 1 && b.parts[0].text != "" && b.parts[0].other == "":
+	case len(b.parts) == 1 && b.parts[0].text != "" && len(b.parts[0].other) == 0:
 		m.content = string(appendText(nil, b.parts[0].text))
 	default:
 		m.content = b.partList()

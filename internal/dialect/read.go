@@ -327,8 +327,13 @@ func (v *view) ids(r *Reading) {
 	}
 }
 
+// maxIDs bounds the policies and the incidents of a reading. It is more than a
+// record may name (package otlp says so where it leaves some out), and small
+// because each is looked for among all.
+const maxIDs = 64
+
 func appendNew(list []string, s string) []string {
-	if s == "" || slices.Contains(list, s) {
+	if s == "" || len(list) >= maxIDs || slices.Contains(list, s) {
 		return list
 	}
 	return append(list, s)

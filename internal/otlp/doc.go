@@ -105,7 +105,12 @@ type Config struct {
 type Mapper struct {
 	cfg  Config
 	room int // bytes that a request may have; maxBatch but for tests
+	grow func(n int) error
 }
+
+// Within returns a mapper for one request that calls grow before it takes
+// another n bytes of memory. The error of grow becomes that of the batch.
+func (m *Mapper) Within(grow func(n int) error) *Mapper { return &Mapper{m.cfg, m.room, grow} }
 
 // New returns a mapper.
 func New(cfg Config) *Mapper {
@@ -121,7 +126,7 @@ func New(cfg Config) *Mapper {
 	if cfg.MaxSkew == 0 {
 		cfg.MaxSkew = 24 * time.Hour.Microseconds()
 	}
-	return &Mapper{cfg, maxBatch}
+	return &Mapper{cfg, maxBatch, nil}
 }
 
 // Item is a record with what it says about its run.

@@ -18,8 +18,10 @@ const (
 	// maxJSONDepth is more than any attribute that can be kept takes: 4 levels
 	// a container and 16 around it.
 	maxJSONDepth = 512
-	// jsonObject is the estimated size of what an object becomes.
+	// jsonObject is the estimated size of what an object becomes, packedSize
+	// that of a number in a list: it becomes eight bytes, and then its text.
 	jsonObject = 192
+	packedSize = 16
 )
 
 // form is one kind of request.
@@ -37,6 +39,9 @@ type form struct {
 type message struct {
 	size   int64
 	fields map[protowire.Number]*message
+	// packed is the field of numbers that take one byte each where they are
+	// small, and eight in memory; 0 for none.
+	packed protowire.Number
 }
 
 var (
@@ -86,15 +91,18 @@ func metricMessage() *message {
 		return &message{size: 48, fields: map[protowire.Number]*message{1: p}}
 	}
 	summary := points(7, 6) // quantile values instead of exemplars
+	exponential := points(1, 11)
+	buckets := &message{size: 40, packed: 2}
+	exponential.fields[1].fields[8], exponential.fields[1].fields[9] = buckets, buckets
 	return &message{size: 112, fields: map[protowire.Number]*message{
-		5: points(7, 5), 7: points(7, 5), 9: points(9, 8), 10: points(1, 11), 11: summary, 12: keyValue,
+		5: points(7, 5), 7: points(7, 5), 9: points(9, 8), 10: exponential, 11: summary, 12: keyValue,
 	}}
 }
 
 // guard refuses what pdata must not be given.
 func guard(body []byte, enc Encoding, f *form) error {
 	if enc == JSON {
-		if err := guardJSON(body); err != nil {
+		if _, err := guardJSON(body); err != nil {
 			return fmt.Errorf("%s: %w", f.name, err)
 		}
 		if err := checkJSON(body); err != nil {
@@ -112,7 +120,7 @@ func guard(body []byte, enc Encoding, f *form) error {
 // for pdata to refuse.
 func weigh(b []byte, m *message, depth int) int64 {
 	total := m.size
-	if len(m.fields) == 0 || depth > 100 { // pdata's own limit
+	if len(m.fields) == 0 && m.packed == 0 || depth > 100 { // pdata's own limit
 		return total
 	}
 	for len(b) > 0 && total <= maxDecoded {
@@ -134,15 +142,17 @@ func weigh(b []byte, m *message, depth int) int64 {
 		}
 		if sub := m.fields[num]; sub != nil {
 			total += weigh(v, sub, depth+1)
+		} else if num == m.packed {
+			total += packedSize * int64(len(v))
 		}
 		b = b[n:]
 	}
 	return total
 }
 
-// guardJSON bounds depth and number of objects.
-func guardJSON(body []byte) error {
-	depth, objects, quoted := 0, int64(0), false
+// guardJSON bounds depth and size in memory, and returns the latter.
+func guardJSON(body []byte) (size int64, err error) {
+	depth, quoted := 0, false
 	for i := 0; i < len(body); i++ {
 		switch c := body[i]; {
 		case quoted && c == '\\':
@@ -152,14 +162,34 @@ func guardJSON(body []byte) error {
 		case quoted:
 		case c == '{' || c == '[':
 			if depth++; depth > maxJSONDepth {
-				return fmt.Errorf("byte %d: nested more than %d deep: %w", i, maxJSONDepth, evidence.ErrInvalid)
+				return size, fmt.Errorf("byte %d: nested more than %d deep: %w", i, maxJSONDepth, evidence.ErrInvalid)
 			}
-			if objects++; objects*jsonObject > maxDecoded {
-				return fmt.Errorf("decoded it would take over %d MiB: %w", maxDecoded>>20, evidence.ErrTooLarge)
+			if size += jsonObject; size > maxDecoded {
+				return size, fmt.Errorf("decoded it would take over %d MiB: %w", maxDecoded>>20, evidence.ErrTooLarge)
 			}
+		case c == ',':
+			size += packedSize
 		case c == '}' || c == ']':
 			depth--
 		}
 	}
-	return nil
+	return size, nil
 }
+
+func size(body []byte, enc Encoding, f *form) int64 {
+	if enc == JSON {
+		n, _ := guardJSON(body)
+		return n
+	}
+	return weigh(body, f.root, 0)
+}
+
+// TracesSize estimates the memory that a traces request takes once it is
+// decoded, besides its text, in bytes. The request need not be valid.
+func TracesSize(body []byte, enc Encoding) int64 { return size(body, enc, &traceForm) }
+
+// LogsSize is TracesSize for logs.
+func LogsSize(body []byte, enc Encoding) int64 { return size(body, enc, &logForm) }
+
+// MetricsSize is TracesSize for metrics.
+func MetricsSize(body []byte, enc Encoding) int64 { return size(body, enc, &metricForm) }

@@ -17,12 +17,21 @@ import (
 // request of 64 MiB could otherwise become terabytes.
 const maxBatch = 512 << 20
 
+// recordSize is what a record takes in memory besides its content, from here to
+// its receipt: facts, sealed fields, keys. It counts, so that a request of
+// nothing but the smallest spans has a bound too.
+const recordSize = 2 << 10
+
+// spendStep is how much room is asked for at a time.
+const spendStep = 4 << 20
+
 // request is a request while it is mapped.
 type request struct {
 	m     *Mapper
 	batch *Batch
 	enc   encoder // its buffer is used again for each record
 	spent int     // bytes of content so far
+	taken int     // bytes that grow gave
 
 	traces    map[pcommon.TraceID]*traceSeen
 	order     []*traceSeen // by arrival
@@ -47,8 +56,18 @@ func (q *request) encoder() *encoder {
 
 // spend takes n bytes off what the request may have, or says why it cannot.
 func (q *request) spend(n int) string {
+	if q.batch.Err != nil {
+		return "there is no room for it now"
+	}
 	if q.spent+n > q.m.room {
 		return fmt.Sprintf("the records of the request, each with its resource, are over %d MiB together; send smaller requests", q.m.room>>20)
+	}
+	if q.m.grow != nil && q.spent+n > q.taken {
+		more := max(spendStep, q.spent+n-q.taken)
+		if q.batch.Err = q.m.grow(more); q.batch.Err != nil {
+			return q.spend(n)
+		}
+		q.taken += more
 	}
 	q.spent += n
 	return ""

@@ -251,10 +251,11 @@ func (m *Mapper) cost(rd *dialect.Reading, kind string, at evidence.Micros) dial
 	if !isModelCall(kind) || !usable(rd.Input) || !usable(output) {
 		return dialect.Opt{}
 	}
+	// A dialect that can report cached tokens says so where there were none;
+	// embeddings have none.
 	u := prices.Usage{
 		Input: rd.Input.V, Output: output.V,
-		// What a dialect can report and did not is none.
-		CachedKnown: rd.Cached.OK || !slices.Contains(rd.Flags, dialect.FlagCachedUnknown),
+		CachedKnown: rd.Cached.OK || kind == "embedding", CacheWriteUnknown: !rd.CacheWrite.OK && kind != "embedding",
 	}
 	if usable(rd.Cached) {
 		u.Cached = rd.Cached.V
@@ -262,15 +263,8 @@ func (m *Mapper) cost(rd *dialect.Reading, kind string, at evidence.Micros) dial
 	if usable(rd.CacheWrite) {
 		u.CacheWrite = rd.CacheWrite.V
 	}
-	for _, model := range []string{rd.Model, rd.RequestModel} {
-		if model == "" {
-			continue
-		}
-		if nanos, known := m.cfg.Prices.Cost(rd.Provider, model, at, u); known {
-			return dialect.Opt{V: nanos, OK: nanos >= 0 && nanos <= evidence.MaxInt}
-		}
-	}
-	return dialect.Opt{}
+	nanos, known := m.cfg.Prices.Cost(rd.Provider, firstText(rd.Model, rd.RequestModel), at, u)
+	return dialect.Opt{V: nanos, OK: known && nanos >= 0 && nanos <= evidence.MaxInt}
 }
 
 // flags are the dialect's, sorted in with ours.
