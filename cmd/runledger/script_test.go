@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alecthomas/kong"
 	"github.com/rogpeppe/go-internal/testscript"
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
@@ -139,15 +142,22 @@ func cmdLines(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // TestReadme runs the commands of README.md as they stand there, but for
-// building the binary and for the key, which a reader copies by hand.
+// building the binary, for the verifier keys, which a reader copies by hand,
+// and for the server's ports, which may be taken here.
 func TestReadme(t *testing.T) {
 	text, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, session, ok := strings.Cut(string(text), "\n## By hand\n")
+	_, session, ok := strings.Cut(string(text), "\n## From a span to evidence\n")
 	if !ok {
-		t.Fatal("README.md has no section By hand")
+		t.Fatal("README.md has no section From a span to evidence")
+	}
+	if _, err := exec.LookPath("curl"); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal("CI must have curl: the README uses it")
+		}
+		t.Skip("SKIPPED LOUDLY: there is no curl here, so the commands of README.md were not run")
 	}
 	dir := t.TempDir()
 	exe, err := os.Executable()
@@ -158,7 +168,16 @@ func TestReadme(t *testing.T) {
 	if err := os.Symlink(exe, filepath.Join(dir, "runledger")); err != nil {
 		t.Fatal(err)
 	}
-	key, built, ran := "", false, 0
+	captures, err := filepath.Abs("../../testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(captures, filepath.Join(dir, "testdata")); err != nil {
+		t.Fatal(err)
+	}
+	const build, placeholder = "go build -o runledger ./cmd/runledger\n", "VKEY='<the verifier key>'"
+	ports := strings.NewReplacer()
+	key, built, verified, ran := "", false, 0, 0
 	for rest := session; ; {
 		_, after, ok := strings.Cut(rest, "\n```sh\n")
 		if !ok {
@@ -169,33 +188,129 @@ func TestReadme(t *testing.T) {
 			t.Fatal("README.md has a block without end")
 		}
 		rest = next
-		const build, placeholder = "go build -o runledger ./cmd/runledger\n", "VKEY='<the verifier key>'"
 		if strings.Contains(script, build) {
 			script, built = strings.Replace(script, build, "", 1), true
 		}
 		if strings.HasPrefix(script, placeholder) {
 			continue // $VKEY is set below
 		}
-		cmd := exec.Command("sh", "-c", script)
+		if strings.HasPrefix(script, "./runledger serve ") {
+			ports = readmeServer(t, dir, script)
+			ran++
+			continue
+		}
+		// The verdict is as the README says; what follows it in a block runs, too.
+		if strings.Contains(script, ".zip --key") {
+			first, others, _ := strings.Cut("\n"+script+"\n", "\n./runledger verify ")
+			line, others, _ := strings.Cut(others, "\n")
+			script = first + "\nif ./runledger verify " + line + "; then exit 1; else [ $? = 10 ]; fi\n" + others
+			verified++
+		}
+		cmd := exec.Command("sh", "-c", "set -e\n"+ports.Replace(script))
 		cmd.Dir = dir
 		cmd.Env = append(os.Environ(), "VKEY="+key)
 		out, err := cmd.CombinedOutput()
 		t.Logf("%s\n%s", script, out)
 		ran++
-		want := 0
-		if strings.Contains(script, "verify acme.zip") {
-			want = 10 // as the README says
+		if err != nil {
+			t.Fatal(err)
 		}
-		if got := cmd.ProcessState.ExitCode(); got != want {
-			t.Fatalf("exit status %d, want %d: %v", got, want, err)
+		if _, line, ok := strings.Cut(string(out), "\n  key  "); ok {
+			key, _, _ = strings.Cut(line, "\n")
 		}
-		if strings.Contains(script, "tenants create") {
-			_, line, _ := strings.Cut(string(out), "\n  key  ")
-			key = strings.TrimSpace(strings.SplitN(line, "\n", 2)[0])
+		for command, says := range map[string]string{
+			"grep -a":  `"execution_status":"SUCCEEDED"`,
+			"receipts": `"proof":"c2sp.org/tlog-proof@v1`,
+			"append":   "3 there already",
+		} {
+			if strings.Contains(script, command) && !strings.Contains(string(out), says) {
+				t.Errorf("no %s in the answer", says)
+			}
 		}
 	}
-	if !built || key == "" || ran < 5 {
-		t.Errorf("the session is not what this test expects: built %v, key %q, %d blocks", built, key, ran)
+	if !built || key == "" || verified != 2 || ran < 8 {
+		t.Errorf("the session is not what this test expects: built %v, key %q, %d verified, %d blocks", built, key, verified, ran)
+	}
+}
+
+// readmeServer starts the server of the README on free ports, and returns what
+// puts these in place of the README's. The server stops with the test.
+func readmeServer(t *testing.T, dir, script string) *strings.Replacer {
+	t.Helper()
+	cmd := exec.Command("sh", "-c", "exec "+script)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "RUNLEDGER_LISTEN=127.0.0.1:0", "RUNLEDGER_OTLP_HTTP=127.0.0.1:0", "RUNLEDGER_OTLP_GRPC=127.0.0.1:0")
+	log, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_, _ = io.Copy(io.Discard, log)
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("the server: %v", err)
+		}
+	})
+	lines := bufio.NewScanner(log)
+	for lines.Scan() {
+		var ready struct {
+			Msg, Listen string
+			OTLPHTTP    string `json:"otlp_http"`
+		}
+		if err := json.Unmarshal(lines.Bytes(), &ready); err != nil {
+			t.Fatalf("%s: %v", lines.Text(), err)
+		}
+		if ready.Msg == "ready" {
+			go func() { _, _ = io.Copy(io.Discard, log) }()
+			return strings.NewReplacer("127.0.0.1:8080", ready.Listen, "127.0.0.1:4318", ready.OTLPHTTP)
+		}
+	}
+	t.Fatal("the server did not start")
+	return nil
+}
+
+// TestConfigurationDocument holds docs/configuration.md to the settings that
+// serve has: each with its flag, its environment variable and its default.
+func TestConfigurationDocument(t *testing.T) {
+	text, err := os.ReadFile("../../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	parser, err := kong.New(&cli{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := map[string]string{}
+	for _, line := range strings.Split(string(text), "\n") {
+		if name, _, ok := strings.Cut(strings.TrimPrefix(line, "| `--"), "`"); ok && strings.HasPrefix(line, "| `--") {
+			rows[name] = line
+		}
+	}
+	for _, command := range parser.Model.Leaves(true) {
+		if command.Name != "serve" {
+			continue
+		}
+		for _, group := range command.AllFlags(true) {
+			for _, f := range group {
+				row, ok := rows[f.Name]
+				delete(rows, f.Name)
+				switch {
+				case f.Name == "help" || f.Name == "json":
+				case !ok:
+					t.Errorf("--%s is in no row of docs/configuration.md", f.Name)
+				case len(f.Envs) > 0 && !strings.Contains(row, "`"+f.Envs[0]+"`"):
+					t.Errorf("--%s: no %s in: %s", f.Name, f.Envs[0], row)
+				case f.HasDefault && !strings.Contains(row, "`"+f.Default+"`"):
+					t.Errorf("--%s: no default %s in: %s", f.Name, f.Default, row)
+				}
+			}
+		}
+	}
+	for name := range rows {
+		t.Errorf("docs/configuration.md has a row of --%s, which serve has not", name)
 	}
 }
 
@@ -215,6 +330,10 @@ func TestHelp(t *testing.T) {
 		{"prove"},
 		{"export"},
 		{"verify"},
+		{"apikeys"},
+		{"apikeys", "create"},
+		{"apikeys", "list"},
+		{"apikeys", "revoke"},
 		{"keys"},
 		{"keys", "list"},
 		{"keys", "rotate"},
@@ -232,7 +351,7 @@ func TestHelp(t *testing.T) {
 					t.Errorf("over %d columns: %s", columns, line)
 				}
 			}
-			group := len(words) == 0 || len(words) == 1 && (words[0] == "tenants" || words[0] == "keys" || words[0] == "clock")
+			group := len(words) == 0 || len(words) == 1 && (words[0] == "tenants" || words[0] == "keys" || words[0] == "apikeys" || words[0] == "clock")
 			if !group && words[0] != "version" && !strings.Contains(out.String(), "    runledger "+words[0]) {
 				t.Errorf("no example:\n%s", out.String())
 			}

@@ -17,6 +17,8 @@
 //	GET  /v1/tenants/{tenant}/integrity
 //	GET  /v1/keys                            ?tenant=
 //	POST /v1/tenants/{tenant}/keys/rotate
+//	GET  /v1/apikeys                         ?tenant=, empty for the platform's
+//	POST /v1/apikeys                         DELETE /v1/apikeys/{id}
 //	POST /v1/clock/confirm
 //
 // Whoever can open the socket is the operator: the mode of the socket and of

@@ -46,6 +46,8 @@
 // slower than Config.MinRate is cut off. Over gRPC, where a message is handed
 // over whole, 4 MiB are reserved before it is read and the rest when it is
 // there: a known hole, bounded by the number of streams of authenticated
-// clients. Memory is a small multiple of the bytes counted, since records are
-// larger than what they were made from.
+// clients. What a body is decoded to and the records that are made of it are
+// reserved too, as an estimate, before they are made: both can be many times
+// its size. A request never reserves more than Config.MaxInFlight, so that
+// the largest ones come through one at a time.
 package ingest

@@ -113,7 +113,7 @@ func TestRefusedGRPC(t *testing.T) {
 	_, err = r.exportRPC("producer-acme", spans(1, 1))
 	check("paused", err, codes.Unavailable, true)
 	paused = nil
-	r.signals[0].decode = func([]byte, otlp.Encoding) (*otlp.Batch, int, error) { panic("a bug of ours") }
+	r.signals[0].decode = func(*otlp.Mapper, []byte, otlp.Encoding) (*otlp.Batch, int, error) { panic("a bug of ours") }
 	_, err = r.exportRPC("producer-acme", spans(1, 1))
 	check("panic", err, codes.Unavailable, true)
 	r.roomBack()

@@ -3,6 +3,7 @@ package ingest
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -278,5 +279,50 @@ func TestWrongIDs(t *testing.T) {
 	check("grpc", answer)
 	if n := r.count("acme")["trace_step"]; n != 2 {
 		t.Errorf("%d steps, want 2", n)
+	}
+}
+
+// TestRoomOfRecords: what becomes of a body holds room, not its bytes alone.
+func TestRoomOfRecords(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.MaxInFlight, c.MaxBody, c.QueueWait = 16<<20, 4<<20, time.Millisecond })
+	td := ptrace.NewTraces()
+	list := td.ResourceSpans().AppendEmpty().ScopeSpans().AppendEmpty().Spans()
+	for i := range 5000 {
+		s := list.AppendEmpty()
+		s.SetTraceID([16]byte{1})
+		s.SetSpanID([8]byte{byte(i >> 8), byte(i), 1})
+	}
+	room, err := r.makeRoom(context.Background(), 8<<20)
+	must(t, err)
+	if got := r.traces("acme", td); got.status != 429 {
+		t.Errorf("while half is taken: status %d", got.status)
+	}
+	if n := r.count("acme"); len(n) != 0 {
+		t.Errorf("records: %v", n)
+	}
+	room.done()
+	r.roomBack()
+	if got := r.traces("acme", td); got.status != 200 || len(got.body) != 0 {
+		t.Errorf("alone: status %d %q", got.status, got.body)
+	}
+	r.roomBack()
+}
+
+// TestNativePanic: a bug of ours costs the request and not the room.
+func TestNativePanic(t *testing.T) {
+	r := newRig(t, nil)
+	mapper := r.cfg.Mapper
+	r.cfg.Mapper = nil
+	record := `{"kind":"trace_event","id":"00000000-0000-4000-8000-000000000001","occurred_at":"2026-11-23T12:00:00Z","source_domain":"ACTIVITY",` +
+		`"source_component":"x","run_id":"r","event_name":"x","attrs":[["log.time_unix_nano","int","1"]]}`
+	got, err := r.try(call{path: "/api/v1/ingest/records", contentType: typeJSON, body: []byte(record)})
+	if err != nil || got.status != 500 {
+		t.Errorf("%v, status %d: %s", err, got.status, got.body)
+	}
+	r.roomBack()
+	r.cfg.Mapper = mapper
+	got, err = r.try(call{path: "/api/v1/ingest/records", contentType: typeJSON, body: []byte(record)})
+	if err != nil || got.status != 200 {
+		t.Errorf("%v, status %d: %s", err, got.status, got.body)
 	}
 }

@@ -132,12 +132,11 @@ type nativeBatch struct {
 
 // takeRecords takes the bytes of a request in. It gives its room back.
 func (h *Handler) takeRecords(ctx context.Context, c Caller, q recordsQuery, split splitter, body []byte, room *room) (*RecordsAnswer, error) {
-	texts, err := split(body)
+	texts, b, err := h.readRecords(ctx, split, body, room)
 	if err != nil {
 		room.done()
 		return nil, err
 	}
-	b := h.parseRecords(texts)
 	if len(b.items) == 0 || (len(b.bad) > 0 && !q.partial) {
 		room.done()
 		if len(b.bad) > 0 && !q.partial {
@@ -151,6 +150,22 @@ func (h *Handler) takeRecords(ctx context.Context, c Caller, q recordsQuery, spl
 		return nil, err
 	}
 	return h.answerRecords(ctx, c, q, b, a)
+}
+
+// nativeRecordSize is what a record takes in memory besides its bytes.
+const nativeRecordSize = 2 << 10
+
+// readRecords cuts a body into records and parses them. A panic is an error:
+// net/http would keep the room.
+func (h *Handler) readRecords(ctx context.Context, split splitter, body []byte, room *room) (texts [][]byte, b *nativeBatch, err error) {
+	defer recovered(&err)
+	if texts, err = split(body); err != nil {
+		return nil, nil, err
+	}
+	if err := room.grow(ctx, room.size+int64(len(texts))*nativeRecordSize); err != nil {
+		return nil, nil, err
+	}
+	return texts, h.parseRecords(texts), nil
 }
 
 func (h *Handler) answerRecords(ctx context.Context, c Caller, q recordsQuery, b *nativeBatch, a *appending) (*RecordsAnswer, error) {

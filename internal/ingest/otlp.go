@@ -22,14 +22,15 @@ type signal struct {
 	rejected string
 	// decode reads and maps a request. refused counts spans and the like that
 	// are no evidence.
-	decode func(body []byte, enc otlp.Encoding) (*otlp.Batch, int, error)
+	decode func(m *otlp.Mapper, body []byte, enc otlp.Encoding) (*otlp.Batch, int, error)
+	// size estimates the memory that decoding takes.
+	size func(body []byte, enc otlp.Encoding) int64
 	// weight is how many spans, log records or data points a record stands
 	// for: those that only come along with them count nothing.
 	weight func(r *evidence.Record) int
 }
 
 func (h *Handler) otlpSignals() []*signal {
-	m := h.cfg.Mapper
 	of := func(kinds ...evidence.Kind) func(*evidence.Record) int {
 		return func(r *evidence.Record) int {
 			for _, k := range kinds {
@@ -47,8 +48,8 @@ func (h *Handler) otlpSignals() []*signal {
 	const prefix = "opentelemetry.proto.collector."
 	return []*signal{
 		{
-			name: "traces", service: prefix + "trace.v1.TraceService", rejected: "rejectedSpans", weight: of(evidence.KindTraceStep),
-			decode: func(body []byte, enc otlp.Encoding) (*otlp.Batch, int, error) {
+			name: "traces", service: prefix + "trace.v1.TraceService", rejected: "rejectedSpans", size: otlp.TracesSize, weight: of(evidence.KindTraceStep),
+			decode: func(m *otlp.Mapper, body []byte, enc otlp.Encoding) (*otlp.Batch, int, error) {
 				td, refused, err := otlp.DecodeTraces(body, enc)
 				if err != nil {
 					return nil, 0, err
@@ -57,8 +58,8 @@ func (h *Handler) otlpSignals() []*signal {
 			},
 		},
 		{
-			name: "logs", service: prefix + "logs.v1.LogsService", rejected: "rejectedLogRecords", weight: of(evidence.KindTraceEvent, evidence.KindSystem),
-			decode: func(body []byte, enc otlp.Encoding) (*otlp.Batch, int, error) {
+			name: "logs", service: prefix + "logs.v1.LogsService", rejected: "rejectedLogRecords", size: otlp.LogsSize, weight: of(evidence.KindTraceEvent, evidence.KindSystem),
+			decode: func(m *otlp.Mapper, body []byte, enc otlp.Encoding) (*otlp.Batch, int, error) {
 				ld, refused, err := otlp.DecodeLogs(body, enc)
 				if err != nil {
 					return nil, 0, err
@@ -67,8 +68,8 @@ func (h *Handler) otlpSignals() []*signal {
 			},
 		},
 		{
-			name: "metrics", service: prefix + "metrics.v1.MetricsService", rejected: "rejectedDataPoints", weight: points,
-			decode: func(body []byte, enc otlp.Encoding) (*otlp.Batch, int, error) {
+			name: "metrics", service: prefix + "metrics.v1.MetricsService", rejected: "rejectedDataPoints", size: otlp.MetricsSize, weight: points,
+			decode: func(m *otlp.Mapper, body []byte, enc otlp.Encoding) (*otlp.Batch, int, error) {
 				md, err := otlp.DecodeMetrics(body, enc)
 				if err != nil {
 					return nil, 0, err
@@ -83,13 +84,25 @@ var errPanic = errors.New("panic")
 
 // safely is decode, where a panic is an error: grpc would let the process die of
 // it, and net/http would keep the room.
-func (s *signal) safely(body []byte, enc otlp.Encoding) (b *otlp.Batch, refused int, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("%w: %v\n%s", errPanic, p, debug.Stack())
-		}
-	}()
-	return s.decode(body, enc)
+func (s *signal) safely(ctx context.Context, m *otlp.Mapper, body []byte, enc otlp.Encoding, room *room) (b *otlp.Batch, refused int, err error) {
+	defer recovered(&err)
+	// What is decoded can be a hundred times its bytes, and records a thousand
+	// times: it holds room like the bytes do.
+	if err := room.grow(ctx, room.size+s.size(body, enc)); err != nil {
+		return nil, 0, err
+	}
+	m = m.Within(func(n int) error { return room.grow(ctx, room.size+int64(n)) })
+	if b, refused, err = s.decode(m, body, enc); err == nil {
+		err = b.Err
+	}
+	return b, refused, err
+}
+
+// recovered makes a panic an error. It must be deferred itself.
+func recovered(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("%w: %v\n%s", errPanic, p, debug.Stack())
+	}
 }
 
 // outcome is what became of a request that was taken.
@@ -102,7 +115,7 @@ type outcome struct {
 // of the whole request.
 func (h *Handler) export(ctx context.Context, c Caller, s *signal, enc otlp.Encoding, body []byte, room *room) (outcome, error) {
 	h.metrics.bytes.WithLabelValues(s.name).Add(float64(len(body)))
-	batch, undecoded, err := s.safely(body, enc)
+	batch, undecoded, err := s.safely(ctx, h.cfg.Mapper, body, enc, room)
 	if err != nil {
 		room.done()
 		if k := kindOf(err); !errors.Is(err, errPanic) && (k == &internal || k.status == 422) {

@@ -245,8 +245,8 @@ func TestRetryAndConflict(t *testing.T) {
 func TestRefusedRecords(t *testing.T) {
 	r := newRig(t, nil)
 	decode := r.signals[0].decode
-	r.signals[0].decode = func(body []byte, enc otlp.Encoding) (*otlp.Batch, int, error) {
-		b, n, err := decode(body, enc)
+	r.signals[0].decode = func(m *otlp.Mapper, body []byte, enc otlp.Encoding) (*otlp.Batch, int, error) {
+		b, n, err := decode(m, body, enc)
 		// No mapper makes such a record; the ledger must say so all the same.
 		big := b.Items[1].Record
 		var ids []string
@@ -292,7 +292,7 @@ func TestUnavailable(t *testing.T) {
 		t.Errorf("another tenant's, native: status %d", got.status)
 	}
 	r.gate.down = nil
-	r.signals[0].decode = func([]byte, otlp.Encoding) (*otlp.Batch, int, error) { panic("a bug of ours") }
+	r.signals[0].decode = func(*otlp.Mapper, []byte, otlp.Encoding) (*otlp.Batch, int, error) { panic("a bug of ours") }
 	got := send()
 	check("panic", got)
 	if strings.Contains(string(got.body), "bug") {

@@ -163,13 +163,13 @@ type tail struct {
 	lastT evidence.Micros
 }
 
-// New leaves are looked at at most every followEvery. Where more than
-// backlog of them wait, their leaves and the root are checked, which costs
+// New leaves are looked at at most every followEvery. Where more than busy of
+// them have come since, their leaves and the root are checked, which costs
 // little, and their rows and content are left to the scrub: verification
 // must not take the machine from ingest.
 const (
 	followEvery = 100 * time.Millisecond
-	backlog     = 4 * readChunk
+	busy        = readChunk
 )
 
 // watchNew checks new leaves as they become durable.
@@ -234,7 +234,7 @@ func (l *Ledger) follow(ctx context.Context, o *openLog, t *tail) error {
 	for at := from; at < to; at += readChunk {
 		end := min(at+readChunk, to)
 		var c *chunk
-		if to-end > backlog {
+		if to-from > busy {
 			c = &chunk{from: at, to: end}
 			c.err = e.readLeaves(ctx, c)
 		} else {

@@ -149,6 +149,9 @@ type Batch struct {
 	// event, a policy fact) of something that was kept.
 	Rejected int
 	Errors   []string
+	// Err is the error of Within's grow: the batch is not complete, and the
+	// request is to be repeated as a whole.
+	Err error
 }
 
 // maxErrors bounds Batch.Errors.

@@ -30,7 +30,7 @@ func (q *request) events(s *spanState) {
 // eventAttrs writes /attrs of a span event, in the request's buffer. shared is
 // the size of what the event's record has from its span.
 func (q *request) eventAttrs(ev ptrace.SpanEvent, shared int) ([]byte, string) {
-	if fault := q.spend(shared); fault != "" {
+	if fault := q.spend(recordSize + shared); fault != "" {
 		return nil, fault
 	}
 	e := q.encoder()

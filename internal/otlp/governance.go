@@ -28,7 +28,7 @@ func (q *request) governance(from *fact, facts []dialect.Governance) {
 			q.batch.note(where + ": event_type: is a fact that only the server may state")
 			continue
 		}
-		if fault := q.spend(from.who.size() + len(from.content)); fault != "" {
+		if fault := q.spend(recordSize + from.who.size() + len(from.content)); fault != "" {
 			q.batch.note(where + ": " + fault)
 			continue
 		}

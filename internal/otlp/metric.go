@@ -39,7 +39,7 @@ func (q *request) split(rm pmetric.ResourceMetrics) {
 	for _, sm := range rm.ScopeMetrics().All() {
 		var scope pmetric.ScopeMetrics
 		for i, metric := range sm.Metrics().All() {
-			if n == 0 && over == 0 && q.spend(shared) != "" {
+			if n == 0 && over == 0 && q.spend(recordSize+shared) != "" {
 				over = 1
 			}
 			if over > 0 {
@@ -66,7 +66,7 @@ func (q *request) split(rm pmetric.ResourceMetrics) {
 		q.metrics(part)
 	}
 	if over > 0 {
-		q.batch.reject(over-1, strconv.Itoa(over-1)+" data points: "+q.spend(shared))
+		q.batch.reject(over-1, strconv.Itoa(over-1)+" data points: "+q.spend(recordSize+shared))
 	}
 }
 

@@ -146,6 +146,7 @@ func (q *request) seen(id pcommon.TraceID, at evidence.Micros, src *source, h *d
 		t = &traceSeen{id: id, at: at, src: src}
 		q.traces[id] = t
 		q.order = append(q.order, t)
+		_ = q.spend(recordSize) // what has a step has its trace too: the next record finds that there is no room
 	}
 	if at < t.at {
 		t.at, t.src = at, src

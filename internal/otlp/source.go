@@ -84,7 +84,7 @@ func (q *request) begin(s *source) (*encoder, string) {
 	if s.fault != "" {
 		return nil, s.fault
 	}
-	if fault := q.spend(len(s.suffix) + len(s.scopeSuffix)); fault != "" {
+	if fault := q.spend(recordSize + len(s.suffix) + len(s.scopeSuffix)); fault != "" {
 		return nil, fault
 	}
 	return q.encoder(), ""

@@ -21,10 +21,17 @@ func TestCost(t *testing.T) {
 		kind string
 		want dialect.Opt
 	}{
-		"stated":             {dialect.Reading{CostNanos: dialect.Some(7)}, "other", dialect.Some(7)},
-		"stated as nothing":  {dialect.Reading{CostNanos: dialect.Some(0)}, "llm", dialect.Some(0)},
-		"no tokens":          {dialect.Reading{Provider: "openai", Model: "gpt-4o-mini", Input: dialect.Some(1)}, "llm", dialect.Opt{}},
-		"no model call":      {dialect.Reading{Provider: "openai", Model: "gpt-4o-mini", Input: dialect.Some(1), Output: dialect.Some(1)}, "agent", dialect.Opt{}},
+		"stated":            {dialect.Reading{CostNanos: dialect.Some(7)}, "other", dialect.Some(7)},
+		"stated as nothing": {dialect.Reading{CostNanos: dialect.Some(0)}, "llm", dialect.Some(0)},
+		"no tokens":         {dialect.Reading{Provider: "openai", Model: "gpt-4o-mini", Input: dialect.Some(1)}, "llm", dialect.Opt{}},
+		"no model call":     {dialect.Reading{Provider: "openai", Model: "gpt-4o-mini", Input: dialect.Some(1), Output: dialect.Some(1)}, "agent", dialect.Opt{}},
+		"cached unknown":    {dialect.Reading{Provider: "openai", Model: "gpt-4o-mini", Input: dialect.Some(1), Output: dialect.Some(1), Failed: true}, "llm", dialect.Opt{}},
+		"written unknown": {dialect.Reading{
+			Provider: "anthropic", Model: "claude-sonnet-4-5", Input: dialect.Some(1), Output: dialect.Some(1), Cached: dialect.Some(0),
+		}, "llm", dialect.Opt{}},
+		"price of another model": {dialect.Reading{
+			Provider: "openai", Model: "no-such-model", RequestModel: "gpt-4o-mini", Input: dialect.Some(1), Output: dialect.Some(1), Cached: dialect.Some(0),
+		}, "llm", dialect.Opt{}},
 		"nobody knows model": {dialect.Reading{Provider: "openai", Model: "no-such-model", Input: dialect.Some(1), Output: dialect.Some(1)}, "llm", dialect.Opt{}},
 	}
 	for name, tt := range tests {
