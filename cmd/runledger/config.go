@@ -56,6 +56,11 @@ func (c *configFile) flatten(prefix string, doc map[string]any) error {
 	return nil
 }
 
+var (
+	onceOnly   = []string{"accept-rollback", "confirm-clock"}
+	noSettings = []string{"help", "config", "json"}
+)
+
 // Validate implements kong.Resolver: a key that is no flag of serve is a
 // mistake, not a remark.
 func (c *configFile) Validate(app *kong.Application) error {
@@ -71,8 +76,11 @@ func (c *configFile) Validate(app *kong.Application) error {
 		}
 	}
 	for name := range c.values {
-		if !slices.Contains(known, name) || name == "help" || name == "config" {
-			return fmt.Errorf("configuration: %s is no setting; see runledger serve --help", name)
+		switch {
+		case slices.Contains(onceOnly, name):
+			return fmt.Errorf("configuration: %s is a decision for one start: give it on the command line", name)
+		case !slices.Contains(known, name) || slices.Contains(noSettings, name):
+			return fmt.Errorf("configuration: %s is no setting", name)
 		}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"log/slog"
 	"os"
@@ -71,13 +72,20 @@ func (c *serveCmd) Run(e *env) error {
 		DiskReserve: int64(c.DiskReserve), Grace: c.Grace,
 		Watch: ledger.WatchConfig{ScrubRate: c.ScrubRate, ScrubEvery: c.ScrubEvery},
 	}
+	if c.NearThreshold < 1 || c.NearThreshold > 100 {
+		return &usageError{fmt.Sprintf("--run-near-threshold %d: must be 1 to 100", c.NearThreshold)}
+	}
+	if c.MaxBody > c.InFlight {
+		return &usageError{"--otlp-max-body is more than --otlp-max-in-flight"}
+	}
 	if err := c.tables(&cfg); err != nil {
 		return err
 	}
 	return server.Serve(e.ctx, cfg)
 }
 
-// tables reads the files of prices and dialects.
+// tables reads the files of prices and dialects. What they say decides costs
+// and readings, so their digests are among the settings that are recorded.
 func (c *serveCmd) tables(cfg *server.ServeConfig) error {
 	if c.Prices != "" {
 		b, err := os.ReadFile(c.Prices)
@@ -88,7 +96,7 @@ func (c *serveCmd) tables(cfg *server.ServeConfig) error {
 		if err != nil {
 			return &usageError{fmt.Sprintf("%s: %v", c.Prices, err)}
 		}
-		cfg.Prices = prices.Default().With(table)
+		cfg.Prices, cfg.PricesDigest = prices.Default().With(table), digest(b)
 	}
 	if c.Dialects != "" {
 		b, err := os.ReadFile(c.Dialects)
@@ -98,9 +106,12 @@ func (c *serveCmd) tables(cfg *server.ServeConfig) error {
 		if cfg.Dialects, err = dialect.Parse(b); err != nil {
 			return &usageError{fmt.Sprintf("%s: %v", c.Dialects, err)}
 		}
+		cfg.DialectsDigest = digest(b)
 	}
 	return nil
 }
+
+func digest(b []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(b)) }
 
 func (c *serveCmd) logger(e *env) *slog.Logger {
 	var level slog.Level

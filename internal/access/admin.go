@@ -83,6 +83,10 @@ func (g *Gate) checkNew(ctx context.Context, n NewKey, now evidence.Micros) erro
 	switch {
 	case len(n.Name) > evidence.MaxName || strings.ContainsFunc(n.Name, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\ufffd' }):
 		return invalid("name", "must be at most %d bytes of text without control characters", evidence.MaxName)
+	case holdsKey(n.Name):
+		return invalid("name", "must not hold a key: it is kept and shown")
+	case len(n.Scopes) > len(permissionNames):
+		return invalid("scopes", "must name each permission once")
 	case n.ExpiresAt != 0 && (n.ExpiresAt <= now || !n.ExpiresAt.InRange()):
 		return invalid("expires", "must be in the future")
 	case n.Role == RoleAuditor && n.ExpiresAt == 0:

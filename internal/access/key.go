@@ -54,6 +54,16 @@ func KeyID(s string) string {
 	return s
 }
 
+// holdsKey reports whether a text has a whole key in it.
+func holdsKey(s string) bool {
+	for i := 0; i+keySize <= len(s); i++ {
+		if _, _, ok := splitKey(s[i : i+keySize]); ok {
+			return true
+		}
+	}
+	return false
+}
+
 func inAlphabet(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; (c < 'a' || c > 'z') && (c < '2' || c > '7') {

@@ -46,6 +46,8 @@ type ServeConfig struct {
 	NearThreshold          int
 	Prices                 *prices.Table  // default: the built-in ones
 	Dialects               *dialect.Table // default: the built-in ones
+	// PricesDigest and DialectsDigest name what is not built in, in records.
+	PricesDigest, DialectsDigest string
 	// DiskReserve is how many bytes ingest leaves free. Default: 5 % of the
 	// disk, at most 256 MiB.
 	DiskReserve int64

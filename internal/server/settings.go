@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -28,6 +29,7 @@ func (c *ServeConfig) settings() settings {
 		"otlp_max_body": fmt.Sprint(c.MaxBody), "otlp_max_in_flight": fmt.Sprint(c.MaxInFlight),
 		"tls": fmt.Sprint(c.TLSCert != ""), "dev": fmt.Sprint(c.Dev), "accept_rollback": fmt.Sprint(c.AcceptRollback),
 		"run_root_quiet": c.RootQuiet.String(), "run_quiet": c.Quiet.String(), "run_idle": c.Idle.String(),
+		"prices": cmp.Or(c.PricesDigest, "built-in"), "dialects": cmp.Or(c.DialectsDigest, "built-in"),
 		"run_near_threshold": fmt.Sprint(c.NearThreshold),
 		"disk_reserve":       fmt.Sprint(c.DiskReserve), "grace": c.Grace.String(),
 		"scrub_rate": fmt.Sprint(c.Watch.ScrubRate), "scrub_every": c.Watch.ScrubEvery.String(),
