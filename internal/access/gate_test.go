@@ -368,9 +368,9 @@ func TestCreateRefuses(t *testing.T) {
 	now := evidence.Micros(r.now.Load())
 	for field, list := range map[string][]NewKey{
 		"role":      {{Tenant: "acme"}, {Tenant: "acme", Role: "dev"}, {Tenant: "acme", Role: RolePlatformAdmin}, {Role: RoleTenantAdmin}},
-		"scopes":    {{Tenant: "acme", Role: RoleViewer, Scopes: []string{"logs.export"}}, {Tenant: "acme", Role: RoleViewer, Scopes: []string{""}}},
+		"scopes":    {{Tenant: "acme", Role: RoleViewer, Scopes: []string{"logs.export"}}, {Tenant: "acme", Role: RoleViewer, Scopes: []string{""}}, {Tenant: "acme", Role: RoleViewer, Scopes: slices.Repeat([]string{"logs.read"}, 5000)}},
 		"expires":   {{Tenant: "acme", Role: RoleAuditor}, {Tenant: "acme", Role: RoleViewer, ExpiresAt: now}, {Tenant: "acme", Role: RoleViewer, ExpiresAt: -1}},
-		"name":      {{Tenant: "acme", Role: RoleViewer, Name: "a\nb"}, {Tenant: "acme", Role: RoleViewer, Name: "\xff"}, {Tenant: "acme", Role: RoleViewer, Name: strings.Repeat("x", 129)}},
+		"name":      {{Tenant: "acme", Role: RoleViewer, Name: "a\nb"}, {Tenant: "acme", Role: RoleViewer, Name: "\xff"}, {Tenant: "acme", Role: RoleViewer, Name: strings.Repeat("x", 129)}, {Tenant: "acme", Role: RoleViewer, Name: "of rl_" + strings.Repeat("a", idSize) + "_" + strings.Repeat("b", secretSize)}},
 		"tenant_id": {{Tenant: "system", Role: RoleViewer}, {Tenant: "*", Role: RoleViewer}},
 	} {
 		for _, n := range list {

@@ -76,6 +76,9 @@ type resolver struct {
 	r      *request
 	stored map[evidence.ID]store.Position
 	batch  map[evidence.ID]*evidence.Record // what is left of this batch so far
+	// contents are the opened segments of each log: records that came together
+	// are sealed together, and a repeat of them opens each segment once.
+	contents map[int]*content
 
 	left  []*evidence.Record
 	place []int
@@ -299,7 +302,7 @@ func (w *resolver) first(rec *evidence.Record) (*firstRecord, *evidence.Record, 
 		f.receipt.ConflictOf = of
 	}
 	f.step, _ = leaf.Int("step_index")
-	f.same, err = w.l.sameContent(w.ctx, o, rec, leaf)
+	f.same, err = w.sameContent(o, rec, leaf)
 	return f, nil, err
 }
 
@@ -341,11 +344,23 @@ func sameRecord(a, b *evidence.Record) bool {
 
 // sameContent opens the stored record and compares. What was erased counts
 // as the same.
-func (l *Ledger) sameContent(ctx context.Context, o *openLog, rec *evidence.Record, leaf *evidence.Leaf) (bool, error) {
+func (w *resolver) sameContent(o *openLog, rec *evidence.Record, leaf *evidence.Leaf) (bool, error) {
 	if !rec.SameFacts(leaf) {
 		return false, nil
 	}
-	opening, err := l.openRecord(ctx, l.store, o.Log, leaf)
+	row, err := w.l.store.Row(w.ctx, o.LogRef, leaf.Kind, leaf.Seq)
+	if err != nil {
+		return false, fmt.Errorf("row of leaf %d: %w", leaf.Seq, err)
+	}
+	c := w.contents[o.No]
+	if c == nil {
+		c = newContent(w.l.sealer, w.l.store, o.Log)
+		if w.contents == nil {
+			w.contents = map[int]*content{}
+		}
+		w.contents[o.No] = c
+	}
+	opening, err := c.open(w.ctx, leaf, [2]int64{row.Segment, row.ActorSegment})
 	if err != nil {
 		return false, err
 	}
@@ -361,42 +376,6 @@ func (l *Ledger) sameContent(ctx context.Context, o *openLog, rec *evidence.Reco
 type Opened struct {
 	JSON string
 	Salt evidence.Salt
-}
-
-// openRecord returns what is left of a record's sealed fields, by path.
-// Content that was erased is absent; content that does not decrypt is
-// evidence.ErrTampered.
-func (l *Ledger) openRecord(ctx context.Context, r store.Reader, lg store.Log, leaf *evidence.Leaf) (map[string]Opened, error) {
-	row, err := r.Row(ctx, lg.LogRef, leaf.Kind, leaf.Seq)
-	if err != nil {
-		return nil, fmt.Errorf("row of leaf %d: %w", leaf.Seq, err)
-	}
-	out := map[string]Opened{}
-	for _, no := range []int64{row.Segment, row.ActorSegment} {
-		if no == store.NoSegment {
-			continue
-		}
-		seg, err := r.SealedSegment(ctx, lg.Tenant, store.SegmentRef{LogNo: lg.No, No: no})
-		if errors.Is(err, evidence.ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		openings, err := l.sealer.Open(ctx, r, lg.Tenant, lg.Origin, seg)
-		if errors.Is(err, evidence.ErrNotFound) { // its key was destroyed
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		if o := openings[leaf.ID]; o != nil {
-			for _, f := range o.Fields {
-				out[f.Path] = Opened{f.JSON, o.Salt(f.Path)}
-			}
-		}
-	}
-	return out, nil
 }
 
 // sealAnew seals a request's records for another log, or under other keys.

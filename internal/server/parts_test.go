@@ -8,7 +8,12 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
+	"io"
 	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -134,5 +139,37 @@ func TestTLSReload(t *testing.T) {
 	}
 	if got := serial(); got != 2 {
 		t.Errorf("a missing file replaced the certificate: serial %d", got)
+	}
+}
+
+// TestSlowBody: who announces a body and sends none is answered and let go,
+// whether or not anybody reads it.
+func TestSlowBody(t *testing.T) {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/reads", func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.ReadAll(r.Body); err == nil {
+			t.Error("a body that did not come was read")
+		}
+		w.WriteHeader(http.StatusBadRequest)
+	})
+	mux.HandleFunc("/leaves", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) })
+	srv := httptest.NewServer(limitBodies(mux, 50*time.Millisecond))
+	defer srv.Close()
+	for _, path := range []string{"/reads", "/leaves"} {
+		conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n", path); err != nil {
+			t.Fatal(err)
+		}
+		// It ends: an answer, and then the connection is closed.
+		if b, err := io.ReadAll(conn); err != nil || !strings.HasPrefix(string(b), "HTTP/1.1 40") {
+			t.Errorf("%s: %q %v", path, b, err)
+		}
+		_ = conn.Close()
 	}
 }

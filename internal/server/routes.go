@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
@@ -26,7 +27,24 @@ func (s *server) routes() http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		problem(w, http.StatusNotFound, "not_found", "Not found", "there is no such route", "")
 	})
-	return mux
+	return limitBodies(mux, bodyTime)
+}
+
+// bodyTime is how long the body of a request may take. Routes that take large
+// ones in move the deadline on as bytes come.
+const bodyTime = 10 * time.Second
+
+// limitBodies keeps a client that announces a body and does not send it from
+// holding a connection: also where nobody reads the body, the server itself
+// reads what is left of it before it can answer.
+func limitBodies(next http.Handler, d time.Duration) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			// Not supported only by writers of tests.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(d))
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // failures is how errors of handlers are answered; the first that matches
