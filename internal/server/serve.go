@@ -23,7 +23,7 @@ import (
 	"github.com/runledger/runledger/internal/prices"
 )
 
-// Off, as an address, stands for no listener.
+// Off is the address that stands for no listener.
 const Off = "off"
 
 // ServeConfig says how to serve.
