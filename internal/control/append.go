@@ -48,7 +48,7 @@ func (h *handler) append(w http.ResponseWriter, r *http.Request) error {
 	if receipts != nil && h.cfg.Observe != nil {
 		h.cfg.Observe(tenant, b.records, receipts)
 	}
-	single, other := recordErrors(err)
+	single, other := ledger.RecordErrors(err)
 	if other != nil {
 		return other
 	}
@@ -154,26 +154,4 @@ func refused(bad []RecordProblem) error {
 	}
 	p.Errors = bad[:min(len(bad), maxProblems)]
 	return p
-}
-
-// recordErrors takes joined errors at single records apart; what is no such
-// error is other.
-func recordErrors(err error) (single []*ledger.RecordError, other error) {
-	if err == nil {
-		return nil, nil
-	}
-	if j, ok := err.(interface{ Unwrap() []error }); ok { // a join itself, not what wraps one
-		for _, e := range j.Unwrap() {
-			s, o := recordErrors(e)
-			single = append(single, s...)
-			if o != nil {
-				return nil, err
-			}
-		}
-		return single, nil
-	}
-	if re := (*ledger.RecordError)(nil); errors.As(err, &re) {
-		return []*ledger.RecordError{re}, nil
-	}
-	return nil, err
 }

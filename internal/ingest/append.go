@@ -95,7 +95,7 @@ func (a *appending) chunk(ctx context.Context, at []int) error {
 		}
 		receipts, err := a.h.cfg.Ledger.Append(ctx, a.caller.Tenant, records,
 			ledger.AppendOptions{Producer: a.caller.Credential, Partial: a.partial, RunRecords: a.runRecords})
-		single, other := recordErrors(err)
+		single, other := ledger.RecordErrors(err)
 		if other != nil {
 			return other
 		}
@@ -160,26 +160,4 @@ func permanent(err error) bool {
 		}
 	}
 	return false
-}
-
-// recordErrors takes joined errors at single records apart; what is no such
-// error is other.
-func recordErrors(err error) (single []*ledger.RecordError, other error) {
-	if err == nil {
-		return nil, nil
-	}
-	if j, ok := err.(interface{ Unwrap() []error }); ok { // a join itself, not what wraps one
-		for _, e := range j.Unwrap() {
-			s, o := recordErrors(e)
-			single = append(single, s...)
-			if o != nil {
-				return nil, err
-			}
-		}
-		return single, nil
-	}
-	if re := (*ledger.RecordError)(nil); errors.As(err, &re) {
-		return []*ledger.RecordError{re}, nil
-	}
-	return nil, err
 }

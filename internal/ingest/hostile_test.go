@@ -72,11 +72,9 @@ func TestHostile(t *testing.T) {
 				tc.media = typeProtobuf
 			}
 			got, err := r.try(call{path: "/v1/traces", contentType: tc.media, encoding: tc.encoding, body: tc.body})
-			if err != nil {
-				// A client that still writes may see the connection closed first.
-				t.Skipf("no answer was seen: %v", err)
-			}
-			ok := false
+			// A client that still writes may see the connection closed before the
+			// answer; what comes after must be well all the same.
+			ok := err != nil
 			for _, want := range tc.want {
 				ok = ok || got.status == want
 			}

@@ -62,6 +62,28 @@ func (e *RecordError) Error() string { return fmt.Sprintf("record %d: %v", e.Ind
 // Unwrap returns the error of the record.
 func (e *RecordError) Unwrap() error { return e.Err }
 
+// RecordErrors takes the joined error of an Append apart: the errors at single
+// records; or, where there is any that is none, the whole error as other.
+func RecordErrors(err error) (single []*RecordError, other error) {
+	if err == nil {
+		return nil, nil
+	}
+	if j, ok := err.(interface{ Unwrap() []error }); ok { // a join itself, not what wraps one
+		for _, e := range j.Unwrap() {
+			s, o := RecordErrors(e)
+			single = append(single, s...)
+			if o != nil {
+				return nil, err
+			}
+		}
+		return single, nil
+	}
+	if re := (*RecordError)(nil); errors.As(err, &re) {
+		return []*RecordError{re}, nil
+	}
+	return nil, err
+}
+
 // Append makes records durable in a tenant's log and returns a receipt for
 // each, in order. It takes the records over: they may not be used
 // afterwards. All are stored, or (without Partial) none. Records that are
