@@ -17,7 +17,7 @@ import (
 )
 
 func main() {
-	what := flag.String("run", "append", "append | stored | read | otlp")
+	what := flag.String("run", "append", "append | stored | read | otlp | facade")
 	dir := flag.String("dir", os.TempDir(), "where the data goes")
 	seconds := flag.Float64("seconds", 3, "length of one measurement")
 	rounds := flag.Int("rounds", 3, "interleaved rounds; medians are reported")
@@ -44,6 +44,8 @@ func main() {
 		b.reading(ctx)
 	case "otlp":
 		b.otlp(ctx)
+	case "facade":
+		b.facade(ctx)
 	default:
 		flag.Usage()
 		os.Exit(2)

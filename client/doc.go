@@ -1,10 +1,10 @@
-// Package client sends evidence to a runledger server and checks what it
-// answers.
+// Package client sends evidence to a runledger server, reads what it keeps, and
+// checks what it answers.
 //
-// It is for producers that speak of themselves: a deployment tool that says what
-// it deployed, a policy engine that says what it decided, a program without
-// OpenTelemetry. A program that has OpenTelemetry needs nothing of this: its
-// exporter is pointed at the server. The read side is not here yet.
+// The sending side is for producers that speak of themselves: a deployment tool
+// that says what it deployed, a policy engine that says what it decided, a program
+// without OpenTelemetry. A program that has OpenTelemetry needs nothing of this:
+// its exporter is pointed at the server.
 //
 // # Sending
 //
@@ -28,6 +28,20 @@
 // log's key in [Config].VerifierKeys it also checks, here and without trust in the
 // server, that the record's leaf is in the tree that this key has signed (RFC
 // 6962 section 2.1.1; C2SP tlog-proof, tlog-checkpoint and signed-note).
+//
+// # Reading
+//
+// There is a method for each route of /api/v1/logs: the lists [Client.Runs],
+// [Client.System] and [Client.Audit], the depths of a run, of its environment and
+// of the audit, and for what has pages an iterator that follows next_cursor, such
+// as [Client.AllRuns]. Their answers are the types of package answer. A zero
+// parameter is not sent. Every read is recorded in the log of the tenant, so a
+// repeated one can be there twice.
+//
+// An answer is taken only if it is whole: JSON without duplicate names, with the
+// metadata that the contract asks of it and of each of its items, and without a
+// list that is null. Members that this client does not know are let be, for the
+// contract lets fields be added.
 //
 // # Errors
 //

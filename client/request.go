@@ -32,6 +32,7 @@ const endless = -1
 type request struct {
 	method, path string // path with query
 	body         []byte // JSON, or nil
+	header       http.Header
 	// retries is how often a failed try is repeated, or endless.
 	retries int
 	// accept reads a 2xx answer. Its error means that the answer is broken,
@@ -42,8 +43,12 @@ type request struct {
 // do tries until there is an answer that counts. The error is an *Error, or
 // wraps evidence.ErrUnavailable where no answer came, or the context's error.
 func (c *Client) do(ctx context.Context, rq request) error {
+	return c.repeat(ctx, rq, func() error { return c.try(ctx, rq) })
+}
+
+func (c *Client) repeat(ctx context.Context, rq request, once func() error) error {
 	for try := 0; ; try++ {
-		err := c.try(ctx, rq)
+		err := once()
 		if err == nil || !errors.Is(err, evidence.ErrUnavailable) {
 			return err
 		}
@@ -94,11 +99,35 @@ func sleep(ctx context.Context, d time.Duration) bool {
 func (c *Client) try(ctx context.Context, rq request) error {
 	tryCtx, cancel := context.WithTimeout(ctx, c.cfg.TryTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(tryCtx, rq.method, c.base+rq.path, bytes.NewReader(rq.body))
+	resp, err := c.answered(tryCtx, rq)
 	if err != nil {
-		return fmt.Errorf("%s: %w", rq.path, err)
+		return err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err == nil && len(body) > maxAnswer {
+		err = fmt.Errorf("over %d MiB", maxAnswer>>20)
+	}
+	if err == nil {
+		err = rq.accept(resp.StatusCode, resp.Header, body)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: broken answer: %w", evidence.ErrUnavailable, err)
+	}
+	return nil
+}
+
+// answered sends a request once and returns a 2xx answer, whose body the caller
+// closes.
+func (c *Client) answered(ctx context.Context, rq request) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, rq.method, c.base+rq.path, bytes.NewReader(rq.body))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", rq.path, err)
 	}
 	req.Header.Set("Accept", "application/json, application/problem+json")
+	for name, values := range rq.header {
+		req.Header[name] = values
+	}
 	req.Header.Set("User-Agent", c.cfg.UserAgent)
 	if rq.body != nil {
 		req.Header.Set("Content-Type", "application/json")
@@ -111,23 +140,13 @@ func (c *Client) try(ctx context.Context, rq request) error {
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return fmt.Errorf("%w: %w", evidence.ErrUnavailable, err)
+		return nil, fmt.Errorf("%w: %w", evidence.ErrUnavailable, err)
 	}
-	defer resp.Body.Close()
 	if resp.StatusCode/100 != 2 {
-		return problem(resp)
+		defer resp.Body.Close()
+		return nil, problem(resp)
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
-	if err == nil && len(body) > maxAnswer {
-		err = fmt.Errorf("over %d MiB", maxAnswer>>20)
-	}
-	if err == nil {
-		err = rq.accept(resp.StatusCode, resp.Header, body)
-	}
-	if err != nil {
-		return fmt.Errorf("%w: broken answer: %w", evidence.ErrUnavailable, err)
-	}
-	return nil
+	return resp, nil
 }
 
 // problem reads an RFC 9457 answer. What stands between client and server may

@@ -1,6 +1,6 @@
-// Package verify checks evidence bundles of runledger offline: whole logs,
-// from a ZIP or a directory, with nothing but the verifier keys that the
-// auditor holds. It is pure: it opens no network connection and reads no
+// Package verify checks evidence bundles of runledger offline: whole logs and
+// single runs, from a ZIP or a directory, with nothing but the verifier keys
+// that the auditor holds. It is pure: it opens no network connection and reads no
 // clock, and nothing in a bundle is trusted that does not follow from the
 // auditor's keys.
 //
@@ -17,7 +17,8 @@
 //	 4 E_LEAF        every leaf canonical and in profile; log, seq and t; ids
 //	                 unique; LOG_OPENED first, with the pinned key, LOG_CLOSED
 //	                 last; facts of the server's own without a producer
-//	 5 E_INCLUSION   the root computed from all leaves is the signed one
+//	 5 E_INCLUSION   the root computed from all leaves is the signed one; of a
+//	                 run, each leaf has its proof
 //	 6 E_QUORUM      witnesses of the policy have cosigned (no policy: W_NO_QUORUM)
 //	 7 E_TIME        their times agree with t, ± 5 minutes (none: W_NO_TIME)
 //	 8 E_FORK        the log extends the checkpoint that the auditor kept, and
@@ -29,7 +30,19 @@
 //	                 erased and expired ones by a record of the log
 //	11 E_RECEIPT     the export of this manifest is itself recorded in the log
 //
-// Bundles of the profiles run and period end as COULD-NOT-CHECK in this
+// # One run
+//
+// A bundle of profile run holds some leaves of each log. Its records are those
+// of the run, system records and audit entries of no run, records of erasures
+// and expiries, and audit entries of other runs that share a correlation id
+// with this one; any other is E_LEAF. Check 9 demands n = 0, 1, … over all its
+// logs, from the oldest to the newest, where each names the one before it as
+// its predecessor (else W_PREDECESSOR). What came after the newest llm_run is
+// listed, see [RunReport]; a run without one is W_OPEN. Older trees cannot be
+// computed, so checkpoints in anchors/ and the one that the auditor kept need
+// a consistency proof to the directory's.
+//
+// Bundles of the profile period end as COULD-NOT-CHECK in this
 // version, after checks 1 to 3. RFC 3161 time stamps are not read
 // (W_TIME_UNCHECKED). A log whose key is not given is left out (W_NO_KEY):
 // the successor of a pinned log must be pinned too.
@@ -38,6 +51,8 @@
 //
 // That a producer told the truth, and that events which were never sent do
 // not exist. Without a witness quorum, that everybody is shown the same log.
+// Of a run, that no later record or revision of it exists, and that what is
+// there beside its own records is all that there is.
 // What the reports, the policy and completeness.json of a bundle say is a
 // view or a hint of its maker: their digests are checked, and nothing else.
 //
@@ -45,8 +60,10 @@
 //
 // disclosures.jsonl and withheld.jsonl are lines of RFC 8785 objects in
 // order of (seq, path), each at most once; see [Disclosure] and [Withheld].
+// records.jsonl has them in order of seq; see [Record].
 // That order lets them be matched with the leaves as both are read. What
 // grows in memory with a log is 8 bytes for each leaf, 32 for each field said
-// to be erased or expired, and one map entry for each run; beyond that there
-// are some entry bundles and lines for each worker.
+// to be erased or expired, and one map entry for each run, or, with a bundle of
+// one run, some 100 bytes for each record; beyond that there are some entry
+// bundles and lines for each worker.
 package verify

@@ -59,6 +59,10 @@ func (c *checker) readLinks(l *logState) error {
 // older trees are computed again from the leaves, newer ones need a proof.
 // Two signed trees that do not fit are a fork.
 func (c *checker) links(l *logState) {
+	if l.sparse {
+		c.sparseLinks(l)
+		return
+	}
 	for _, p := range l.proofs {
 		newer := p.head.Root
 		if m := l.marks[p.name.new]; m != nil && m.root != newer {
@@ -82,6 +86,10 @@ func (c *checker) links(l *logState) {
 // rootAt returns the root of the log at a size: computed, or, for sizes
 // beyond the directory's checkpoint, proven.
 func (l *logState) rootAt(size int64) (evidence.Hash, bool) {
+	if l.sparse {
+		root, ok := l.linked[size]
+		return root, ok
+	}
 	if m := l.marks[size]; m != nil {
 		return m.root, true
 	}
@@ -115,7 +123,9 @@ func (c *checker) since() {
 		if l == nil || l.Origin != kept.Origin {
 			continue
 		}
-		if root, ok := l.rootAt(kept.Size); !ok {
+		if l.sparse {
+			c.sparseSince(l, kept)
+		} else if root, ok := l.rootAt(kept.Size); !ok {
 			c.rep.add(Finding{Code: USince, Log: l.Origin, Dir: l.Dir, Message: fmt.Sprintf("the checkpoint that was kept is of %d leaves, newer than this bundle, and no consistency proof leads to it", kept.Size)})
 		} else if root != kept.Root {
 			c.fork(l, "", kept.Size, root, kept.Root)

@@ -123,20 +123,25 @@ func (p *pass) collect(out *chunk) *Finding {
 	p.l.held.dropped += out.held.dropped
 	p.claims = append(p.claims, out.claims...)
 	p.covers = append(p.covers, out.covers...)
+	p.tally(out)
+	p.c.rep.Counts["leaves"] += out.to - out.from
+	p.c.rep.Counts["disclosed"] += int64(len(out.disclosed))
+	return nil
+}
+
+// tally adds what a chunk counted to the report.
+func (p *pass) tally(out *chunk) {
 	counts := p.c.rep.Counts
 	for k, n := range out.kinds {
 		if n > 0 {
 			counts[evidence.Kind(k).String()] += n
 		}
 	}
-	counts["leaves"] += out.to - out.from
-	counts["disclosed"] += int64(len(out.disclosed))
 	for i, n := range out.reasons {
 		if n > 0 {
 			counts["withheld_"+string(reasons[i])] += n
 		}
 	}
-	return nil
 }
 
 // fold adds the chunk's leaves to the tree: all at once where nobody asks
@@ -184,7 +189,7 @@ func (p *pass) finish() error {
 		})
 		return nil
 	}
-	l.report.LastAt = p.last.String()
+	l.report.LastAt, l.report.Records = p.last.String(), l.Size
 	if err := p.leftover(p.disclosed, "disclosures.jsonl", ECommit); err != nil {
 		return p.c.unreadable(l, err)
 	}

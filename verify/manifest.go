@@ -185,6 +185,8 @@ func (m *Manifest) check() error {
 		return invalid("manifest.json: unknown kind")
 	case m.Profile == ProfileLog && m.Scope != (Scope{TenantID: m.Scope.TenantID}):
 		return invalid("manifest.json: profile log has no scope but the tenant")
+	case m.Profile == ProfileRun && (m.Scope.RunID == "" || m.Scope != (Scope{TenantID: m.Scope.TenantID, RunID: m.Scope.RunID})):
+		return invalid("manifest.json: profile run has a run_id and no other scope")
 	case len(m.Logs) == 0:
 		return invalid("manifest.json: no logs")
 	}

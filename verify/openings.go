@@ -121,6 +121,12 @@ func (s *openingStream) checkOrder() {
 // batches recycles the memory of batches of the usual size.
 var batches = sync.Pool{New: func() any { return make([]byte, 0, batchSize+64<<10) }}
 
+func recycle(data []byte) {
+	if n := cap(data); batchSize <= n && n <= 2*batchSize {
+		batches.Put(data) //nolint:staticcheck // the slice header is small against the batch
+	}
+}
+
 type batcher struct {
 	r       *bufio.Reader
 	maxLine int
@@ -162,9 +168,7 @@ func (b *batcher) next() (batch, error) {
 }
 
 func parseBatch(in batch, parse func([]byte) (opening, error)) (out parsedBatch) {
-	if n := cap(in.data); batchSize <= n && n <= 2*batchSize {
-		defer batches.Put(in.data) //nolint:staticcheck // the slice header is small against the batch
-	}
+	defer recycle(in.data)
 	out.openings = make([]opening, 0, bytes.Count(in.data, []byte{'\n'}))
 	line := in.line
 	for rest := in.data; len(rest) > 0; line++ {

@@ -51,7 +51,8 @@ const (
 	WNoQuorum      Code = "W_NO_QUORUM"      // no witness policy was given
 	WNoTime        Code = "W_NO_TIME"        // no time from outside was checked
 	WTimeUnchecked Code = "W_TIME_UNCHECKED" // there is a time stamp, but this version does not read it
-	WPredecessor   Code = "W_PREDECESSOR"    // the predecessor in the bundle is shorter than the log says
+	WPredecessor   Code = "W_PREDECESSOR"    // the predecessor in the bundle is shorter than the log says, or no log says which it is
+	WOpen          Code = "W_OPEN"           // the run of the bundle has not ended
 )
 
 // Finding is one thing that is wrong, or that could not be checked.
@@ -98,13 +99,14 @@ type CosignedBy struct {
 type LogReport struct {
 	Dir      string       `json:"dir"`
 	Origin   string       `json:"origin"`
-	Size     int64        `json:"size"` // leaves
+	Size     int64        `json:"size"`    // leaves
+	Records  int64        `json:"records"` // of them in the bundle, all checked
 	Root     string       `json:"root,omitempty"`
 	Key      string       `json:"key,omitempty"`       // verifier key that the auditor pinned
 	Checked  bool         `json:"checked"`             // false: no key, or stopped before
-	FirstAt  string       `json:"first_at,omitempty"`  // t of the first leaf
-	LastAt   string       `json:"last_at,omitempty"`   // t of the last leaf
-	Closed   bool         `json:"closed"`              // ends with LOG_CLOSED
+	FirstAt  string       `json:"first_at,omitempty"`  // t of the first record in the bundle
+	LastAt   string       `json:"last_at,omitempty"`   // t of the last
+	Closed   bool         `json:"closed"`              // ends with LOG_CLOSED, as far as the bundle shows
 	Witness  []CosignedBy `json:"witnesses,omitempty"` // of the policy, whose cosignatures hold
 	ExportID string       `json:"export_id,omitempty"` // of logs/0
 }
@@ -116,6 +118,7 @@ type Report struct {
 	Scope    *Scope           `json:"scope,omitempty"`
 	Findings []Finding        `json:"findings"`
 	Logs     []LogReport      `json:"logs"`
+	Run      *RunReport       `json:"run,omitempty"` // of profile run
 	Counts   map[string]int64 `json:"counts"`
 	// NotProven says what even a good verdict does not prove.
 	NotProven []string `json:"not_proven"`

@@ -42,6 +42,7 @@ type checker struct {
 	dirs      []dirFiles
 	logs      []*logState // by directory; nil where there is no key
 	covers    []cover     // erasures and expiries that any log records
+	inScope   runScope    // of a bundle of profile run
 }
 
 // logState is what is known of one log of the bundle whose key is pinned.
@@ -59,6 +60,11 @@ type logState struct {
 	opened  firstLeaf         // what leaf 0 says
 	held    Report            // of checks 9 and 10, until 1 to 5 are through
 	claims  []claim           // fields that are said to be erased or expired
+
+	// Of a directory that does not hold every leaf:
+	sparse bool
+	own    []ownRecord             // records of the bundle's run, by seq
+	linked map[int64]evidence.Hash // trees that are proven to be of this log, by size
 }
 
 // mark is what the log itself says of its tree at one size.
@@ -69,7 +75,7 @@ type mark struct {
 
 // want makes the pass over the leaves keep what it sees at that size.
 func (l *logState) want(size int64) {
-	if size >= 0 && size <= l.Size && l.marks[size] == nil {
+	if !l.sparse && size >= 0 && size <= l.Size && l.marks[size] == nil {
 		l.marks[size] = &mark{root: c2sp.EmptyRoot}
 	}
 }
@@ -124,6 +130,9 @@ func (c *checker) run() error {
 			c.rep.add(l.held.Findings...)
 			c.rep.dropped += l.held.dropped
 		}
+	}
+	if c.man.Profile == ProfileRun {
+		c.runComplete()
 	}
 	c.predecessors()
 	c.since()
@@ -182,6 +191,7 @@ func (c *checker) checkpoints() error {
 	c.logs = make([]*logState, len(c.man.Logs))
 	for k := range c.man.Logs {
 		l := &logState{ManifestLog: &c.man.Logs[k], files: &c.dirs[k], report: &c.rep.Logs[k], marks: map[int64]*mark{}}
+		l.sparse = c.man.Profile != ProfileLog
 		var ok bool
 		if l.key, ok = c.trust.keys[l.Origin]; !ok {
 			if k == 0 {
@@ -237,7 +247,7 @@ func (c *checker) badSignature(l *logState, path string, err error) error {
 
 // profile refuses to answer for profiles of which not every check is done.
 func (c *checker) profile() error {
-	if c.man.Profile != ProfileLog {
+	if c.man.Profile == ProfilePeriod {
 		c.rep.add(Finding{Code: UProfile, Path: manifestPath, Message: "this version checks container, digests and checkpoints of a bundle of profile " + c.man.Profile + ", but not its records"})
 	}
 	return nil
@@ -245,6 +255,9 @@ func (c *checker) profile() error {
 
 // leaves runs checks 4 and 5, and gathers 9 and 10, over each log.
 func (c *checker) leaves() error {
+	if c.man.Profile == ProfileRun {
+		return c.runLeaves()
+	}
 	if s := c.trust.since; s != nil {
 		for _, l := range c.logs {
 			if l != nil && l.Origin == s.Origin {
@@ -273,6 +286,21 @@ func (c *checker) leaves() error {
 	return nil
 }
 
+// runLeaves is [checker.leaves] for a bundle of profile run.
+func (c *checker) runLeaves() error {
+	for _, l := range c.logs {
+		if l == nil {
+			continue
+		}
+		if err := c.records(l); err != nil || c.rep.class('E') {
+			return err
+		}
+		l.report.Checked = true
+	}
+	c.strangers()
+	return nil
+}
+
 func (c *checker) progress(stage string, done, total int64) {
 	if c.opts.Progress != nil {
 		c.opts.Progress(Progress{stage, done, total})
@@ -286,6 +314,12 @@ func (c *checker) notProven() {
 	if c.trust.policy == nil || c.trust.policy.quorum == nil {
 		c.rep.NotProven = append(c.rep.NotProven,
 			"that everybody is shown the same log: without a witness quorum its operator may keep another one for others")
+	}
+	if c.man.Profile == ProfileRun {
+		c.rep.NotProven = append(c.rep.NotProven,
+			"that no later record and no later revision of the run exists, in the log or elsewhere: a bundle of profile log proves that",
+			"that the records beside those of the run itself, such as the audit entries with its correlation id, are all that there are: a bundle of profile log proves that")
+		return
 	}
 	for _, l := range c.logs {
 		if l != nil && l.opened.predecessor != nil {

@@ -25,6 +25,10 @@ type cli struct {
 	Tenants    tenantsCmd    `cmd:"" help:"Create and list tenants."`
 	APIKeys    apiKeysCmd    `cmd:"" name:"apikeys" help:"Create, list and revoke credentials."`
 	Append     appendCmd     `cmd:"" help:"Append records and print their receipts."`
+	Runs       runsCmd       `cmd:"" help:"List runs."`
+	Run        runCmd        `cmd:"" help:"Show a run: its record, trace, governance, replay."`
+	System     systemCmd     `cmd:"" help:"Show what the infrastructure did."`
+	Audit      auditCmd      `cmd:"" help:"Show who did, decided, looked, exported."`
 	Checkpoint checkpointCmd `cmd:"" help:"Print the newest signed checkpoint of a tenant's log."`
 	Prove      proveCmd      `cmd:"" help:"Prove that a record is in the log."`
 	Export     exportCmd     `cmd:"" help:"Write an evidence bundle."`

@@ -14,12 +14,16 @@ import (
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/control"
 	"github.com/runledger/runledger/internal/zipstore"
+	"github.com/runledger/runledger/verify"
 )
 
 type exportCmd struct {
 	Tenant    string   `help:"The tenant." required:"" placeholder:"NAME"`
-	Profile   string   `help:"What to export: log, the tenant's whole log." default:"log" enum:"log" placeholder:"PROFILE"`
-	Out       string   `help:"The ZIP to write; with a slash at the end, a directory." required:"" placeholder:"FILE.zip|DIR/"`
+	Profile   string   `help:"What to export: log, the tenant's whole log, or run. Default: run where one is named, else log." default:"" enum:"log,run," placeholder:"PROFILE"`
+	RunID     string   `help:"The run, by its id, its alias or its trace id." name:"run" placeholder:"ID"`
+	Format    string   `help:"zip, or json: a run's files as one document, for programs. The ZIP is the form that can be verified." default:"zip" enum:"zip,json" placeholder:"FORMAT"`
+	Out       string   `help:"The file to write; with a slash at the end, a directory." required:"" placeholder:"FILE.zip|DIR/"`
+	Disclose  []string `help:"Disclose these sealed fields only: a path such as /prompt, or a pattern. May be given more than once." sep:"none" placeholder:"PATTERN"`
 	Withhold  []string `help:"Do not disclose these sealed fields: a path such as /prompt, or a pattern such as *. May be given more than once." sep:"none" placeholder:"PATTERN"`
 	SinceSize int64    `help:"Add the proof that the newest log extends its tree of this size." placeholder:"N"`
 }
@@ -29,6 +33,7 @@ func (exportCmd) Help() string {
 	return `A bundle holds all that is needed to check it offline, and a README.txt that says how. The export is itself recorded in the log, with the digest of what was given out.
 
     runledger export --tenant acme --out acme.zip
+    runledger export --tenant acme --run run-1 --out run-1.zip
     runledger export --tenant acme --out acme/ --withhold /prompt --withhold /response
 
 A log of 4 GiB or more, or of more than 16 million records, does not fit a ZIP: export it as a directory.`
@@ -36,10 +41,10 @@ A log of 4 GiB or more, or of more than 16 million records, does not fit a ZIP: 
 
 // Run exports.
 func (c *exportCmd) Run(e *env) error {
-	form := control.FormZIP
 	out := filepath.Clean(c.Out)
-	if strings.HasSuffix(c.Out, "/") {
-		form = control.FormDirectory
+	form, err := c.form()
+	if err != nil {
+		return err
 	}
 	// Looked at before the export is made, since making it is recorded.
 	if _, err := os.Lstat(out); err == nil {
@@ -49,9 +54,13 @@ func (c *exportCmd) Run(e *env) error {
 		return inputError(err)
 	}
 	return e.with(func(s *session) error {
-		e.notef("exporting the log of %s …\n", c.Tenant)
+		what := "the log"
+		if c.RunID != "" {
+			what = "run " + c.RunID
+		}
+		e.notef("exporting %s of %s …\n", what, c.Tenant)
 		info, body, err := s.Export(e.ctx, c.Tenant, control.ExportRequest{
-			Profile: c.Profile, Form: form, Withhold: c.Withhold, SinceSize: c.SinceSize,
+			Profile: c.Profile, Run: c.RunID, Form: form, Disclose: c.Disclose, Withhold: c.Withhold, SinceSize: c.SinceSize,
 		})
 		if err != nil {
 			return err
@@ -59,8 +68,8 @@ func (c *exportCmd) Run(e *env) error {
 		defer body.Close()
 		bar := e.progress("write")
 		stream := &reading{Reader: body, p: bar, total: info.Bytes}
-		if form == control.FormZIP {
-			err = writeZIP(out, stream, info.Checksum)
+		if form != control.FormDirectory {
+			err = writeFile(out, stream, info.Checksum)
 		} else {
 			err = writeDirectory(out, stream, info.Checksum)
 		}
@@ -74,15 +83,42 @@ func (c *exportCmd) Run(e *env) error {
 				Out string `json:"out"`
 			}{info, c.Out})
 		}
-		e.printf("export    %s\nlog       %s, %d records\nchecksum  %s\nwritten   %s, %d bytes\n",
-			info.ExportID, info.Log, info.Size, info.Checksum, c.Out, info.Bytes)
+		e.printf("export    %s\nlog       %s, %d records\n", info.ExportID, info.Log, info.Size)
+		if info.Run != "" {
+			e.printf("run       %s, %d records in the bundle\n", info.Run, info.Records)
+		}
+		e.printf("checksum  %s\nwritten   %s, %d bytes\n", info.Checksum, c.Out, info.Bytes)
 		return nil
 	})
 }
 
-// writeZIP writes beside the final place and moves the file there once it is
+// form puts the default of the profile in, and returns what is to be sent.
+func (c *exportCmd) form() (string, error) {
+	if c.Profile == "" {
+		c.Profile = verify.ProfileLog
+		if c.RunID != "" {
+			c.Profile = verify.ProfileRun
+		}
+	}
+	directory := strings.HasSuffix(c.Out, "/")
+	switch {
+	case c.Profile == verify.ProfileRun && c.RunID == "":
+		return "", usage("--profile run needs --run ID")
+	case c.Profile == verify.ProfileLog && c.RunID != "":
+		return "", usage("--run is for --profile run")
+	case c.Format == control.FormJSON && c.Profile != verify.ProfileRun:
+		return "", usage("--format json is for a run")
+	case c.Format == control.FormJSON && directory:
+		return "", usage("--format json writes a file, not a directory")
+	case directory:
+		return control.FormDirectory, nil
+	}
+	return c.Format, nil
+}
+
+// writeFile writes beside the final place and moves the file there once it is
 // whole and has the digest that the log knows.
-func writeZIP(name string, r io.Reader, want string) error {
+func writeFile(name string, r io.Reader, want string) error {
 	f, err := os.CreateTemp(filepath.Dir(name), ".export-*")
 	if err != nil {
 		return err

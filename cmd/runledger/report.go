@@ -17,11 +17,22 @@ func (e *env) printReport(name string, r *verify.Report) {
 			e.printf("  %-9s not checked\n", "records")
 			continue
 		}
-		e.printf("  %-9s %d, recorded %s\n  %-9s to %s\n", "records", l.Size, l.FirstAt, "", l.LastAt)
+		if l.Records == l.Size {
+			e.printf("  %-9s %d", "records", l.Size)
+		} else {
+			e.printf("  %-9s %d of %d", "records", l.Records, l.Size)
+		}
+		if l.Records > 0 {
+			e.printf(", recorded %s\n  %-9s to %s", l.FirstAt, "", l.LastAt)
+		}
+		e.printf("\n")
 		e.printf("  %-9s %s\n", "root", l.Root)
 		for _, w := range l.Witness {
 			e.printf("  %-9s %s, %s\n", "witness", w.Name, w.Time)
 		}
+	}
+	if r.Run != nil && r.Verdict != verify.Failed {
+		e.printRun(r.Run)
 	}
 	if r.Counts["leaves"] > 0 {
 		e.printf("\n%s", wrap("", "in all: "+countText(r.Counts)))
@@ -49,6 +60,25 @@ func (e *env) printReport(name string, r *verify.Report) {
 		}
 	}
 }
+
+// printRun prints what a bundle of a run holds of it.
+func (e *env) printRun(r *verify.RunReport) {
+	e.printf("\nrun %s\n  %-9s %d\n", r.RunID, "records", r.Records)
+	if !r.Ended {
+		return
+	}
+	e.printf("  %-9s revision %d, which counts %d records\n", "ended", r.Revision, r.RecordCount)
+	for i, l := range r.Later {
+		if i == maxLaterLines {
+			e.printf("  %-9s %d more\n", "", r.LaterCount-maxLaterLines)
+			break
+		}
+		e.printf("  %-9s n = %d, %s, %s leaf %d\n", "later", l.N, l.Kind, l.Dir, l.LeafIndex)
+	}
+}
+
+// maxLaterLines bounds the later records that are printed; --json has more.
+const maxLaterLines = 10
 
 // countText names what was counted, in the order of the contract.
 func countText(counts map[string]int64) string {

@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -40,16 +42,23 @@ func TestMain(m *testing.M) {
 //	term DIR              sends that server SIGTERM
 //	lines N FILE          a file (or stdout) has that many lines
 func TestScripts(t *testing.T) {
+	cmds := map[string]func(ts *testscript.TestScript, neg bool, args []string){
+		"exits": cmdExits, "field": cmdField, "replace": cmdReplace, "sql": cmdSQL, "waitserver": cmdWaitServer, "lines": cmdLines,
+		"term": cmdTerm,
+	}
+	maps.Copy(cmds, readScriptCommands())
+	captures, err := filepath.Abs("../../testdata/captures")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("NO_COLOR", "1")
+			env.Setenv("CAPTURES", captures)
 			return nil
 		},
-		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"exits": cmdExits, "field": cmdField, "replace": cmdReplace, "sql": cmdSQL, "waitserver": cmdWaitServer, "lines": cmdLines,
-			"term": cmdTerm,
-		},
+		Cmds: cmds,
 	})
 }
 
@@ -326,6 +335,26 @@ func TestHelp(t *testing.T) {
 		{"tenants", "create"},
 		{"tenants", "list"},
 		{"append"},
+		{"runs"},
+		{"run"},
+		{"run", "show"},
+		{"run", "trace"},
+		{"run", "governance"},
+		{"run", "replay"},
+		{"system"},
+		{"system", "list"},
+		{"system", "snapshot"},
+		{"system", "telemetry"},
+		{"system", "events"},
+		{"system", "replay"},
+		{"system", "audit"},
+		{"audit"},
+		{"audit", "list"},
+		{"audit", "identity"},
+		{"audit", "authorization"},
+		{"audit", "access"},
+		{"audit", "integrity"},
+		{"audit", "exports"},
 		{"checkpoint"},
 		{"prove"},
 		{"export"},
@@ -351,7 +380,7 @@ func TestHelp(t *testing.T) {
 					t.Errorf("over %d columns: %s", columns, line)
 				}
 			}
-			group := len(words) == 0 || len(words) == 1 && (words[0] == "tenants" || words[0] == "keys" || words[0] == "apikeys" || words[0] == "clock")
+			group := len(words) == 0 || len(words) == 1 && slices.Contains([]string{"tenants", "keys", "apikeys", "clock", "run", "system", "audit"}, words[0])
 			if !group && words[0] != "version" && !strings.Contains(out.String(), "    runledger "+words[0]) {
 				t.Errorf("no example:\n%s", out.String())
 			}

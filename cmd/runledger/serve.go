@@ -9,6 +9,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/runledger/runledger/internal/access"
 	"github.com/runledger/runledger/internal/dialect"
 	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/prices"
@@ -22,12 +23,17 @@ type serveCmd struct {
 	Listen   string   `help:"Address of the API." default:"127.0.0.1:8080" env:"RUNLEDGER_LISTEN" placeholder:"HOST:PORT"`
 	OTLPHTTP string   `help:"Address of OTLP/HTTP, which exporters expect on port 4318; the same routes as --listen. \"off\" for none." name:"otlp-http" default:"127.0.0.1:4318" env:"RUNLEDGER_OTLP_HTTP" placeholder:"HOST:PORT"`
 	OTLPGRPC string   `help:"Address of OTLP/gRPC. \"off\" for none." name:"otlp-grpc" default:"127.0.0.1:4317" env:"RUNLEDGER_OTLP_GRPC" placeholder:"HOST:PORT"`
+	Metrics  string   `help:"Address of /metrics alone, where it needs no credential. \"off\" for none: it is then on --listen only, for platform_admin." default:"off" env:"RUNLEDGER_METRICS" placeholder:"HOST:PORT"`
 	Prefixes []string `help:"Further path prefixes of OTLP/HTTP, such as /api/public/otel." name:"otlp-prefix" env:"RUNLEDGER_OTLP_PREFIX" placeholder:"PATH"`
 	MaxBody  size     `help:"Greatest size of an ingest request after decompression." name:"otlp-max-body" default:"64MiB" env:"RUNLEDGER_OTLP_MAX_BODY" placeholder:"SIZE"`
 	InFlight size     `help:"Bytes of all ingest requests that are being worked on; more is answered with 429." name:"otlp-max-in-flight" default:"256MiB" env:"RUNLEDGER_OTLP_MAX_IN_FLIGHT" placeholder:"SIZE"`
 
 	TLSCert string `help:"Certificate chain, PEM. With it all addresses speak TLS; a file that changes is read again." name:"tls-cert" env:"RUNLEDGER_TLS_CERT" type:"path" placeholder:"FILE"`
 	TLSKey  string `help:"Its private key, PEM." name:"tls-key" env:"RUNLEDGER_TLS_KEY" type:"path" placeholder:"FILE"`
+
+	Rules       string `help:"The rules of access, in place of the built-in ones." name:"rbac-rules" env:"RUNLEDGER_RBAC_RULES" type:"path" placeholder:"FILE"`
+	Environment string `help:"Which of the rules count: production, preflight." enum:"production,preflight" default:"production" env:"RUNLEDGER_ENVIRONMENT"`
+	OIDC        string `help:"A YAML file of identity providers whose bearer tokens are taken." name:"oidc" env:"RUNLEDGER_OIDC" type:"path" placeholder:"FILE"`
 
 	RootQuiet     time.Duration `help:"A run ends when nothing has come for this long after its root span." name:"run-root-quiet" default:"2s" env:"RUNLEDGER_RUN_ROOT_QUIET" placeholder:"TIME"`
 	Quiet         time.Duration `help:"The same without a root, after all top-level spans have ended." name:"run-quiet" default:"60s" env:"RUNLEDGER_RUN_QUIET" placeholder:"TIME"`
@@ -63,9 +69,10 @@ func (c *serveCmd) Run(e *env) error {
 		Config: server.Config{
 			Data: e.Data, Anchor: e.Anchor, Version: version(), Dev: c.Dev,
 			AcceptRollback: c.AcceptRollback, ConfirmClock: c.ConfirmClock,
-			Logger: c.logger(e),
+			Logger: c.logger(e), Environment: c.Environment,
 		},
-		Listen: c.Listen, OTLPHTTP: c.OTLPHTTP, OTLPGRPC: c.OTLPGRPC, Prefixes: c.Prefixes,
+		MetricsAddress: c.Metrics,
+		Listen:         c.Listen, OTLPHTTP: c.OTLPHTTP, OTLPGRPC: c.OTLPGRPC, Prefixes: c.Prefixes,
 		MaxBody: int64(c.MaxBody), MaxInFlight: int64(c.InFlight),
 		TLSCert: c.TLSCert, TLSKey: c.TLSKey,
 		RootQuiet: c.RootQuiet, Quiet: c.Quiet, Idle: c.Idle, NearThreshold: c.NearThreshold,
@@ -107,6 +114,31 @@ func (c *serveCmd) tables(cfg *server.ServeConfig) error {
 			return &usageError{fmt.Sprintf("%s: %v", c.Dialects, err)}
 		}
 		cfg.DialectsDigest = digest(b)
+	}
+	return c.access(cfg)
+}
+
+// access reads the files of rules and identity providers.
+func (c *serveCmd) access(cfg *server.ServeConfig) error {
+	if c.Rules != "" {
+		b, err := os.ReadFile(c.Rules)
+		if err != nil {
+			return err
+		}
+		if cfg.Rules, err = access.ParseRules(b); err != nil {
+			return &usageError{fmt.Sprintf("%s: %v", c.Rules, err)}
+		}
+		cfg.RulesDigest = digest(b)
+	}
+	if c.OIDC != "" {
+		b, err := os.ReadFile(c.OIDC)
+		if err != nil {
+			return err
+		}
+		if cfg.OIDC, err = access.ParseIssuers(b); err != nil {
+			return &usageError{fmt.Sprintf("%s: %v", c.OIDC, err)}
+		}
+		cfg.OIDCDigest = digest(b)
 	}
 	return nil
 }

@@ -77,13 +77,15 @@ type keysCmd struct {
 
 type keysListCmd struct {
 	Tenant string `help:"Of this tenant only." placeholder:"NAME"`
+	VKey   bool   `help:"Print the verifier keys alone, one a line." name:"vkey"`
 }
 
 // Help implements kong.HelpProvider.
 func (keysListCmd) Help() string {
 	return `All logs of all tenants, or of one; "current" is the one that takes records.
 
-    runledger keys list --tenant acme`
+    runledger keys list --tenant acme
+    VKEY=$(runledger keys list --tenant acme --vkey)`
 }
 
 // Run lists keys.
@@ -97,6 +99,10 @@ func (c *keysListCmd) Run(e *env) error {
 			return e.json(list)
 		}
 		for _, k := range list.Keys {
+			if c.VKey {
+				e.printf("%s\n", k.VKey)
+				continue
+			}
 			e.printKey(k)
 		}
 		return nil

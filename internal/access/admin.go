@@ -91,6 +91,8 @@ func (g *Gate) checkNew(ctx context.Context, n NewKey, now evidence.Micros) erro
 		return invalid("expires", "must be in the future")
 	case n.Role == RoleAuditor && n.ExpiresAt == 0:
 		return invalid("expires", "is required of an auditor's key")
+	case n.Role == RoleAuditor && n.ExpiresAt > now+maxAuditor:
+		return invalid("expires", "must be within 366 days for an auditor's key")
 	case n.Tenant == "":
 		return nil
 	case n.Tenant == evidence.SystemTenant:
@@ -101,6 +103,9 @@ func (g *Gate) checkNew(ctx context.Context, n NewKey, now evidence.Micros) erro
 	_, err := g.cfg.Ledger.Logs(ctx, n.Tenant)
 	return err
 }
+
+// maxAuditor is how long an auditor's credential counts at most.
+const maxAuditor = 366 * 24 * 60 * minute
 
 // Create makes a key. Errors: evidence.ErrInvalid, evidence.ErrNotFound (the
 // tenant), evidence.ErrUnavailable: there is then no key that anyone has.

@@ -28,19 +28,30 @@ type call struct {
 	origin    []string
 	forwarded bool   // it went through a proxy
 	route     string // pattern or method
+	token     string // instead of key: of an identity provider
+	rule      string // that it is about, where one is known
+	request   *http.Request
 }
 
 // Authenticate says who makes a request. Errors: ErrUnauthenticated (401),
 // evidence.ErrForbidden (a credential of one tenant that names another; it is
 // recorded), evidence.ErrNotFound (the tenant that a credential of the platform
-// names), evidence.ErrInvalid, evidence.ErrUnavailable (503).
+// names), evidence.ErrInvalid, evidence.ErrUnavailable (503). Who is in the
+// context already, such as behind Guard, is not asked again.
 func (g *Gate) Authenticate(r *http.Request) (Principal, error) {
-	key, err := FromRequest(r)
+	if p, ok := From(r.Context()); ok {
+		return p, nil
+	}
+	return g.authenticateHTTP(r, "")
+}
+
+func (g *Gate) authenticateHTTP(r *http.Request, rule string) (Principal, error) {
 	h := r.Header
+	key, token, err := g.credential(h["Authorization"], h["X-Api-Key"])
 	return g.authenticate(call{
-		ctx: r.Context(), key: key, err: err, tenants: h["X-Tenant-Id"], remote: r.RemoteAddr, host: r.Host, origin: h["Origin"],
+		ctx: r.Context(), key: key, token: token, err: err, tenants: h["X-Tenant-Id"], remote: r.RemoteAddr, host: r.Host, origin: h["Origin"],
 		forwarded: h["Forwarded"] != nil || h["X-Forwarded-For"] != nil || h["X-Real-Ip"] != nil || h["Via"] != nil,
-		route:     r.Pattern,
+		route:     r.Pattern, rule: rule, request: r,
 	})
 }
 
@@ -48,9 +59,9 @@ func (g *Gate) Authenticate(r *http.Request) (Principal, error) {
 // metadata key in lower case, remote is the address of the peer, method the
 // full name of the method.
 func (g *Gate) AuthenticateCall(ctx context.Context, get func(key string) []string, remote, method string) (Principal, error) {
-	key, err := FromMetadata(get)
+	key, token, err := g.credential(get("authorization"), get("x-api-key"))
 	c := call{
-		ctx: ctx, key: key, err: err, tenants: get("x-tenant-id"), remote: remote, origin: get("origin"),
+		ctx: ctx, key: key, token: token, err: err, tenants: get("x-tenant-id"), remote: remote, origin: get("origin"),
 		forwarded: get("forwarded") != nil || get("x-forwarded-for") != nil || get("via") != nil, route: method,
 	}
 	if a := get(":authority"); len(a) > 0 {
@@ -63,7 +74,7 @@ func (g *Gate) authenticate(c call) (Principal, error) {
 	p, err := g.identify(c)
 	if err != nil {
 		var u *unauthenticated
-		if errors.As(err, &u) {
+		if errors.As(err, &u) && !u.recorded {
 			g.denied.count(sourceOf(c.remote), u.why, g.now())
 		}
 		return Principal{}, err
@@ -79,9 +90,11 @@ func (g *Gate) identify(c call) (Principal, error) {
 	switch {
 	case c.err != nil:
 		return Principal{}, c.err
+	case c.token != "":
+		return g.identifyToken(c)
 	case c.key == "" && g.cfg.Dev && c.isLocal():
 		return Principal{
-			Tenant: DevTenant, Credential: "dev", Role: "dev", Permissions: Set(IngestWrite | LogsRead), ActorKind: System,
+			Tenant: DevTenant, Credential: "dev", Role: "dev", Permissions: devPermissions, ActorKind: System,
 		}, nil
 	case c.key == "":
 		return Principal{}, refuse(reasonMissing)
@@ -108,6 +121,9 @@ func (g *Gate) identify(c call) (Principal, error) {
 	}, nil
 }
 
+// devPermissions are all that a user of a tenant may have.
+const devPermissions = Set(LogsRead | LogsReadContent | LogsExport | AuditRead | IngestWrite)
+
 // check compares a secret, and returns 0 if it is right and counts now. The
 // work is the same whether the id is known or not, and whatever byte differs.
 // That a key has expired or was revoked is only said to who has it.
@@ -122,6 +138,8 @@ func (g *Gate) check(e *entry, secret string) reason {
 	case e.key.RevokedAt != 0:
 		return reasonRevoked
 	case e.key.ExpiresAt != 0 && g.now() >= e.key.ExpiresAt:
+		return reasonExpired
+	case e.key.Role == RoleAuditor && g.now() >= e.key.CreatedAt+maxAuditor: // made before that was a rule
 		return reasonExpired
 	}
 	return 0
@@ -140,21 +158,29 @@ func (g *Gate) aim(c call, p Principal) (Principal, error) {
 			return p, nil
 		}
 		const why = "the credential is of another tenant than " + headerTenant + " names"
-		return Principal{}, g.deny(c.ctx, p, "tenant", c.route, why)
+		return Principal{}, g.deny(c.ctx, p, decision{resource: "tenant", route: c.route, reason: why, rule: c.rule, request: c.request})
 	}
 	if !evidence.ValidTenant(tenant) {
 		return Principal{}, fmt.Errorf("tenant in %s: %w", headerTenant, evidence.ErrNotFound)
 	}
-	if !g.cache.hasTenant(tenant) {
-		if _, err := g.cfg.Ledger.Logs(c.ctx, tenant); errors.Is(err, evidence.ErrNotFound) {
-			return Principal{}, err
-		} else if err != nil {
-			return Principal{}, unavailable("tenant", err)
-		}
-		g.cache.addTenant(tenant)
+	if err := g.tenantExists(c.ctx, tenant); err != nil {
+		return Principal{}, err
 	}
 	p.Tenant = tenant
 	return p, nil
+}
+
+func (g *Gate) tenantExists(ctx context.Context, tenant string) error {
+	if g.cache.hasTenant(tenant) {
+		return nil
+	}
+	if _, err := g.cfg.Ledger.Logs(ctx, tenant); errors.Is(err, evidence.ErrNotFound) {
+		return err
+	} else if err != nil {
+		return unavailable("tenant", err)
+	}
+	g.cache.addTenant(tenant)
+	return nil
 }
 
 // Require returns nil if a principal has a permission. Else it records the
@@ -164,7 +190,7 @@ func (g *Gate) Require(ctx context.Context, p Principal, permission Permission, 
 	if p.Permissions.Has(permission) {
 		return nil
 	}
-	return g.deny(ctx, p, permission.String(), route, "the credential has no permission "+permission.String())
+	return g.deny(ctx, p, decision{resource: permission.String(), route: route, reason: "the credential has no permission " + permission.String()})
 }
 
 // Allow is Require for administration that has no event of its own: what is
@@ -177,12 +203,14 @@ func (g *Gate) Allow(ctx context.Context, p Principal, permission Permission, ro
 	return g.decide(ctx, p, decision{allowed: true, resource: resource, route: route, reason: "permission " + permission.String()})
 }
 
-// deny records a denial and returns its error.
-func (g *Gate) deny(ctx context.Context, p Principal, resource, route, why string) error {
-	if err := g.decide(ctx, p, decision{resource: resource, route: route, reason: why}); err != nil {
+// deny records a denial and returns its error. It is then the one record of the
+// request.
+func (g *Gate) deny(ctx context.Context, p Principal, d decision) error {
+	if err := g.decide(ctx, p, d); err != nil {
 		return err
 	}
-	return fmt.Errorf("%w: %s", evidence.ErrForbidden, why)
+	ViewOf(ctx).Recorded = true
+	return fmt.Errorf("%w: %s", evidence.ErrForbidden, d.reason)
 }
 
 // RouteName returns a route as evidence names it: the pattern of a ServeMux

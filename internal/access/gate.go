@@ -5,6 +5,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,9 +41,24 @@ type Ledger interface {
 type Config struct {
 	Store  Store
 	Ledger Ledger
-	// Dev lets requests from this machine that have no credential produce and
-	// view as tenant default, which New makes where it is not there.
-	Dev    bool
+	// Dev lets requests from this machine that have no credential do all that a
+	// user of a tenant may, as tenant default, which New makes where it is not
+	// there.
+	Dev bool
+	// Rules say what requests Guard lets in. Default: DefaultRules.
+	Rules *Rules
+	// Environment is which of the rules count: production or preflight. Default
+	// production.
+	Environment string
+	// OIDC are the identity providers whose bearer tokens are taken, and Verifier
+	// makes what checks the signatures of one's; it is needed where there are any.
+	OIDC     []Issuer
+	Verifier func(Issuer) (TokenVerifier, error)
+	// Fail answers a request that Guard does not let in, or whose answer may not
+	// leave. The pattern of the route is in the request; nothing is written yet.
+	// Default: package problem's form, and a line in the log where the server is
+	// at fault.
+	Fail   func(w http.ResponseWriter, r *http.Request, err error)
 	Logger *slog.Logger     // default: none
 	Now    func() time.Time // default: time.Now
 	// CacheSize is how many keys are remembered. Default 10000.
@@ -55,7 +73,7 @@ type Config struct {
 	Tick time.Duration
 }
 
-func (c *Config) complete() {
+func (c *Config) complete() error {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -74,6 +92,16 @@ func (c *Config) complete() {
 	if c.Tick <= 0 {
 		c.Tick = 5 * time.Second
 	}
+	if c.Rules == nil {
+		c.Rules = DefaultRules()
+	}
+	if c.Environment == "" {
+		c.Environment = Production
+	}
+	if !slices.Contains(Environments(), c.Environment) {
+		return invalid("environment", "must be one of %s", strings.Join(Environments(), ", "))
+	}
+	return nil
 }
 
 // DevTenant is the tenant of requests without a credential in Dev mode.
@@ -88,6 +116,8 @@ type Gate struct {
 	loading singleflight.Group
 	nobody  [32]byte // compared with where there is no key: of no secret
 	denied  *denials
+	issuers map[string]*issuer // by the claim iss
+	logins  *seen              // that have their records
 
 	admin sync.Mutex  // held while rows change
 	dirty atomic.Bool // something may lack its record
@@ -101,10 +131,20 @@ type Gate struct {
 // get to. Where the ledger takes none now, that is tried again later, and a
 // revocation counts meanwhile.
 func New(ctx context.Context, cfg Config) (*Gate, error) {
-	cfg.complete()
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	issuers, err := openIssuers(cfg)
+	if err != nil {
+		return nil, err
+	}
 	g := &Gate{
 		cfg: cfg, cache: newCache(cfg.CacheSize, cfg.CacheTTL), denied: newDenials(cfg.MaxSources),
+		issuers: issuers, logins: newSeen(cfg.CacheSize),
 		stop: make(chan struct{}), ended: make(chan struct{}),
+	}
+	if g.cfg.Fail == nil {
+		g.cfg.Fail = g.fail
 	}
 	rand.Read(g.nobody[:])
 	if cfg.Dev {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/ledger"
+	"github.com/runledger/runledger/internal/problem"
 	"github.com/runledger/runledger/internal/seal"
 	"github.com/runledger/runledger/internal/store"
 	"github.com/runledger/runledger/internal/store/sqlite"
@@ -369,7 +370,7 @@ func TestCreateRefuses(t *testing.T) {
 	for field, list := range map[string][]NewKey{
 		"role":      {{Tenant: "acme"}, {Tenant: "acme", Role: "dev"}, {Tenant: "acme", Role: RolePlatformAdmin}, {Role: RoleTenantAdmin}},
 		"scopes":    {{Tenant: "acme", Role: RoleViewer, Scopes: []string{"logs.export"}}, {Tenant: "acme", Role: RoleViewer, Scopes: []string{""}}, {Tenant: "acme", Role: RoleViewer, Scopes: slices.Repeat([]string{"logs.read"}, 5000)}},
-		"expires":   {{Tenant: "acme", Role: RoleAuditor}, {Tenant: "acme", Role: RoleViewer, ExpiresAt: now}, {Tenant: "acme", Role: RoleViewer, ExpiresAt: -1}},
+		"expires":   {{Tenant: "acme", Role: RoleAuditor}, {Tenant: "acme", Role: RoleAuditor, ExpiresAt: now + maxAuditor + 1}, {Tenant: "acme", Role: RoleViewer, ExpiresAt: now}, {Tenant: "acme", Role: RoleViewer, ExpiresAt: -1}},
 		"name":      {{Tenant: "acme", Role: RoleViewer, Name: "a\nb"}, {Tenant: "acme", Role: RoleViewer, Name: "\xff"}, {Tenant: "acme", Role: RoleViewer, Name: strings.Repeat("x", 129)}, {Tenant: "acme", Role: RoleViewer, Name: "of rl_" + strings.Repeat("a", idSize) + "_" + strings.Repeat("b", secretSize)}},
 		"tenant_id": {{Tenant: "system", Role: RoleViewer}, {Tenant: "*", Role: RoleViewer}},
 	} {
@@ -409,6 +410,28 @@ func TestExpiry(t *testing.T) {
 	if _, err := r.try(made.Secret); err != nil {
 		t.Errorf("once more before: %v", err)
 	}
+}
+
+// TestAuditorExpiry has an auditor's key that was made before they had a limit.
+func TestAuditorExpiry(t *testing.T) {
+	r := newRig(t)
+	now := evidence.Micros(r.now.Load())
+	if _, err := r.Create(t.Context(), ada, NewKey{Tenant: "acme", Role: RoleAuditor, ExpiresAt: now + maxAuditor}); err != nil {
+		t.Errorf("for 366 days: %v", err)
+	}
+	id, secret, hash := newKey()
+	err := r.f.DB.PutAPIKey(t.Context(), store.APIKey{
+		ID: id, Tenant: "acme", Role: RoleAuditor, Hash: hash, CreatedAt: now, CreatedBy: ada.String(), ExpiresAt: now + 9*maxAuditor,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.now.Store(int64(now+maxAuditor) - 1)
+	if _, err := r.try(secret); err != nil {
+		t.Errorf("a microsecond before: %v", err)
+	}
+	r.now.Store(int64(now + maxAuditor))
+	r.wantWhy(t, secret, reasonExpired)
 }
 
 // TestRevokedAtOnce revokes while many authenticate: whoever begins after
@@ -619,6 +642,19 @@ func TestLater(t *testing.T) {
 	r.wantNames(t, "acme", created+" "+revoked)
 }
 
+// TestOneTable sees that errors of this package are answered as package problem
+// has it.
+func TestOneTable(t *testing.T) {
+	for err, want := range map[error]int{
+		refuse(reasonWrong): 401, fmt.Errorf("x: %w", ErrUnauthenticated): 401, notRecorded(evidence.ErrNotFound): 503,
+		notRecorded(errDisk): 503, notRecorded(evidence.ErrTampered): 500, Principal{}.NeedTenant(): 422,
+	} {
+		if k := problem.Of(err); k.Status != want {
+			t.Errorf("%v: %d, want %d", err, k.Status, want)
+		}
+	}
+}
+
 func TestFailClosed(t *testing.T) {
 	r := newRig(t)
 	made := r.make(t, "acme", RoleViewer)
@@ -666,7 +702,7 @@ func TestUnknown(t *testing.T) {
 	if _, err := r.try(made.Secret); err != nil {
 		t.Error(err)
 	}
-	for _, why := range []reason{reasonUnknown, reasonWrong, reasonMalformed} {
+	for _, why := range []reason{reasonUnknown, reasonWrong, reasonMalformed, reasonToken} {
 		if got := refuse(why).Error(); got != ErrUnauthenticated.Error() {
 			t.Errorf("%s tells %q", reasonNames[why], got)
 		}
@@ -754,7 +790,7 @@ func TestDev(t *testing.T) {
 		if (err == nil) != tt.want || !tt.want && !errors.Is(err, ErrUnauthenticated) {
 			t.Errorf("%s: %v", tt.name, err)
 		}
-		if tt.want && (p.Tenant != DevTenant || p.Credential != "dev" || p.Permissions != Set(IngestWrite|LogsRead) || p.Platform) {
+		if tt.want && (p.Tenant != DevTenant || p.Credential != "dev" || p.Permissions != devPermissions || p.Platform) {
 			t.Errorf("%s: %+v", tt.name, p)
 		}
 	}

@@ -7,11 +7,13 @@ import (
 	"strings"
 
 	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/problem"
 )
 
 // ErrUnauthenticated says that a request has no valid credential: 401, with
-// WWW-Authenticate: Bearer. It wraps no sentinel of package evidence.
-var ErrUnauthenticated = errors.New("no or bad credential")
+// WWW-Authenticate: Bearer. It wraps no sentinel of package evidence, and is the
+// one that the table of package problem knows.
+var ErrUnauthenticated = problem.ErrUnauthenticated
 
 // Principal is who makes a request. It is a small value: copy it. The zero
 // value may do nothing.
@@ -27,6 +29,12 @@ type Principal struct {
 	Platform bool
 	// ActorKind is what acts: SYSTEM for a key, HUMAN for a person who logged in.
 	ActorKind string
+	// Person is who logged in, as the identity provider names them. It is sealed
+	// wherever it is recorded.
+	Person string
+	// Session says that the credential is the session of a console: something that
+	// a browser sends by itself. Rules of tier KEY do not take it.
+	Session bool
 }
 
 // NeedTenant returns the error of a request that must be about a tenant.
@@ -37,8 +45,18 @@ func (p Principal) NeedTenant() error {
 	return nil
 }
 
-// Actor returns who acts, as evidence names them.
+// Actor returns who acts by the public id of their credential: it is stored in
+// rows and listed, where the name of a person may not be.
 func (p Principal) Actor() Actor { return Actor{Kind: p.ActorKind, ID: p.Credential} }
+
+// act says in a record who acts, a person by the name that is sealed there.
+func (p Principal) act(r *evidence.Record) {
+	a := p.Actor()
+	if p.Person != "" {
+		a.ID = p.Person
+	}
+	a.set(r)
+}
 
 // logTenant is the tenant whose log takes what the principal does.
 func (p Principal) logTenant() string { return logTenant(p.Tenant) }
@@ -107,34 +125,50 @@ const (
 	reasonWrong
 	reasonExpired
 	reasonRevoked
+	reasonToken
+	reasonAudience
+	reasonNotYet
+	reasonTenant
+	reasonRole
+	reasonClaims
 	reasonCount
 )
 
 var reasonNames = [reasonCount]string{
 	reasonMissing: "missing", reasonMalformed: "malformed", reasonSeveral: "several",
 	reasonUnknown: "unknown", reasonWrong: "wrong_secret", reasonExpired: "expired", reasonRevoked: "revoked",
+	reasonToken: "bad_token", reasonAudience: "wrong_audience", reasonNotYet: "not_yet_valid",
+	reasonTenant: "no_tenant", reasonRole: "no_role", reasonClaims: "bad_claims",
 }
 
 // unauthenticated is the error of one request. Only who has the secret is told
 // more than that the credential is bad.
-type unauthenticated struct{ why reason }
+type unauthenticated struct {
+	why      reason
+	recorded bool // it has a record of its own and is not counted
+}
 
-func refuse(why reason) error { return &unauthenticated{why} }
+func refuse(why reason) error { return &unauthenticated{why: why} }
 
 // Error implements error.
 func (e *unauthenticated) Error() string {
-	text := ErrUnauthenticated.Error()
-	switch e.why {
-	case reasonMissing:
-		text = "a credential is required"
-	case reasonSeveral:
-		text = "two different credentials in one request"
-	case reasonExpired:
-		text = "the credential has expired"
-	case reasonRevoked:
-		text = "the credential was revoked"
+	if text, ok := reasonTexts[e.why]; ok {
+		return text
 	}
-	return text
+	return ErrUnauthenticated.Error()
+}
+
+// reasonTexts are for who is told more than that the credential is bad.
+var reasonTexts = map[reason]string{
+	reasonMissing:  "a credential is required",
+	reasonSeveral:  "two different credentials in one request",
+	reasonExpired:  "the credential has expired",
+	reasonRevoked:  "the credential was revoked",
+	reasonAudience: "the token is for another audience",
+	reasonNotYet:   "the token is not valid yet",
+	reasonTenant:   "the token names no tenant that exists",
+	reasonRole:     "the token gives no role, or several, or one that does not go with its tenant",
+	reasonClaims:   "a claim of the token is missing or of another form than it must be",
 }
 
 // Unwrap returns ErrUnauthenticated.

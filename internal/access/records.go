@@ -4,6 +4,9 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
 
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/ledger"
@@ -18,21 +21,34 @@ const (
 	eventDecision = "ACCESS_DECISION"
 	eventChange   = "AUTH_CHANGE"
 	eventDenied   = "ACCESS_DENIED"
+	eventView     = "LOG_VIEW"
+	eventExport   = "LOG_EXPORT"
+	eventLogin    = "LOGIN"
+	eventFailed   = "LOGIN_FAILED"
 )
 
 const component = "auth"
 
-// append makes records of the server itself durable.
+// append makes records of the server itself durable. What goes wrong is the
+// server's fault: evidence.ErrUnavailable, or ErrTampered, and nothing that
+// would say something about the request.
 func (g *Gate) append(ctx context.Context, tenant string, records ...*evidence.Record) error {
 	for _, r := range records {
 		if err := r.Complete(); err != nil {
-			return err
+			return notRecorded(err)
 		}
 	}
 	if _, err := g.cfg.Ledger.Append(ctx, tenant, records, ledger.AppendOptions{}); err != nil {
-		return unavailable("record access", err)
+		return notRecorded(err)
 	}
 	return nil
+}
+
+func notRecorded(err error) error {
+	if errors.Is(err, evidence.ErrTampered) {
+		return fmt.Errorf("record access: %w", err)
+	}
+	return fmt.Errorf("%w: the access cannot be recorded: %s", evidence.ErrUnavailable, err.Error())
 }
 
 func systemRecord(at evidence.Micros, event, severity, summary string) *evidence.Record {
@@ -137,6 +153,8 @@ type decision struct {
 	resource string
 	route    string
 	reason   string
+	rule     string        // id of a rule; "" where only the role decided
+	request  *http.Request // nil where it did not come over HTTP
 }
 
 // decide records a decision about a principal, in the log it is about.
@@ -150,11 +168,27 @@ func (g *Gate) decide(ctx context.Context, p Principal, d decision) error {
 	} else {
 		r.SetInt("status_code", 403)
 	}
-	r.SetText("rule_id", "role:"+p.Role)
+	r.SetText("rule_id", cmp.Or(d.rule, "role:"+p.Role))
 	r.SetText("route", RouteName(d.route))
 	r.SetText("credential_id", p.Credential)
 	r.SetNames("roles", []string{p.Role})
 	r.SetSealed("/action_reason", evidence.QuoteJSON(d.reason))
-	p.Actor().set(r)
+	if d.request != nil {
+		setRequest(r, d.request)
+	}
+	p.act(r)
 	return g.append(ctx, p.logTenant(), r)
+}
+
+// maxAgent bounds what a client says of itself, in bytes.
+const maxAgent = 512
+
+// setRequest seals what was asked for and by what.
+func setRequest(r *evidence.Record, req *http.Request) {
+	agent := req.UserAgent()
+	if len(agent) > maxAgent {
+		agent = agent[:maxAgent]
+	}
+	setJSON(r, "/query", map[string]string{"method": req.Method, "path": req.URL.EscapedPath(), "query": req.URL.RawQuery})
+	setJSON(r, "/client", map[string]string{"address": req.RemoteAddr, "agent": agent})
 }

@@ -59,7 +59,9 @@ var rules = []rule{
 		may:      []string{"evidence", "internal/c2sp", "internal/zipstore"},
 		external: []string{sumdb},
 	},
-	{pkg: "client", may: []string{"evidence"}, external: all},
+	{pkg: "answer", may: []string{"evidence"}, external: none},
+	{pkg: "client", may: []string{"evidence", "answer"}, external: all},
+	{pkg: "internal/problem", may: []string{"evidence", "answer"}, external: none},
 	{pkg: "internal/dialect", may: []string{"evidence"}, external: all},
 	{pkg: "internal/prices", may: []string{"evidence"}, external: all},
 	{pkg: "internal/otlp", may: []string{"evidence", "internal/dialect", "internal/prices"}, external: all},
@@ -80,21 +82,38 @@ var rules = []rule{
 
 	// In: what producers send becomes records.
 	{pkg: "internal/runs", may: []string{"evidence", "internal/dialect", "internal/store", "internal/ledger"}, external: all},
-	{pkg: "internal/access", may: []string{"evidence", "internal/store", "internal/ledger"}, external: all},
-	{pkg: "internal/ingest", may: []string{"evidence", "internal/store", "internal/dialect", "internal/otlp", "internal/runs", "internal/access", "internal/ledger"}, external: all},
+	{pkg: "internal/access", may: []string{"evidence", "answer", "internal/problem", "internal/store", "internal/ledger"}, external: all},
+	{pkg: "internal/ingest", may: []string{"evidence", "answer", "internal/problem", "internal/store", "internal/dialect", "internal/otlp", "internal/runs", "internal/access", "internal/ledger"}, external: all},
 
 	// Out: what reads never writes, but for the access record of the read.
 	{
 		pkg: "internal/export",
 		may: []string{
-			"evidence", "verify", "internal/c2sp", "internal/zipstore",
+			"evidence", "answer", "verify", "internal/c2sp", "internal/zipstore", "internal/problem",
 			"internal/store", "internal/ledger",
 		},
 		external: all,
 	},
 	{
 		pkg:      "internal/facade",
-		may:      []string{"evidence", "internal/seal", "internal/ledger", "internal/export"},
+		may:      []string{"evidence", "answer", "internal/problem", "internal/store", "internal/ledger"},
+		external: all,
+	},
+	{
+		// No authority over logs (contract section 7), see TestNoAuthority.
+		pkg:      "internal/replay",
+		may:      []string{"evidence", "answer", "internal/problem", "internal/facade"},
+		external: []string{canonicalJSON},
+	},
+	{
+		// Neither the ledger nor a store: what the routes of the replay API and of
+		// the console's adapter read comes from the facade, and what they write goes
+		// through ingest, so they have no authority of their own.
+		pkg: "internal/api",
+		may: []string{
+			"evidence", "answer", "internal/problem", "internal/access", "internal/ingest", "internal/export", "internal/facade",
+			"internal/replay",
+		},
 		external: all,
 	},
 	{

@@ -76,14 +76,17 @@ type KeyList struct {
 // Forms of an export.
 const (
 	FormZIP       = "zip"
+	FormJSON      = "json"      // of profile run
 	FormDirectory = "directory" // streamed as tar
 )
 
 // ExportRequest is the request of POST …/exports.
 type ExportRequest struct {
 	Profile   string   `json:"profile"`
+	Run       string   `json:"run_id,omitempty"` // or an alias, or a trace id
 	ExportID  string   `json:"export_id,omitempty"`
 	Form      string   `json:"form"`
+	Disclose  []string `json:"disclose,omitempty"`
 	Withhold  []string `json:"withhold,omitempty"`
 	SinceSize int64    `json:"since_size,omitempty"`
 }
@@ -92,11 +95,12 @@ type ExportRequest struct {
 // is the bundle.
 type ExportInfo struct {
 	ExportID string `json:"export_id"`
+	Run      string `json:"run_id,omitempty"` // of profile run
 	Log      string `json:"log"`
-	Size     int64  `json:"size"` // leaves of the newest log
-	Records  int64  `json:"record_count"`
+	Size     int64  `json:"size"`         // leaves of the newest log
+	Records  int64  `json:"record_count"` // of the bundle
 	Bytes    int64  `json:"size_bytes"`
-	Checksum string `json:"checksum"` // of the ZIP, or of manifest.json
+	Checksum string `json:"checksum"` // of the ZIP or JSON, or of manifest.json
 }
 
 const exportHeader = "Runledger-Export"

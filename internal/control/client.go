@@ -163,8 +163,8 @@ func (c *Client) ConfirmClock(ctx context.Context) error {
 	return c.call(ctx, http.MethodPost, "/v1/clock/confirm", nil, nil)
 }
 
-// Export makes a bundle and returns its bytes: a ZIP, or a tar stream of the
-// directory. A stream that breaks off ends with an error other than io.EOF.
+// Export makes a bundle and returns its bytes: a ZIP, a JSON document, or a tar
+// stream of the directory. A stream that breaks off ends with an error other than io.EOF.
 func (c *Client) Export(ctx context.Context, tenant string, req ExportRequest) (ExportInfo, io.ReadCloser, error) {
 	b, err := json.Marshal(req)
 	if err != nil {

@@ -15,6 +15,7 @@
 //	GET  /v1/tenants/{tenant}/proof          ?id= | ?seq=&log_no= | ?span=
 //	POST /v1/tenants/{tenant}/exports        the bundle, streamed
 //	GET  /v1/tenants/{tenant}/integrity
+//	POST /v1/tenants/{tenant}/read           a GET of the read API
 //	GET  /v1/keys                            ?tenant=
 //	POST /v1/tenants/{tenant}/keys/rotate
 //	GET  /v1/apikeys                         ?tenant=, empty for the platform's
@@ -23,7 +24,7 @@
 //
 // Whoever can open the socket is the operator: the mode of the socket and of
 // the directory is all the access control there is. Who they are is asked of
-// the kernel, not of them, and stands in what they append and export as
+// the kernel, not of them, and stands in what they append, read and export as
 // cli:<name of the user>.
 //
 // It is not the API that producers and readers use.

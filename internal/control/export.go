@@ -13,19 +13,28 @@ func (h *handler) export(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(w, r, &req); err != nil {
 		return err
 	}
-	if req.Form != FormZIP && req.Form != FormDirectory {
-		return invalid("form", "must be zip or directory")
+	format, ok := map[string]string{FormZIP: export.FormatZIP, FormDirectory: export.FormatZIP, FormJSON: export.FormatJSON}[req.Form]
+	if !ok {
+		return invalid("form", "must be zip, json or directory")
+	}
+	tenant, run := r.PathValue("tenant"), req.Run
+	if run != "" {
+		var err error
+		if run, err = h.cfg.Ledger.ResolveRun(r.Context(), tenant, run); err != nil {
+			return err
+		}
 	}
 	b, err := h.cfg.Exporter.Export(r.Context(), export.Request{
-		Tenant: r.PathValue("tenant"), Profile: req.Profile, ExportID: req.ExportID, By: callerOf(r.Context()).requester(),
-		Withhold: req.Withhold, SinceSize: req.SinceSize, Directory: req.Form == FormDirectory,
+		Tenant: tenant, Profile: req.Profile, Run: run, Format: format, ExportID: req.ExportID,
+		By: callerOf(r.Context()).requester(), Disclose: req.Disclose, Withhold: req.Withhold, SinceSize: req.SinceSize,
+		Directory: req.Form == FormDirectory,
 	})
 	if err != nil {
 		return err
 	}
 	defer b.Close()
 	info, err := json.Marshal(ExportInfo{
-		ExportID: b.ExportID, Log: b.Log, Size: b.Size, Records: b.Records, Bytes: b.Bytes, Checksum: b.Digest,
+		ExportID: b.ExportID, Run: b.Run, Log: b.Log, Size: b.Size, Records: b.Records, Bytes: b.Bytes, Checksum: b.Digest,
 	})
 	if err != nil {
 		return err
@@ -34,9 +43,9 @@ func (h *handler) export(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Cache-Control", "no-store")
 	write := b.WriteTar
 	w.Header().Set("Content-Type", "application/x-tar")
-	if req.Form == FormZIP {
-		write = b.WriteZIP
-		w.Header().Set("Content-Type", "application/zip")
+	if req.Form != FormDirectory {
+		write = b.Write
+		w.Header().Set("Content-Type", "application/"+format)
 		w.Header().Set("Content-Length", strconv.FormatInt(b.Bytes, 10))
 	}
 	w.WriteHeader(http.StatusOK)

@@ -25,6 +25,7 @@ type Config struct {
 	Ledger   *ledger.Ledger
 	Exporter *export.Exporter
 	Access   *access.Gate // nil: credentials are not managed here
+	Read     ReadFunc     // nil: nothing is read here
 	Version  string
 	Server   bool         // a server, not a command by itself
 	Logger   *slog.Logger // default: none
@@ -54,6 +55,7 @@ func Handler(cfg Config) http.Handler {
 		"GET /v1/tenants/{tenant}/proof":        h.proof,
 		"POST /v1/tenants/{tenant}/exports":     h.export,
 		"GET /v1/tenants/{tenant}/integrity":    h.integrity,
+		"POST /v1/tenants/{tenant}/read":        h.read,
 		"GET /v1/keys":                          h.keys,
 		"POST /v1/tenants/{tenant}/keys/rotate": h.rotate,
 		"GET /v1/apikeys":                       h.apiKeys,

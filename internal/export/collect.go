@@ -14,15 +14,21 @@ import (
 // collect writes all files but the receipt, and returns the manifest. For the
 // same logs, checkpoints and request it makes the same bytes.
 func (j *job) collect(ctx context.Context) (manifest file, err error) {
-	j.counts = newCompleteness()
 	man := &verify.Manifest{Format: verify.Format, Profile: j.req.Profile, ExportID: j.req.ExportID}
-	man.Scope.TenantID = j.req.Tenant
+	man.Scope = verify.Scope{TenantID: j.req.Tenant, RunID: j.req.Run}
 	for _, l := range j.logs {
 		man.Logs = append(man.Logs, verify.ManifestLog{Dir: l.dir, Origin: l.Origin, Size: l.head.Size})
+	}
+	if j.run != nil {
+		err = j.collectRun(ctx)
+	} else {
+		err = j.collectLogs(ctx)
+	}
+	if err != nil {
+		return file{}, err
+	}
+	for _, l := range j.logs {
 		j.files = append(j.files, memoryFile(l.dir+"/checkpoint", l.note))
-		if err := j.log(ctx, l); err != nil {
-			return file{}, fmt.Errorf("log %s: %w", l.Origin, err)
-		}
 	}
 	if err := j.since(ctx); err != nil {
 		return file{}, err
@@ -38,6 +44,18 @@ func (j *job) collect(ctx context.Context) (manifest file, err error) {
 	j.files = append(j.files,
 		memoryFile("completeness.json", counted), memoryFile("README.txt", readme), memoryFile("policy", j.policy()))
 	return memoryFile("manifest.json", makeManifest(man, j.files)), nil
+}
+
+// collectLogs writes every record of the logs.
+func (j *job) collectLogs(ctx context.Context) error {
+	j.counts = newCompleteness(j.logs)
+	j.counts.Runs = &runCompleteness{OpenIDs: []string{}}
+	for k, l := range j.logs {
+		if err := j.log(ctx, l, &j.counts.Logs[k]); err != nil {
+			return fmt.Errorf("log %s: %w", l.Origin, err)
+		}
+	}
+	return nil
 }
 
 // since adds the proof that the log extends an older tree.
@@ -59,25 +77,31 @@ func (j *job) since(ctx context.Context) error {
 // collector reads one log once and writes its files side by side, each kind
 // into a spool of its own.
 type collector struct {
-	j         *job
-	part      logPart
-	counts    *logCompleteness
-	entries   *fileWriter
-	disclosed *fileWriter
-	withheld  *fileWriter
-	tree      c2sp.Frontier
-	line      []byte
+	j       *job
+	part    logPart
+	entries *fileWriter
+	sealed  discloser
+	tree    c2sp.Frontier
+	line    []byte
 }
 
-func (j *job) log(ctx context.Context, part logPart) error {
-	c := &collector{j: j, part: part, counts: j.counts.log(part.dir, part.Origin)}
-	for _, w := range []**fileWriter{&c.entries, &c.disclosed, &c.withheld} {
+// writers opens spools that the job closes.
+func (j *job) writers(list ...**fileWriter) error {
+	for _, w := range list {
 		fw, err := newFileWriter(j.e.cfg.SpoolDir)
 		if err != nil {
 			return err
 		}
 		*w = fw
 		j.spools = append(j.spools, fw.spool)
+	}
+	return nil
+}
+
+func (j *job) log(ctx context.Context, part logPart, counts *logCompleteness) error {
+	c := &collector{j: j, part: part, sealed: discloser{choice: &j.choice, counts: counts}}
+	if err := j.writers(&c.entries, &c.sealed.disclosed, &c.sealed.withheld); err != nil {
+		return err
 	}
 	size := part.head.Size
 	err := j.e.cfg.Ledger.Records(ctx, j.req.Tenant, part.No, 0, size, func(r ledger.LogRecord) error {
@@ -90,11 +114,10 @@ func (j *job) log(ctx context.Context, part logPart) error {
 		return err
 	}
 	if c.tree.Size() != size || c.tree.Root() != part.head.Root {
-		return fmt.Errorf("%w: the leaves do not make the tree that was signed", evidence.ErrTampered)
+		return tampered("the leaves do not make the tree that was signed")
 	}
-	c.counts.Size, c.counts.Root = size, part.head.Root.String()
 	j.files = append(j.files,
-		c.disclosed.finish(part.dir+"/disclosures.jsonl"), c.withheld.finish(part.dir+"/withheld.jsonl"))
+		c.sealed.disclosed.finish(part.dir+"/disclosures.jsonl"), c.sealed.withheld.finish(part.dir+"/withheld.jsonl"))
 	return nil
 }
 
@@ -113,42 +136,27 @@ func (c *collector) record(r *ledger.LogRecord) error {
 		n := r.Seq / c2sp.TileWidth
 		c.j.files = append(c.j.files, c.entries.finish(c.part.dir+"/"+c2sp.EntriesPath(n, int(next-n*c2sp.TileWidth))))
 	}
-	c.j.counts.add(c.counts, r.Leaf)
-	for _, h := range r.Leaf.H { // sorted by path, as the lines must be
-		if err := c.field(r, h); err != nil {
-			return err
-		}
+	c.j.counts.add(c.sealed.counts, r.Leaf)
+	if err := c.sealed.record(r.Leaf, r.Open, wasErased); err != nil {
+		return err
 	}
-	c.j.done++
-	if c.j.req.Progress != nil && (c.j.done%c2sp.TileWidth == 0 || c.j.done == c.j.total) {
-		c.j.req.Progress(c.j.done, c.j.total)
-	}
+	c.j.progress(1)
 	return nil
 }
 
-// field discloses one sealed field, or says why not.
-func (c *collector) field(r *ledger.LogRecord, h evidence.Commitment) error {
-	open, ok := r.Open[h.Path]
-	reason := verify.Erased
-	if ok {
-		// What was altered must not be passed off as a disclosure.
-		if evidence.Commit(h.Path, open.Salt, []byte(open.JSON)) != h.Hash {
-			return fmt.Errorf("%w: the stored content of %s is not what the leaf commits to", evidence.ErrTampered, h.Path)
-		}
-		if !c.j.withhold.has(h.Path) || alwaysDisclosed(r.Leaf, h.Path) {
-			d := verify.Disclosure{Seq: r.Seq, Path: h.Path, Salt: open.Salt, Value: []byte(open.JSON)}
-			c.line = d.Append(c.line[:0])
-			c.counts.Disclosed++
-			_, err := c.disclosed.Write(c.line)
-			return err
-		}
-		reason = verify.Requested
+// wasErased is why a field is gone where nobody looks for the record that says so:
+// whoever verifies the bundle does.
+func wasErased(string) verify.Reason { return verify.Erased }
+
+func (j *job) progress(n int64) {
+	j.done += n
+	if j.req.Progress != nil && (j.done%c2sp.TileWidth == 0 || j.done == j.total) {
+		j.req.Progress(j.done, j.total)
 	}
-	w := verify.Withheld{Seq: r.Seq, Path: h.Path, Reason: reason}
-	c.line = w.Append(c.line[:0])
-	c.counts.Withheld[string(reason)]++
-	_, err := c.withheld.Write(c.line)
-	return err
+}
+
+func tampered(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{evidence.ErrTampered}, args...)...)
 }
 
 // smallest sorts and cuts a list.

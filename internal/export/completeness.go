@@ -14,7 +14,8 @@ type completeness struct {
 	Format  int64             `json:"format"`
 	Records int64             `json:"records"`
 	Logs    []logCompleteness `json:"logs"`
-	Runs    runCompleteness   `json:"runs"`
+	Runs    *runCompleteness  `json:"runs,omitempty"` // of profile log
+	Run     *oneRun           `json:"run,omitempty"`  // of profile run
 
 	runs map[string]bool // ended, by run; 1 entry a run, as the verifier has
 }
@@ -23,6 +24,7 @@ type logCompleteness struct {
 	Dir       string           `json:"dir"`
 	Origin    string           `json:"origin"`
 	Size      int64            `json:"size"`
+	Records   int64            `json:"records"` // of them in the bundle
 	Root      string           `json:"root"`
 	FirstAt   string           `json:"first_at"`
 	LastAt    string           `json:"last_at"`
@@ -44,27 +46,58 @@ type runCompleteness struct {
 	OpenIDs []string `json:"open_runs"` // the first of them
 }
 
+// oneRun says what there is of the run of a bundle. Its records are counted by
+// log, too.
+type oneRun struct {
+	RunID   string `json:"run_id"`
+	Records int64  `json:"records"` // of the run itself
+	Ended   bool   `json:"ended"`
+	// Revision and RecordCount are those of its newest llm_run; what came after
+	// that is Later.
+	Revision    int64 `json:"revision"`
+	RecordCount int64 `json:"record_count"`
+	Later       int64 `json:"later"`
+	// Correlated counts the audit entries that a correlation id of the run binds
+	// to it. Where there are more than one bundle takes, Truncated is true.
+	Correlated int64    `json:"correlated"`
+	Truncated  bool     `json:"correlated_truncated"`
+	Marks      []string `json:"completeness"` // of its newest llm_run
+}
+
+// add counts a record of the run.
+func (r *oneRun) add(l *evidence.Leaf) {
+	r.Records++
+	if l.Kind != evidence.KindLLMRun || l.Text("conflict_of") != "" {
+		return
+	}
+	if n, _ := l.Int("revision"); n >= r.Revision {
+		f, _ := l.Fact("completeness")
+		r.Ended, r.Revision, r.RecordCount, r.Marks = true, n, l.N+1, append([]string{}, f.List...)
+	}
+}
+
 const (
 	maxOpenIDs = 100
 	maxFlags   = 1000 // names come from producers
 )
 
-func newCompleteness() *completeness {
-	return &completeness{Format: 1, runs: map[string]bool{}, Runs: runCompleteness{OpenIDs: []string{}}}
-}
-
-func (c *completeness) log(dir, origin string) *logCompleteness {
-	c.Logs = append(c.Logs, logCompleteness{
-		Dir: dir, Origin: origin, Kinds: map[string]int64{}, Withheld: map[string]int64{}, Flags: map[string]int64{},
-	})
-	return &c.Logs[len(c.Logs)-1]
+func newCompleteness(logs []logPart) *completeness {
+	c := &completeness{Format: 1, runs: map[string]bool{}}
+	for _, l := range logs {
+		c.Logs = append(c.Logs, logCompleteness{
+			Dir: l.dir, Origin: l.Origin, Size: l.head.Size, Root: l.head.Root.String(),
+			Kinds: map[string]int64{}, Withheld: map[string]int64{}, Flags: map[string]int64{},
+		})
+	}
+	return c
 }
 
 // add counts one leaf.
 func (c *completeness) add(lc *logCompleteness, l *evidence.Leaf) {
 	c.Records++
+	lc.Records++
 	lc.Kinds[l.Kind.String()]++
-	if l.Seq == 0 {
+	if lc.FirstAt == "" {
 		lc.FirstAt = l.RecordedAt.String()
 	}
 	lc.LastAt = l.RecordedAt.String()
@@ -89,7 +122,7 @@ func (c *completeness) add(lc *logCompleteness, l *evidence.Leaf) {
 			lc.Flags[flag]++
 		}
 	}
-	if l.Run != "" {
+	if c.Runs != nil && l.Run != "" {
 		ended := l.Kind == evidence.KindLLMRun && l.Text("conflict_of") == ""
 		if was, ok := c.runs[l.Run]; !ok || ended && !was {
 			c.runs[l.Run] = ended
@@ -107,7 +140,9 @@ func (c *completeness) marshal() ([]byte, error) {
 		c.Runs.Open++
 		c.Runs.OpenIDs = append(c.Runs.OpenIDs, run)
 	}
-	c.Runs.OpenIDs = smallest(c.Runs.OpenIDs, maxOpenIDs)
+	if c.Runs != nil {
+		c.Runs.OpenIDs = smallest(c.Runs.OpenIDs, maxOpenIDs)
+	}
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)

@@ -1,6 +1,16 @@
 // Package export writes evidence bundles: a tenant's records with all that an
 // auditor needs to check them offline, as a ZIP or as a directory of the same
-// files (formats.md section 7). Package verify reads them.
+// files (formats.md section 7), or, for programs, as one JSON document. Package
+// verify reads the first two.
+//
+// # Profiles
+//
+// log is every record of the tenant's logs. run is what there is of one run: its
+// own records, of all kinds, from n = 0; audit entries that a correlation id of
+// these records binds to it, also where they are of another run; where the run
+// began in an older log, that log and the LOG_OPENED records that put them in
+// order; and what says by whose order something of all this was erased or has
+// expired. Each record has its proof against its log's checkpoint.
 //
 // # An export is itself evidence
 //
@@ -10,15 +20,20 @@
 //	export, completed    names the SHA-256 of manifest.json
 //	receipt.*            that record, its proof, and the way from the bundle's
 //	                     checkpoint to the one that covers it
-//	LOG_EXPORT           who got how many bytes and records, and their digest
+//	LOG_EXPORT           who got how many bytes and records, and their digest;
+//	                     where the caller does not record that itself
 //
 // Only then does the first byte leave: what cannot be recorded is not given
-// out. An export that fails appends the state failed.
+// out. An export that fails appends the state failed. Of a run that the tenant
+// does not have nothing is recorded.
 //
 // # What is checked on the way out
 //
-// The root that the leaves make is the signed one, and every sealed value
-// opens its commitment. A store that was tampered with gives no bundle.
+// The root that the leaves make is the signed one, or each leaf is proven under
+// it; a run's records are numbered without a gap; and every sealed value opens
+// its commitment. A store that was tampered with gives no bundle. Content that is
+// gone without a record of its erasure is listed as erased: the verifier shall
+// see that nothing says so.
 //
 // # Spool
 //
@@ -26,5 +41,12 @@
 // it. So the files are written once to unnamed temporary files, encrypted under
 // keys that only this process has, and memory stays bounded. See [Spool].
 //
-// It does not decide who may export, and of the profiles it has log only.
+// # Finished bundles
+//
+// [Exports] keeps the bytes of finished bundles in spools, for an hour at most
+// and up to a size, so that they can be fetched after they were described; it
+// gives the same export for the same request, and makes signed links. Nothing of
+// it outlives the process: what the log knows and it does not is gone.
+//
+// It does not decide who may export, and of the profiles it does not have period.
 package export

@@ -1,6 +1,7 @@
 package export
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -50,19 +51,53 @@ func New(cfg Config) *Exporter {
 
 // Requester is who asked for an export.
 type Requester struct {
-	Name  string // credential or command: "cli:operator"
+	Name  string // person, credential or command: "cli:operator"
 	Human bool   // a person, as against a machine
+	// Credential is the id of the credential that let the request in. Default:
+	// the name.
+	Credential string
 }
+
+func (r Requester) credential() string { return cmp.Or(r.Credential, r.Name) }
+
+// Profiles of an export.
+const (
+	ProfileLog = verify.ProfileLog
+	ProfileRun = verify.ProfileRun
+)
+
+// Formats of an export. A directory is a ZIP that is given out as files.
+const (
+	FormatZIP  = "zip"
+	FormatJSON = "json"
+)
+
+// RetentionHot is the retention class of a new export's run records: they are
+// in the store itself, as all are until they are archived.
+const RetentionHot = "hot"
 
 // Request says what to export.
 type Request struct {
 	Tenant  string
-	Profile string // verify.ProfileLog
+	Profile string // ProfileLog or ProfileRun
+	// Run is the run of profile run, by its own id.
+	Run string
+	// Format is zip, the default, or json, which is of profile run only.
+	Format string
 	// ExportID names the export, once and for all. Default: a new UUID.
 	ExportID string
 	By       Requester
-	// Withhold are patterns of sealed paths that are not disclosed.
-	Withhold []string
+	// Disclose are patterns of the only sealed paths that are disclosed; none:
+	// all are. Withhold are patterns of those that are not, whatever Disclose
+	// says.
+	Disclose, Withhold []string
+	// NotPermitted: the requester may not read content. All sealed paths, but for
+	// the targets of erasures, are withheld for that reason, whatever else is
+	// asked for.
+	NotPermitted bool
+	// Unrecorded: the caller records LOG_EXPORT. The states of the export are
+	// recorded in any case.
+	Unrecorded bool
 	// SinceSize adds the proof that the tenant's newest log extends its tree
 	// of that size. 0: none.
 	SinceSize int64
@@ -73,31 +108,45 @@ type Request struct {
 	Progress func(done, total int64)
 }
 
+func invalid(field, reason string) error {
+	return &evidence.FieldError{Field: field, Reason: reason, Err: evidence.ErrInvalid}
+}
+
 func (r *Request) check() error {
+	run := r.Profile == ProfileRun
 	switch {
-	case r.Profile != verify.ProfileLog:
-		return &evidence.FieldError{Field: "profile", Reason: "must be log; others are still to come", Err: evidence.ErrInvalid}
+	case r.Profile != ProfileLog && !run:
+		return invalid("profile", "must be log or run")
+	case run && (r.Run == "" || len(r.Run) > evidence.MaxRun):
+		return invalid("run_id", "is required, with at most 128 bytes")
+	case !run && r.Run != "":
+		return invalid("run_id", "is for profile run")
+	case r.Format != FormatZIP && r.Format != FormatJSON:
+		return invalid("format", "must be zip or json")
+	case r.Format == FormatJSON && (!run || r.Directory):
+		return invalid("format", "json is for profile run, and not for a directory")
 	case !evidence.FitName(r.ExportID):
-		return &evidence.FieldError{Field: "export_id", Reason: "is not a name", Err: evidence.ErrInvalid}
+		return invalid("export_id", "is not a name")
 	case r.By.Name == "":
-		return &evidence.FieldError{Field: "requested_by", Reason: "is required", Err: evidence.ErrInvalid}
+		return invalid("requested_by", "is required")
 	case r.SinceSize < 0:
-		return &evidence.FieldError{Field: "since_size", Reason: "must not be negative", Err: evidence.ErrInvalid}
+		return invalid("since_size", "must not be negative")
 	}
 	return nil
 }
 
 // job is one export on its way.
 type job struct {
-	e        *Exporter
-	req      Request
-	withhold withhold
-	logs     []logPart // in the order of the bundle
-	total    int64     // leaves
-	done     int64
-	counts   *completeness
-	files    []file
-	spools   []*Spool
+	e      *Exporter
+	req    Request
+	choice choice
+	logs   []logPart // in the order of the bundle
+	run    *runParts // of profile run
+	total  int64     // leaves
+	done   int64
+	counts *completeness
+	files  []file
+	spools []*Spool
 }
 
 // logPart is one log of the bundle, up to a checkpoint.
@@ -111,19 +160,17 @@ type logPart struct {
 
 // Export makes a bundle and records it, see the package comment. The error
 // wraps evidence.ErrTampered where the store does not hold what was signed.
-func (e *Exporter) Export(ctx context.Context, req Request) (_ *Bundle, err error) {
-	if req.ExportID == "" {
-		req.ExportID = e.NewID()
-	}
-	if err := req.check(); err != nil {
-		return nil, err
-	}
-	j := &job{e: e, req: req}
-	if j.withhold, err = parseWithhold(req.Withhold); err != nil {
+func (e *Exporter) Export(ctx context.Context, req Request) (*Bundle, error) {
+	j, err := e.job(&req)
+	if err != nil {
 		return nil, err
 	}
 	logs, err := e.cfg.Ledger.Logs(ctx, req.Tenant)
 	if err != nil {
+		return nil, err
+	}
+	// Nothing is recorded of a run that is not this tenant's.
+	if err := j.find(ctx); err != nil {
 		return nil, err
 	}
 	select {
@@ -143,6 +190,17 @@ func (e *Exporter) Export(ctx context.Context, req Request) (_ *Bundle, err erro
 	return b, nil
 }
 
+// job checks a request, and puts its defaults in.
+func (e *Exporter) job(req *Request) (*job, error) {
+	req.ExportID = cmp.Or(req.ExportID, e.NewID())
+	req.Format = cmp.Or(req.Format, FormatZIP)
+	if err := req.check(); err != nil {
+		return nil, err
+	}
+	choice, err := parseChoice(req)
+	return &job{e: e, req: *req, choice: choice}, err
+}
+
 // failed appends the state failed and frees what is spooled. The reason goes
 // to the one who asked, not into the record.
 func (j *job) failed(ctx context.Context, why error) {
@@ -157,7 +215,11 @@ func (j *job) failed(ctx context.Context, why error) {
 }
 
 func (j *job) bundle(ctx context.Context, logs []ledger.LogInfo) (*Bundle, error) {
-	if err := j.choose(ctx, logs); err != nil {
+	choose := j.choose
+	if j.req.Profile == ProfileRun {
+		choose = j.chooseRun
+	}
+	if err := choose(ctx, logs); err != nil {
 		return nil, err
 	}
 	manifest, err := j.collect(ctx)
@@ -166,7 +228,7 @@ func (j *job) bundle(ctx context.Context, logs []ledger.LogInfo) (*Bundle, error
 	}
 	receipt, err := j.state(ctx, completed, func(r *evidence.Record) {
 		r.SetText("manifest", manifestFact(manifest))
-		r.SetInt("record_count", j.total)
+		r.SetInt("record_count", j.counts.Records)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("record the export: %w", err)
@@ -177,14 +239,20 @@ func (j *job) bundle(ctx context.Context, logs []ledger.LogInfo) (*Bundle, error
 	}
 	newest := j.logs[0]
 	b := &Bundle{
-		ExportID: j.req.ExportID, Tenant: j.req.Tenant, Log: newest.Origin, Size: newest.head.Size,
-		Checkpoint: newest.note, Records: j.total,
+		ExportID: j.req.ExportID, Tenant: j.req.Tenant, Run: j.req.Run, Format: j.req.Format,
+		Log: newest.Origin, Size: newest.head.Size, Checkpoint: newest.note, Records: j.counts.Records,
 		files: slices.Concat([]file{manifest}, j.files, receipts), spools: j.spools,
 	}
 	if err := b.measure(j.req.Directory); errors.Is(err, zipstore.ErrFormat) {
-		return nil, fmt.Errorf("the log does not fit a ZIP, export it as a directory: %w: %w", evidence.ErrTooLarge, err)
+		return nil, fmt.Errorf("it does not fit a ZIP, export it as a directory: %w: %w", evidence.ErrTooLarge, err)
 	} else if err != nil {
 		return nil, err
+	}
+	if j.run != nil {
+		b.Metadata = j.metadata(b.Digest)
+	}
+	if j.req.Unrecorded {
+		return b, nil
 	}
 	if err := j.access(ctx, b); err != nil {
 		return nil, fmt.Errorf("record the access: %w", err)
@@ -199,21 +267,34 @@ func manifestFact(manifest file) string { return hex.EncodeToString(manifest.sha
 // choose publishes the checkpoints that the bundle ends at: of the newest log
 // first, then of its predecessors, newest first.
 func (j *job) choose(ctx context.Context, logs []ledger.LogInfo) error {
-	for i, info := range slices.Backward(logs) {
-		head, note, err := j.e.cfg.Ledger.PublishNow(ctx, j.req.Tenant, info.No)
-		if err != nil {
-			return fmt.Errorf("checkpoint of %s: %w", info.Origin, err)
-		}
-		if head.Size == 0 {
-			return fmt.Errorf("checkpoint of %s: %w: none is published yet", info.Origin, evidence.ErrUnavailable)
-		}
-		vkey, err := c2sp.ParseVKey(info.VKey)
-		if err != nil {
+	for _, info := range slices.Backward(logs) {
+		if err := j.part(ctx, info); err != nil {
 			return err
 		}
-		j.logs = append(j.logs, logPart{LogInfo: info, dir: fmt.Sprintf("logs/%d", len(logs)-1-i), head: head, note: note, vkey: vkey})
-		j.total += head.Size
+		j.total += j.logs[len(j.logs)-1].head.Size
 	}
+	return j.checkSince()
+}
+
+// part adds a log to the bundle, behind those that it has, and publishes its
+// checkpoint.
+func (j *job) part(ctx context.Context, info ledger.LogInfo) error {
+	head, note, err := j.e.cfg.Ledger.PublishNow(ctx, j.req.Tenant, info.No)
+	if err != nil {
+		return fmt.Errorf("checkpoint of %s: %w", info.Origin, err)
+	}
+	if head.Size == 0 {
+		return fmt.Errorf("checkpoint of %s: %w: none is published yet", info.Origin, evidence.ErrUnavailable)
+	}
+	vkey, err := c2sp.ParseVKey(info.VKey)
+	if err != nil {
+		return err
+	}
+	j.logs = append(j.logs, logPart{LogInfo: info, dir: fmt.Sprintf("logs/%d", len(j.logs)), head: head, note: note, vkey: vkey})
+	return nil
+}
+
+func (j *job) checkSince() error {
 	if since := j.req.SinceSize; since > j.logs[0].head.Size {
 		return &evidence.FieldError{
 			Field: "since_size", Err: evidence.ErrInvalid,

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tink-crypto/tink-go/v2/tink"
+
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/export"
 	"github.com/runledger/runledger/internal/ledger"
@@ -27,6 +29,7 @@ type rig struct {
 	exporter *export.Exporter
 	keys     []string
 	spool    string
+	master   tink.AEAD
 }
 
 func newRig(t testing.TB) *rig {
@@ -49,7 +52,7 @@ func newRig(t testing.TB) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{Ledger: l, t: t, db: db, spool: t.TempDir()}
+	r := &rig{Ledger: l, t: t, db: db, spool: t.TempDir(), master: master}
 	t.Cleanup(func() {
 		if err := errors.Join(l.Close(), db.Close()); err != nil {
 			t.Error(err)

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/zipstore"
 	"github.com/runledger/runledger/verify"
 )
@@ -90,14 +91,18 @@ func makeManifest(m *verify.Manifest, files []file) []byte {
 type Bundle struct {
 	ExportID   string
 	Tenant     string
+	Run        string // of profile run
+	Format     string
 	Log        string // origin of logs/0
 	Size       int64  // leaves of logs/0
 	Checkpoint []byte // of logs/0
-	Records    int64  // leaves of all logs
-	Bytes      int64  // of the ZIP, or of all files of a directory
-	// Digest is "sha256:" and hex: of the ZIP, or of manifest.json for a
+	Records    int64  // leaves in the bundle, of all logs
+	Bytes      int64  // of the ZIP or JSON, or of all files of a directory
+	// Digest is "sha256:" and hex: of the ZIP or JSON, or of manifest.json for a
 	// directory, which has no bytes of its own.
 	Digest string
+	// Metadata is that of an answer about the bundle; of profile run only.
+	Metadata evidence.Metadata
 
 	files  []file // in the order of a ZIP: manifest.json, its files, the receipt
 	spools []*Spool
@@ -111,6 +116,14 @@ func (b *Bundle) Close() error {
 	}
 	b.spools = nil
 	return errors.Join(errs...)
+}
+
+// Write writes the bundle in its format.
+func (b *Bundle) Write(w io.Writer) error {
+	if b.Format == FormatJSON {
+		return b.writeJSON(w)
+	}
+	return b.WriteZIP(w)
 }
 
 // WriteZIP writes the bundle as a ZIP.
@@ -151,7 +164,7 @@ func (b *Bundle) measure(directory bool) error {
 		return nil
 	}
 	c := &counter{hash: sha256.New()}
-	if err := b.WriteZIP(c); err != nil {
+	if err := b.Write(c); err != nil {
 		return err
 	}
 	b.Bytes, b.Digest = c.n, digest(c.hash.Sum(nil))

@@ -6,6 +6,7 @@ import (
 
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/ledger"
+	"github.com/runledger/runledger/verify"
 )
 
 // States of an export, one record each.
@@ -40,15 +41,25 @@ func (j *job) state(ctx context.Context, status string, more func(*evidence.Reco
 	r := j.record(evidence.KindExport, "LogExportService")
 	r.SetText("export_id", j.req.ExportID)
 	r.SetText("scope", "compliance")
-	r.SetText("format", "zip")
+	if j.req.Profile == verify.ProfileRun {
+		r.SetText("scope", "llm_run")
+		r.SetText("about_run", j.req.Run)
+		r.SetText("retention_class", RetentionHot)
+	}
+	r.SetText("format", j.req.Format)
 	r.SetText("status", status)
 	r.SetSealed("/requested_by", evidence.QuoteJSON(j.req.By.Name))
 	request, err := json.Marshal(struct {
-		Profile   string   `json:"profile"`
-		Directory bool     `json:"directory"`
-		Withhold  []string `json:"withhold"`
-		SinceSize int64    `json:"since_size"`
-	}{j.req.Profile, j.req.Directory, append([]string{}, j.req.Withhold...), j.req.SinceSize})
+		Profile      string   `json:"profile"`
+		Directory    bool     `json:"directory"`
+		Disclose     []string `json:"disclose"`
+		Withhold     []string `json:"withhold"`
+		NotPermitted bool     `json:"not_permitted"`
+		SinceSize    int64    `json:"since_size"`
+	}{
+		j.req.Profile, j.req.Directory, append([]string{}, j.req.Disclose...), append([]string{}, j.req.Withhold...),
+		j.req.NotPermitted, j.req.SinceSize,
+	})
 	if err != nil {
 		return ledger.Receipt{}, err
 	}
@@ -63,8 +74,9 @@ func (j *job) access(ctx context.Context, b *Bundle) error {
 	r.SetText("event_type", "LOG_EXPORT")
 	r.SetText("entity_type", "EXPORT")
 	r.SetText("entity_id", j.req.ExportID)
+	r.SetText("about_run", j.req.Run)
 	r.SetText("decision", "ALLOWED")
-	r.SetText("credential_id", j.req.By.Name)
+	r.SetText("credential_id", j.req.By.credential())
 	r.SetInt("byte_count", b.Bytes)
 	r.SetInt("record_count", b.Records)
 	r.SetSealed("/view_digest", evidence.QuoteJSON(b.Digest))

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"archive/zip"
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -67,14 +68,33 @@ func unzip(t *testing.T, z []byte, dir string) {
 func TestReadme(t *testing.T) {
 	r := newRig(t)
 	r.steps(1, 0, 600)
+	checkReadme(t, zipOf(t, r.export(export.Request{})), r.keys, "logs/0/tile/entries/000")
+}
+
+// TestReadmeOfRun is TestReadme of a run that stands in two logs.
+func TestReadmeOfRun(t *testing.T) {
+	r := newRig(t)
+	r.steps(1, 0, 100)
+	info, err := r.Rollover(context.Background(), "acme")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.steps(1, 100, 20)
+	r.append("acme", end("run-1", 1, ""))
+	checkReadme(t, zipOf(t, r.exportRun(export.Request{Run: "run-1"})), []string{info.VKey, r.keys[0]}, "logs/1/records.jsonl")
+}
+
+// checkReadme does that for a bundle, with the keys of its logs in their order,
+// and a file of it that holds leaves.
+func checkReadme(t *testing.T, z []byte, keys []string, leaves string) {
 	dir := t.TempDir()
-	unzip(t, zipOf(t, r.export(export.Request{})), dir)
+	unzip(t, z, dir)
 	readme, err := os.ReadFile(filepath.Join(dir, "README.txt"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i, line := range strings.Split(string(readme), "\n") {
-		if len(line) > 80 && i < 70 {
+		if len(line) > 80 && i < 85 {
 			t.Errorf("README.txt line %d is over 80 columns: %s", i+1, line)
 		}
 	}
@@ -98,11 +118,11 @@ func TestReadme(t *testing.T) {
 	shell := func(script string) (string, error) {
 		cmd := exec.Command("sh", "-e", "-c", script)
 		cmd.Dir = dir
-		cmd.Env = append(os.Environ(), "VKEY="+r.keys[0])
+		cmd.Env = append(os.Environ(), "VKEY="+keys[0])
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
-	commands := map[string]string{"sha256sum": sums, "program": check + ` . "$VKEY"`}
+	commands := map[string]string{"sha256sum": sums, "program": check + ` . ` + strings.Join(keys, " ")}
 	if _, err := exec.LookPath("openssl"); err == nil {
 		commands["openssl"] = signature
 	} else if os.Getenv("CI") != "" {
@@ -123,7 +143,7 @@ func TestReadme(t *testing.T) {
 		at         func(size int) int
 		by         []string
 	}{
-		{"leaf", "logs/0/tile/entries/000", half, []string{"sha256sum", "program"}},
+		{"leaf", leaves, half, []string{"sha256sum", "program"}},
 		{"checkpoint", "logs/0/checkpoint", func(int) int { return 5 }, []string{"sha256sum", "program", "openssl"}},
 		{"disclosure", "logs/0/disclosures.jsonl", half, []string{"sha256sum", "program"}},
 		{"receipt", "receipt.leaf", half, []string{"program"}},

@@ -14,7 +14,16 @@ var readmeText string
 //go:embed check.go.txt
 var checkProgram string
 
-var readmeTemplate = template.Must(template.New("README.txt").Parse(readmeText))
+//go:embed readme_run.tmpl
+var readmeRunText string
+
+//go:embed check_run.go.txt
+var checkRunProgram string
+
+var (
+	readmeTemplate    = template.Must(template.New("README.txt").Parse(readmeText))
+	readmeRunTemplate = template.Must(template.New("README.txt").Parse(readmeRunText))
+)
 
 // The checks by shell that README.txt names; a test runs them as printed.
 const (
@@ -33,21 +42,25 @@ const (
 
 type readmeLog struct {
 	Dir, Origin, Root string
-	Size              int64
+	Size, Records     int64
 }
 
 // readme returns README.txt: what this is, and how to check it.
 func (j *job) readme() ([]byte, error) {
 	data := struct {
-		ExportID, Tenant            string
+		ExportID, Tenant, Run       string
 		Logs                        []readmeLog
 		Sha256sum, OpenSSL, Program string
-	}{j.req.ExportID, j.req.Tenant, nil, sha256sumCheck, opensslCheck, checkProgram}
-	for _, l := range j.logs {
-		data.Logs = append(data.Logs, readmeLog{l.dir, l.Origin, l.head.Root.String(), l.head.Size})
+	}{j.req.ExportID, j.req.Tenant, j.req.Run, nil, sha256sumCheck, opensslCheck, checkProgram}
+	for k, l := range j.logs {
+		data.Logs = append(data.Logs, readmeLog{l.dir, l.Origin, l.head.Root.String(), l.head.Size, j.counts.Logs[k].Records})
+	}
+	tmpl := readmeTemplate
+	if j.run != nil {
+		tmpl, data.Program = readmeRunTemplate, checkRunProgram
 	}
 	var b bytes.Buffer
-	if err := readmeTemplate.Execute(&b, data); err != nil {
+	if err := tmpl.Execute(&b, data); err != nil {
 		return nil, fmt.Errorf("README.txt: %w", err)
 	}
 	return b.Bytes(), nil

@@ -14,7 +14,8 @@ import (
 // Spool is a temporary file that is written once from its beginning and then
 // read. It has no name, and its bytes are encrypted (AES-256-CTR) under a key
 // that lives in this process only: sealed content passes through it, and must
-// not be found on the disk afterwards. It is for one goroutine at a time.
+// not be found on the disk afterwards. It is for one goroutine at a time, but
+// for ReadAt after Flush.
 type Spool struct {
 	f    *os.File
 	aes  cipher.Block
@@ -87,6 +88,22 @@ func (s *Spool) flush() {
 		s.err = fmt.Errorf("spool: %w", err)
 	}
 	s.buf = s.buf[:0]
+}
+
+// Flush writes what is held back, and ends the writing.
+func (s *Spool) Flush() error {
+	s.flush()
+	return s.err
+}
+
+// ReadAt implements io.ReaderAt, for what was flushed.
+func (s *Spool) ReadAt(p []byte, off int64) (int, error) {
+	if off < 0 {
+		return 0, errors.New("spool: negative offset")
+	}
+	n, err := s.f.ReadAt(p, off)
+	s.stream(off).XORKeyStream(p[:n], p[:n])
+	return n, err
 }
 
 // Section returns a reader of the bytes from off to off+n.

@@ -5,26 +5,57 @@ import (
 	"strings"
 
 	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/ledger"
+	"github.com/runledger/runledger/verify"
 )
 
-// withhold says which sealed paths a requester does not want disclosed.
-type withhold []string
+// choice says which sealed paths are disclosed.
+type choice struct {
+	notPermitted       bool
+	disclose, withhold patterns // no disclose: all
+}
 
-// parseWithhold reads patterns of path.Match over sealed paths. The leading
+func parseChoice(r *Request) (c choice, err error) {
+	c.notPermitted = r.NotPermitted
+	if c.disclose, err = parsePatterns("disclose", r.Disclose); err != nil {
+		return c, err
+	}
+	c.withhold, err = parsePatterns("withhold", r.Withhold)
+	return c, err
+}
+
+// reason returns why a sealed field that can be opened is not disclosed, or "".
+func (c *choice) reason(l *evidence.Leaf, sealed string) verify.Reason {
+	switch {
+	case alwaysDisclosed(l, sealed):
+		return ""
+	case c.notPermitted:
+		return verify.NotPermitted
+	case len(c.disclose) > 0 && !c.disclose.has(sealed) || c.withhold.has(sealed):
+		return verify.Requested
+	}
+	return ""
+}
+
+// patterns are patterns of path.Match over sealed paths, without the leading
+// slash.
+type patterns []string
+
+// parsePatterns reads patterns of path.Match over sealed paths. The leading
 // slash may be left out, so "*" is every path.
-func parseWithhold(patterns []string) (withhold, error) {
-	var w withhold
-	for _, p := range patterns {
+func parsePatterns(field string, list []string) (patterns, error) {
+	var out patterns
+	for _, p := range list {
 		p = strings.TrimPrefix(p, "/")
 		if _, err := path.Match(p, "x"); err != nil || p == "" {
-			return nil, &evidence.FieldError{Field: "withhold", Reason: "is not a pattern of sealed paths, such as /prompt or *", Err: evidence.ErrInvalid}
+			return nil, invalid(field, "is not a pattern of sealed paths, such as /prompt or *")
 		}
 		if !matchesAny(p) {
-			return nil, &evidence.FieldError{Field: "withhold", Reason: "matches no sealed path of any kind of record", Err: evidence.ErrInvalid}
+			return nil, invalid(field, "matches no sealed path of any kind of record")
 		}
-		w = append(w, p)
+		out = append(out, p)
 	}
-	return w, nil
+	return out, nil
 }
 
 // matchesAny tells a pattern from a typing error, which would disclose what
@@ -40,9 +71,9 @@ func matchesAny(pattern string) bool {
 	return false
 }
 
-func (w withhold) has(sealed string) bool {
-	for _, p := range w {
-		if ok, _ := path.Match(p, strings.TrimPrefix(sealed, "/")); ok {
+func (p patterns) has(sealed string) bool {
+	for _, one := range p {
+		if ok, _ := path.Match(one, strings.TrimPrefix(sealed, "/")); ok {
 			return true
 		}
 	}
@@ -52,9 +83,76 @@ func (w withhold) has(sealed string) bool {
 // alwaysDisclosed reports the targets of an erasure or expiry: without them
 // nobody can tell what was erased by order from what was lost.
 func alwaysDisclosed(l *evidence.Leaf, sealed string) bool {
-	if l.Kind != evidence.KindAudit || sealed != "/targets" {
-		return false
+	return sealed == pathTargets && coverReason(l) != ""
+}
+
+const pathTargets = "/targets"
+
+// Events of the records that say what is gone.
+const (
+	eventErased  = "ErasureExecuted"
+	eventExpired = "RetentionApplied"
+)
+
+// coverReason returns why the fields that a record names are gone, or "" where
+// it is no record of an erasure or expiry.
+func coverReason(l *evidence.Leaf) verify.Reason {
+	if l.Kind != evidence.KindAudit {
+		return ""
 	}
-	e := l.Text("event_type")
-	return e == "ErasureExecuted" || e == "RetentionApplied"
+	switch l.Text("event_type") {
+	case eventErased:
+		return verify.Erased
+	case eventExpired:
+		return verify.Expired
+	}
+	return ""
+}
+
+// discloser writes what a bundle says of the sealed fields of one log.
+type discloser struct {
+	choice    *choice
+	counts    *logCompleteness
+	disclosed *fileWriter
+	withheld  *fileWriter
+	line      []byte
+}
+
+// record accounts for each sealed field of a record: its value, or why not.
+// gone says why a field that cannot be opened any more is gone.
+func (d *discloser) record(l *evidence.Leaf, open map[string]ledger.Opened, gone func(path string) verify.Reason) error {
+	for _, h := range l.H { // sorted by path, as the lines must be
+		o, ok := open[h.Path]
+		if !ok {
+			if err := d.withhold(l.Seq, h.Path, gone(h.Path)); err != nil {
+				return err
+			}
+			continue
+		}
+		// What was altered must not be passed off as a disclosure.
+		if evidence.Commit(h.Path, o.Salt, []byte(o.JSON)) != h.Hash {
+			return tampered("the stored content of %s is not what the leaf commits to", h.Path)
+		}
+		if reason := d.choice.reason(l, h.Path); reason != "" {
+			if err := d.withhold(l.Seq, h.Path, reason); err != nil {
+				return err
+			}
+			continue
+		}
+		line := verify.Disclosure{Seq: l.Seq, Path: h.Path, Salt: o.Salt, Value: []byte(o.JSON)}
+		d.line = line.Append(d.line[:0])
+		d.counts.Disclosed++
+		if _, err := d.disclosed.Write(d.line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *discloser) withhold(seq int64, path string, reason verify.Reason) error {
+	w := verify.Withheld{Seq: seq, Path: path, Reason: reason}
+	d.line = w.Append(d.line[:0])
+	d.counts.Withheld[string(reason)]++
+	_, err := d.withheld.Write(d.line)
+	return err
 }

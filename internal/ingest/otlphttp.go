@@ -2,6 +2,8 @@ package ingest
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"mime"
 	"net/http"
 	"strconv"
@@ -12,6 +14,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/otlp"
 )
 
@@ -123,6 +126,16 @@ func exportResponse(out outcome) []byte {
 	partial = protowire.AppendTag(partial, 2, protowire.BytesType)
 	partial = protowire.AppendString(partial, out.message)
 	return protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), partial)
+}
+
+// Refuse answers a request of OTLP/HTTP that was refused before it came to its
+// handler, in the form that exporters expect.
+func (h *Handler) Refuse(w http.ResponseWriter, r *http.Request, err error) {
+	if errors.Is(err, evidence.ErrForbidden) {
+		err = fmt.Errorf("%w: %w", errDenied, err)
+	}
+	enc, _ := encodingOf(r.Header.Get("Content-Type"))
+	h.failOTLP(w, r, enc, err)
 }
 
 // failOTLP answers with a google.rpc.Status in the request's encoding.

@@ -11,10 +11,11 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/problem"
 )
 
 // ErrUnauthenticated says that there is no credential, or none that is valid.
-var ErrUnauthenticated = errors.New("no valid credential")
+var ErrUnauthenticated = problem.ErrUnauthenticated
 
 // Refusals that package evidence has no name for.
 var (

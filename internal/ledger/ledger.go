@@ -87,6 +87,7 @@ type Ledger struct {
 	queue chan *request
 	room  *semaphore.Weighted // records in the queue
 	runs  *runCache           // the committer's
+	near  near                // what was read of the logs
 
 	mu     sync.Mutex
 	logs   map[store.LogRef]*openLog

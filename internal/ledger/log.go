@@ -241,6 +241,9 @@ func loadTree(ctx context.Context, r store.Reader, ref store.LogRef, size int64)
 		full := size >> (level * tileHeight)
 		for n := full &^ (c2sp.TileWidth - 1); n < full; n++ {
 			data, err := r.Tile(ctx, ref, level-1, n)
+			if errors.Is(err, evidence.ErrNotFound) {
+				err = fmt.Errorf("%w: it is missing", evidence.ErrTampered) // not what was asked for, whatever that was
+			}
 			if err != nil {
 				return tree{}, fmt.Errorf("tile %d/%d: %w", level-1, n, err)
 			}
@@ -330,25 +333,34 @@ func (l *Ledger) provenLeaf(ctx context.Context, lg store.Log, t *tree, seq int6
 	return leaf, hash, nil
 }
 
-// storedLeaf reads and proves a leaf that the database knows. It may stand
-// beyond what this process saw committed: by a transaction whose outcome was
-// unknown, or by another process.
+// storedLeaf reads and proves a leaf that the database knows.
 func (l *Ledger) storedLeaf(ctx context.Context, o *openLog, seq int64) (*evidence.Leaf, evidence.Hash, error) {
+	st, err := l.stateWith(ctx, o, seq)
+	if err != nil {
+		return nil, evidence.Hash{}, err
+	}
+	return l.provenLeaf(ctx, o.Log, &st.tree, seq)
+}
+
+// stateWith returns a signed state of a log that has the leaf at seq. It may
+// stand beyond what this process saw committed: by a transaction whose outcome
+// was unknown, or by another process.
+func (l *Ledger) stateWith(ctx context.Context, o *openLog, seq int64) (logState, error) {
 	st := o.state()
 	if seq >= st.tree.size() {
 		newer, err := l.loadState(ctx, o)
 		if err != nil {
-			return nil, evidence.Hash{}, err
+			return logState{}, err
 		}
 		if err := extends(&newer.tree, st.tree.size(), st.tree.root(), l.tileOf(ctx, o.LogRef)); err != nil {
-			return nil, evidence.Hash{}, err
+			return logState{}, err
 		}
 		st = newer
 	}
 	if seq < 0 || seq >= st.tree.size() {
-		return nil, evidence.Hash{}, fmt.Errorf("log %s: %w: a record is said to stand at %d of %d", o.Origin, evidence.ErrTampered, seq, st.tree.size())
+		return logState{}, fmt.Errorf("log %s: %w: a record is said to stand at %d of %d", o.Origin, evidence.ErrTampered, seq, st.tree.size())
 	}
-	return l.provenLeaf(ctx, o.Log, &st.tree, seq)
+	return st, nil
 }
 
 // checkOpened checks that leaf 0 opened this log, for this tenant, with this

@@ -1,8 +1,12 @@
 package seal
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"sync"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/store"
@@ -12,6 +16,18 @@ import (
 // where its key has been destroyed, evidence.ErrTampered where it does not
 // open.
 func (s *Sealer) Open(ctx context.Context, read store.Reader, tenant, origin string, seg store.SealedSegment) (map[evidence.ID]*Opening, error) {
+	packed, err := s.decrypt(ctx, read, tenant, origin, seg)
+	if err != nil {
+		return nil, err
+	}
+	text, err := decompress(decoder, packed)
+	if err != nil {
+		return nil, err
+	}
+	return decodeSegment(text)
+}
+
+func (s *Sealer) decrypt(ctx context.Context, read store.Reader, tenant, origin string, seg store.SealedSegment) ([]byte, error) {
 	key, err := s.keys.byKeyID(ctx, read, tenant, seg.Key)
 	if err != nil {
 		return nil, err
@@ -20,11 +36,80 @@ func (s *Sealer) Open(ctx context.Context, read store.Reader, tenant, origin str
 	if err != nil {
 		return nil, fmt.Errorf("segment %d: %w: it does not decrypt as content of log %s", seg.No, evidence.ErrTampered, origin)
 	}
-	text, err := decompress(decoder, packed)
+	return packed, nil
+}
+
+// texts lends room for the text of segments that are opened in part. What was
+// in it is overwritten before it is given back: memory keeps no content that
+// nobody asked for.
+var texts = sync.Pool{New: func() any { return new([]byte) }}
+
+// maxRoom is the most that texts keeps; few segments need more.
+const maxRoom = 2 * maxSegmentBytes
+
+// OpenRecords decrypts a segment as Open does and returns the openings of these
+// records, in their order; nil for one that the segment does not hold. It reads
+// no others, which makes it several times as fast, the more so for records in
+// the order in which they were sealed.
+func (s *Sealer) OpenRecords(ctx context.Context, read store.Reader, tenant, origin string, seg store.SealedSegment, ids []evidence.ID) ([]*Opening, error) {
+	packed, err := s.decrypt(ctx, read, tenant, origin, seg)
 	if err != nil {
 		return nil, err
 	}
-	return decodeSegment(text)
+	room := texts.Get().(*[]byte)
+	text, err := decoder.DecodeAll(packed, (*room)[:0])
+	if err != nil {
+		return nil, fmt.Errorf("decompress: %w: %w", evidence.ErrTampered, err)
+	}
+	out, err := decodeRecords(text, ids)
+	if clear(text); cap(text) <= maxRoom {
+		*room = text
+		texts.Put(room)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("segment %d: %w: %w", seg.No, evidence.ErrTampered, err)
+	}
+	return out, nil
+}
+
+// decodeRecords reads some members of a segment's JSON. The text comes out of an
+// authenticated encryption, so it is what appendOpening wrote, and members may
+// be looked for by their names.
+func decodeRecords(text []byte, ids []evidence.ID) ([]*Opening, error) {
+	out := make([]*Opening, len(ids))
+	var dec jsontext.Decoder
+	at := 0
+	for i, id := range ids {
+		from := member(text, id, at)
+		if from < 0 {
+			continue
+		}
+		dec.Reset(bytes.NewBuffer(text[from:]))
+		o, err := decodeOpening(&dec)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = o
+		at = from + int(dec.InputOffset())
+	}
+	return out, nil
+}
+
+// member returns where the value of the member of that name begins, or -1. It
+// looks from a place on and then before it. A quote within a JSON string follows
+// a backslash, so what is found here is a name and not content.
+func member(text []byte, id evidence.ID, from int) int {
+	name := append(make([]byte, 0, 48), id.String()...)
+	name = append(name, `":{`...)
+	for _, start := range [2]int{from, 0} {
+		if i := bytes.Index(text[start:], name); i >= 0 {
+			return start + i + len(name) - 1
+		}
+		if start == 0 {
+			break
+		}
+	}
+	return -1
 }
 
 // KeyScope returns scope and label of a stored data key.
@@ -45,6 +130,15 @@ func (s *Sealer) CheckKey(tenant string, k store.DataKey) error {
 // IndexKey returns the tenant's key of index MACs.
 func (s *Sealer) IndexKey(ctx context.Context, read store.Reader, tenant string) ([]byte, error) {
 	return s.keys.indexKey(ctx, read, tenant)
+}
+
+// Replacement returns what stands in public for a name that is not fit to be.
+func (s *Sealer) Replacement(ctx context.Context, tenant, field, name string) (string, error) {
+	k, err := s.keys.indexKey(ctx, s.read, tenant)
+	if err != nil {
+		return "", err
+	}
+	return replacement(k, field, name), nil
 }
 
 // FindMAC returns the MAC under which a sealed value is indexed.

@@ -75,7 +75,7 @@ func (r *running) waitRunsEnded(t *testing.T) {
 	t.Helper()
 	deadline := time.Now().Add(2 * time.Minute)
 	for {
-		_, body := get(t, r.url+"/metrics")
+		_, body := get(t, r.metrics)
 		if strings.Contains(body, "\nrunledger_runs_open 0\n") {
 			return
 		}

@@ -9,15 +9,23 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/tink-crypto/tink-go/v2/tink"
 
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/access"
+	"github.com/runledger/runledger/internal/access/oidc"
 	"github.com/runledger/runledger/internal/control"
+	"github.com/runledger/runledger/internal/dialect"
 	"github.com/runledger/runledger/internal/export"
 	"github.com/runledger/runledger/internal/ledger"
+	"github.com/runledger/runledger/internal/otlp"
+	"github.com/runledger/runledger/internal/prices"
+	"github.com/runledger/runledger/internal/problem"
+	"github.com/runledger/runledger/internal/runs"
 	"github.com/runledger/runledger/internal/seal"
 	"github.com/runledger/runledger/internal/store/sqlite"
 )
@@ -37,9 +45,14 @@ type Config struct {
 	// ConfirmClock says that the clock is right although it stands behind the
 	// newest record.
 	ConfirmClock bool
-	Version      string
-	Logger       *slog.Logger          // default: none
-	Metrics      prometheus.Registerer // default: none
+	// Rules say who may ask for what, Environment which of them count, and OIDC whose
+	// bearer tokens are taken. Default: those of package access.
+	Rules       *access.Rules
+	Environment string
+	OIDC        []access.Issuer
+	Version     string
+	Logger      *slog.Logger          // default: none
+	Metrics     prometheus.Registerer // default: none
 
 	server bool
 }
@@ -76,8 +89,15 @@ type Deployment struct {
 	// Created: there was nothing before.
 	Created bool
 
-	db   *sqlite.DB
-	gate *access.Gate
+	db       *sqlite.DB
+	gate     *access.Gate
+	operator atomic.Pointer[http.ServeMux] // the read API, for who holds the directory
+	reading  *reading                      // of a command; a server has its own
+	master   tink.AEAD
+	exporter *export.Exporter
+	// refuse answers requests of OTLP that are not let in; nil before a server takes
+	// them.
+	refuse func(w http.ResponseWriter, r *http.Request, err error)
 	// observe is told of records that came over the control socket; nil while
 	// no server follows runs. Set before the socket is opened.
 	observe func(tenant string, records []*evidence.Record, receipts []ledger.Receipt)
@@ -116,8 +136,7 @@ func Open(ctx context.Context, cfg Config) (_ *Deployment, err error) {
 			err = errors.Join(err, d.Close())
 		}
 	}()
-	master, err := openMaster(ctx, db, cfg.Data)
-	if err != nil {
+	if d.master, err = openMaster(ctx, db, cfg.Data); err != nil {
 		return nil, err
 	}
 	anchor, err := ledger.NewDirAnchor(cfg.Anchor)
@@ -125,7 +144,7 @@ func Open(ctx context.Context, cfg Config) (_ *Deployment, err error) {
 		return nil, err
 	}
 	d.Ledger, err = ledger.Open(ctx, ledger.Config{
-		Store: db, Sealer: seal.New(db, master), Anchor: anchor, Logger: cfg.Logger, Metrics: cfg.Metrics,
+		Store: db, Sealer: seal.New(db, d.master), Anchor: anchor, Logger: cfg.Logger, Metrics: cfg.Metrics,
 		Dev: cfg.Dev, AcceptRollback: cfg.AcceptRollback,
 	})
 	if err != nil {
@@ -135,20 +154,61 @@ func Open(ctx context.Context, cfg Config) (_ *Deployment, err error) {
 		d.Ledger.ConfirmClock()
 	}
 	// Dev mode lets requests in, and a command has none.
-	d.gate, err = access.New(ctx, access.Config{Store: db, Ledger: d.Ledger, Dev: cfg.Dev && cfg.server, Logger: cfg.Logger})
+	d.gate, err = access.New(ctx, access.Config{
+		Store: db, Ledger: d.Ledger, Dev: cfg.Dev && cfg.server, Logger: cfg.Logger,
+		Rules: cfg.Rules, Environment: cfg.Environment, OIDC: cfg.OIDC, Verifier: verifier, Fail: d.fail(cfg.Logger),
+	})
 	if err != nil {
 		return nil, fmt.Errorf("credentials: %w", err)
 	}
-	exporter := export.New(export.Config{Ledger: d.Ledger, SpoolDir: cfg.Data, Logger: cfg.Logger})
+	d.exporter = export.New(export.Config{Ledger: d.Ledger, SpoolDir: cfg.Data, Logger: cfg.Logger})
 	d.Control = control.Handler(control.Config{
-		Ledger: d.Ledger, Exporter: exporter, Access: d.gate, Version: cfg.Version, Server: cfg.server, Logger: cfg.Logger,
+		Ledger: d.Ledger, Exporter: d.exporter, Access: d.gate, Version: cfg.Version, Server: cfg.server, Logger: cfg.Logger,
+		Read: d.readAs,
 		Observe: func(tenant string, records []*evidence.Record, receipts []ledger.Receipt) {
 			if d.observe != nil {
 				d.observe(tenant, records, receipts)
 			}
 		},
 	})
+	if !cfg.server {
+		if err := d.openCommandReading(&cfg); err != nil {
+			return nil, err
+		}
+	}
 	return d, d.recordMigrations(ctx)
+}
+
+// openCommandReading lets a command read: it looks at open runs, and ends none.
+func (d *Deployment) openCommandReading(cfg *Config) error {
+	mapper := otlp.New(otlp.Config{Dialects: dialect.Default(), Prices: prices.Default()})
+	viewer, err := runs.NewViewer(runs.Config{Ledger: d.Ledger, Reread: mapper.Reread})
+	if err != nil {
+		return err
+	}
+	d.reading, err = d.newReading(viewer, nil, cfg)
+	return err
+}
+
+// fail answers requests that the gate does not let in.
+func (d *Deployment) fail(logger *slog.Logger) func(http.ResponseWriter, *http.Request, error) {
+	return func(w http.ResponseWriter, r *http.Request, err error) {
+		if d.refuse != nil && r.Method == http.MethodPost && slices.Contains(otlpPaths, r.URL.Path) {
+			d.refuse(w, r, err)
+			return
+		}
+		switch k := problem.Write(w, err); {
+		case k.Status == http.StatusServiceUnavailable:
+			logger.WarnContext(r.Context(), "request", "route", r.Pattern, "err", err)
+		case k.Status >= http.StatusInternalServerError:
+			logger.ErrorContext(r.Context(), "request", "route", r.Pattern, "err", err)
+		}
+	}
+}
+
+// verifier checks the tokens of an identity provider.
+func verifier(i access.Issuer) (access.TokenVerifier, error) {
+	return oidc.New(oidc.Config{Issuer: i.Issuer, AllowHTTP: i.AllowHTTP})
 }
 
 // openMaster reads the master keyset, or makes it where nothing is wrapped by
@@ -170,6 +230,9 @@ func openMaster(ctx context.Context, db *sqlite.DB, dir string) (tink.AEAD, erro
 // directory back.
 func (d *Deployment) Close() error {
 	var errs []error
+	if d.reading != nil {
+		errs = append(errs, d.reading.close())
+	}
 	if d.gate != nil {
 		errs = append(errs, d.gate.Close())
 	}

@@ -2,15 +2,16 @@ package server
 
 import (
 	"encoding/json"
-	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"github.com/runledger/runledger/evidence"
-	"github.com/runledger/runledger/internal/access"
+	"github.com/runledger/runledger/internal/api"
+	"github.com/runledger/runledger/internal/problem"
 )
 
 // routes is every route of the API. All that is served over TCP is named
@@ -19,15 +20,41 @@ func (s *server) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn)}))
-	s.in.ingest.Routes(mux, s.cfg.Prefixes)
+	mux.Handle("GET /metrics", s.metrics())
+	s.in.ingest.Routes(mux, nil)
 	for _, r := range s.d.gate.Routes() {
 		mux.HandleFunc(r.Pattern, s.handle(r.Handle))
 	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		problem(w, http.StatusNotFound, "not_found", "Not found", "there is no such route", "")
+	read := api.New(mux, s.out.cfg)
+	guarded := s.admitLinks(read, s.d.gate.Guard(mux))
+	return limitBodies(withPrefixes(s.cfg.Prefixes, guarded), bodyTime)
+}
+
+// withPrefixes has OTLP/HTTP under further prefixes: the rules of access and the
+// routes know it by its own paths.
+func withPrefixes(prefixes []string, next http.Handler) http.Handler {
+	if len(prefixes) == 0 {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for _, prefix := range prefixes {
+			prefix = "/" + strings.Trim(prefix, "/")
+			rest, ok := strings.CutPrefix(r.URL.Path, prefix)
+			if !ok || !slices.Contains(otlpPaths, rest) {
+				continue
+			}
+			r = r.Clone(r.Context())
+			r.URL.Path, r.URL.RawPath = rest, ""
+			break
+		}
+		next.ServeHTTP(w, r)
 	})
-	return limitBodies(mux, bodyTime)
+}
+
+var otlpPaths = []string{"/v1/traces", "/v1/logs", "/v1/metrics"}
+
+func (s *server) metrics() http.Handler {
+	return promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn)})
 }
 
 // bodyTime is how long the body of a request may take. Routes that take large
@@ -47,51 +74,12 @@ func limitBodies(next http.Handler, d time.Duration) http.Handler {
 	})
 }
 
-// failures is how errors of handlers are answered; the first that matches
-// counts.
-var failures = []struct {
-	err    error
-	status int
-	code   string
-	title  string
-}{
-	{access.ErrUnauthenticated, http.StatusUnauthorized, "unauthenticated", "No valid credential"},
-	{evidence.ErrForbidden, http.StatusForbidden, "forbidden", "Not permitted"},
-	{evidence.ErrNotFound, http.StatusNotFound, "not_found", "Not found"},
-	{evidence.ErrConflict, http.StatusConflict, "conflict", "Conflict"},
-	{evidence.ErrTooLarge, http.StatusRequestEntityTooLarge, "too_large", "Too large"},
-	{evidence.ErrInvalid, http.StatusUnprocessableEntity, "invalid", "Invalid value"},
-	{evidence.ErrUnavailable, http.StatusServiceUnavailable, "unavailable", "Evidence cannot be made durable now"},
-}
-
-// handle answers what a handler returns as an error. What is in no row is
-// internal, and its text is for the log only.
+// handle answers what a handler returns as an error.
 func (s *server) handle(f func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		err := f(w, r)
-		if err == nil {
-			return
+		if err := f(w, r); err != nil {
+			s.d.fail(s.log)(w, r, err)
 		}
-		field := ""
-		if fe := (*evidence.FieldError)(nil); errors.As(err, &fe) {
-			field = fe.Field
-		}
-		for _, k := range failures {
-			if !errors.Is(err, k.err) {
-				continue
-			}
-			switch k.status {
-			case http.StatusUnauthorized:
-				w.Header().Set("WWW-Authenticate", `Bearer realm="runledger"`)
-			case http.StatusServiceUnavailable:
-				w.Header().Set("Retry-After", "5")
-				s.log.WarnContext(r.Context(), "request", "route", r.Pattern, "err", err)
-			}
-			problem(w, k.status, k.code, k.title, err.Error(), field)
-			return
-		}
-		s.log.ErrorContext(r.Context(), "request", "route", r.Pattern, "err", err)
-		problem(w, http.StatusInternalServerError, "internal", "Internal error", "internal error", "")
 	}
 }
 
@@ -103,20 +91,10 @@ func (s *server) healthz(w http.ResponseWriter, _ *http.Request) {
 // readyz answers 200 while evidence can be made durable.
 func (s *server) readyz(w http.ResponseWriter, _ *http.Request) {
 	if err := s.ready(); err != nil {
-		w.Header().Set("Retry-After", "5")
-		problem(w, http.StatusServiceUnavailable, "unavailable", "Evidence cannot be made durable now", err.Error(), "")
+		problem.Write(w, err)
 		return
 	}
 	reply(w, http.StatusOK, "application/json", map[string]string{"status": "ready"})
-}
-
-// problem answers with an RFC 9457 problem.
-func problem(w http.ResponseWriter, status int, code, title, detail, field string) {
-	p := map[string]any{"type": "about:blank", "title": title, "status": status, "code": code, "detail": detail}
-	if field != "" {
-		p["field"] = field
-	}
-	reply(w, status, "application/problem+json", p)
 }
 
 func reply(w http.ResponseWriter, status int, contentType string, v any) {

@@ -34,6 +34,9 @@ type ServeConfig struct {
 	// 127.0.0.1:4318; OTLPGRPC that of OTLP/gRPC, default 127.0.0.1:4317. Of
 	// these two "off" stands for none; port 0 takes a free one.
 	Listen, OTLPHTTP, OTLPGRPC string
+	// MetricsAddress is an address for /metrics alone, which needs no credential there.
+	// Default: none.
+	MetricsAddress string
 	// Prefixes are further path prefixes of OTLP/HTTP.
 	Prefixes []string
 	// MaxBody bounds an ingest request after decompression, MaxInFlight all of
@@ -46,8 +49,8 @@ type ServeConfig struct {
 	NearThreshold          int
 	Prices                 *prices.Table  // default: the built-in ones
 	Dialects               *dialect.Table // default: the built-in ones
-	// PricesDigest and DialectsDigest name what is not built in, in records.
-	PricesDigest, DialectsDigest string
+	// PricesDigest to OIDCDigest name what is not built in, in records.
+	PricesDigest, DialectsDigest, RulesDigest, OIDCDigest string
 	// DiskReserve is how many bytes ingest leaves free. Default: 5 % of the
 	// disk, at most 256 MiB.
 	DiskReserve int64
@@ -65,7 +68,7 @@ func (c *ServeConfig) complete() error {
 	for _, d := range []struct {
 		to    *string
 		value string
-	}{{&c.Listen, "127.0.0.1:8080"}, {&c.OTLPHTTP, "127.0.0.1:4318"}, {&c.OTLPGRPC, "127.0.0.1:4317"}} {
+	}{{&c.Listen, "127.0.0.1:8080"}, {&c.OTLPHTTP, "127.0.0.1:4318"}, {&c.OTLPGRPC, "127.0.0.1:4317"}, {&c.MetricsAddress, Off}} {
 		if *d.to == "" {
 			*d.to = d.value
 		}
@@ -91,11 +94,14 @@ type server struct {
 	tls      *tls.Config
 	disk     *disk
 	in       *intake
+	out      *reading
 	api      net.Listener
 	otlp     net.Listener // nil: off
 	rpc      net.Listener // nil: off
+	scrape   net.Listener // nil: off
 	http     *http.Server
 	grpc     *grpc.Server // nil: off
+	scraped  *http.Server // of metrics; nil: off
 	socket   *control.Socket
 }
 
@@ -128,6 +134,10 @@ func Serve(ctx context.Context, cfg ServeConfig) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.in.close(context.WithoutCancel(ctx))) }() // again where run did
+	if s.out, err = s.d.newReading(s.in.runs, s.in.ingest, &s.cfg.Config); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.out.close()) }()
 	if s.socket, err = control.Listen(s.cfg.Data, s.d.Control, s.log); err != nil {
 		return err
 	}
@@ -138,7 +148,7 @@ func (s *server) listen() error {
 	for _, l := range []struct {
 		to      *net.Listener
 		address string
-	}{{&s.api, s.cfg.Listen}, {&s.otlp, s.cfg.OTLPHTTP}, {&s.rpc, s.cfg.OTLPGRPC}} {
+	}{{&s.api, s.cfg.Listen}, {&s.otlp, s.cfg.OTLPHTTP}, {&s.rpc, s.cfg.OTLPGRPC}, {&s.scrape, s.cfg.MetricsAddress}} {
 		if l.address == Off && l.to != &s.api {
 			continue
 		}
@@ -156,7 +166,7 @@ func (s *server) listen() error {
 }
 
 func (s *server) closeListeners() {
-	for _, ln := range []net.Listener{s.api, s.otlp, s.rpc} {
+	for _, ln := range []net.Listener{s.api, s.otlp, s.rpc, s.scrape} {
 		if ln != nil {
 			_ = ln.Close() // closed already where a server took it
 		}
@@ -173,16 +183,17 @@ func address(ln net.Listener) string {
 
 // run serves until ctx is done or a listener fails.
 func (s *server) run(ctx context.Context) error {
-	failed := make(chan error, 3)
+	failed := make(chan error, 4)
 	s.serveHTTP(failed)
 	s.serveGRPC(failed)
+	s.serveMetrics(failed)
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBackground()
 	var working sync.WaitGroup
 	working.Go(func() { s.d.Ledger.Watch(background, s.cfg.Watch) })
 	working.Go(func() { s.watchHealth(background) })
 	s.log.Info("ready", "data", s.cfg.Data, "listen", address(s.api), "otlp_http", address(s.otlp), "otlp_grpc", address(s.rpc),
-		"instance", s.d.Ledger.Instance(), "version", s.cfg.Version, "pid", os.Getpid())
+		"metrics", address(s.scrape), "instance", s.d.Ledger.Instance(), "version", s.cfg.Version, "pid", os.Getpid())
 
 	var cause error
 	reason := "told to stop"
@@ -226,7 +237,23 @@ func (s *server) serveHTTP(failed chan<- error) {
 	}
 }
 
-// stopServers ends both servers: running requests may end, new ones are
+// serveMetrics serves /metrics on an address of its own, for who scrapes without
+// a credential.
+func (s *server) serveMetrics(failed chan<- error) {
+	if s.scrape == nil {
+		return
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", s.metrics())
+	s.scraped = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, TLSConfig: s.tls, ErrorLog: s.http.ErrorLog}
+	if s.tls != nil {
+		go func() { failed <- s.scraped.ServeTLS(s.scrape, "", "") }()
+		return
+	}
+	go func() { failed <- s.scraped.Serve(s.scrape) }()
+}
+
+// stopServers ends all servers: running requests may end, new ones are
 // refused.
 func (s *server) stopServers(ctx context.Context) error {
 	var stopping sync.WaitGroup
@@ -242,6 +269,9 @@ func (s *server) stopServers(ctx context.Context) error {
 		})
 	}
 	err := s.http.Shutdown(ctx)
+	if s.scraped != nil {
+		err = errors.Join(err, s.scraped.Shutdown(ctx))
+	}
 	stopping.Wait()
 	if errors.Is(err, context.DeadlineExceeded) {
 		s.log.Warn("requests were cut off", "grace", s.cfg.Grace)

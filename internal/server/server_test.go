@@ -59,6 +59,8 @@ type running struct {
 	url  string // of the API
 	otlp string // of OTLP/HTTP
 	rpc  string // address of OTLP/gRPC
+	// metrics is the URL of /metrics where it needs no credential.
+	metrics string
 	stop func() error
 	log  *logLines
 }
@@ -71,7 +73,7 @@ func serve(t *testing.T, dir string) *running {
 	go func() {
 		done <- server.Serve(ctx, server.ServeConfig{
 			Config: server.Config{Data: dir, Version: "1.2.3", Logger: slog.New(slog.NewJSONHandler(r.log, nil))},
-			Listen: "127.0.0.1:0", OTLPHTTP: "127.0.0.1:0", OTLPGRPC: "127.0.0.1:0",
+			Listen: "127.0.0.1:0", OTLPHTTP: "127.0.0.1:0", OTLPGRPC: "127.0.0.1:0", MetricsAddress: "127.0.0.1:0",
 			RootQuiet: 300 * time.Millisecond, Quiet: time.Second, Idle: 2 * time.Second,
 			Watch: ledger.WatchConfig{ScrubRate: -1},
 		})
@@ -92,6 +94,8 @@ func serve(t *testing.T, dir string) *running {
 			r.rpc, _ = r.log.find("ready", "otlp_grpc")
 			otlp, _ := r.log.find("ready", "otlp_http")
 			r.otlp = "http://" + otlp
+			metrics, _ := r.log.find("ready", "metrics")
+			r.metrics = "http://" + metrics + "/metrics"
 			return r
 		}
 		select {
@@ -150,8 +154,10 @@ func systemEvents(t *testing.T, dir string) []string {
 	var out []string
 	err = d.Ledger.Records(context.Background(), evidence.SystemTenant, 1, 0, head.Size, func(r ledger.LogRecord) error {
 		l := r.Leaf
-		if l.Text("event_type") != "LOG_OPENED" && l.Text("visibility") != "shared" {
-			t.Errorf("%s is not shared", r.Raw)
+		// Tenants see what runs below them, not who knocked at the door.
+		own := slices.Contains([]string{"LOG_OPENED", "ACCESS_DENIED"}, l.Text("event_type"))
+		if shared := l.Text("visibility") == "shared"; shared == own {
+			t.Errorf("%s: shared %v", r.Raw, shared)
 		}
 		out = append(out, strings.TrimSpace(l.Text("component")+" "+l.Text("event_type")+" "+l.Text("version")))
 		return nil
@@ -171,12 +177,15 @@ func TestServe(t *testing.T) {
 	}{
 		"/healthz": {200, `"ok"`},
 		"/readyz":  {200, `"ready"`},
-		"/metrics": {200, "runledger_writable 1"},
-		"/":        {404, `"code":"not_found"`},
+		"/metrics": {401, `"code":"unauthenticated"`},
+		"/":        {401, `"code":"unauthenticated"`},
 	} {
 		if status, body := get(t, r.url+path); status != want.status || !strings.Contains(body, want.text) {
 			t.Errorf("%s: %d %s", path, status, body)
 		}
+	}
+	if status, body := get(t, r.metrics); status != 200 || !strings.Contains(body, "runledger_writable 1") {
+		t.Errorf("%s: %d %s", r.metrics, status, body)
 	}
 	c, err := control.Dial(context.Background(), dir)
 	if err != nil {
@@ -222,7 +231,7 @@ func TestServe(t *testing.T) {
 		t.Error("no migration is recorded")
 	}
 	rest := slices.DeleteFunc(got, func(s string) bool { return strings.HasPrefix(s, "migration") })
-	if want := []string{"ledger LOG_OPENED 1", "api STARTUP 1.2.3", "api SHUTDOWN 1.2.3"}; !slices.Equal(rest, want) {
+	if want := []string{"ledger LOG_OPENED 1", "api STARTUP 1.2.3", "auth ACCESS_DENIED", "api SHUTDOWN 1.2.3"}; !slices.Equal(rest, want) {
 		t.Errorf("system log has %q, want %q", rest, want)
 	}
 	if again := systemEvents(t, dir); len(again) != len(migrations)+len(rest) {

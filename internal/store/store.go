@@ -293,6 +293,7 @@ type Reader interface {
 	// of rows, above all an index that does not hold what its table does,
 	// one line each. It reads everything once.
 	Damage(ctx context.Context) ([]string, error)
+	Finder
 }
 
 // Snapshot is a Reader at one point in time.

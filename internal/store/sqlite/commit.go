@@ -7,8 +7,8 @@ import (
 	"github.com/runledger/runledger/internal/store"
 )
 
-const sqlSetRun = `INSERT INTO run_states (run_no, next_n, next_step, revision, last_row, open)
-	VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (run_no) DO UPDATE
+const sqlSetRun = `INSERT INTO run_states (run_no, next_n, next_step, revision, last_row, open, tenant_no)
+	VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (run_no) DO UPDATE
 	SET next_n = ?2, next_step = ?3, revision = ?4, last_row = ?5, open = ?6`
 
 // writeCommit writes all logs of a commit into the open transaction.
@@ -171,6 +171,7 @@ func (w *writer) setRun(tenant string, tenantNo int64, r *store.RunState) error 
 	s.BindInt64(4, r.Revision)
 	s.BindInt64(5, last)
 	s.BindBool(6, r.Open)
+	s.BindInt64(7, tenantNo)
 	return step(s)
 }
 

@@ -62,6 +62,9 @@ func Queries() map[string][]string {
 		"FindIndex":      {sqlNameNo, sqlFindIndex},
 		"Index":          {sqlIndex, sqlName, sqlSpine},
 		"Setting":        {sqlSetting},
+		"RunOfAlias":     {sqlLogKeys, sqlTraceAlias, sqlRunAlias},
+		"RunOfTrace":     {sqlFindSpine, sqlTraceRun, sqlTraceOtherRun},
+		"OpenRunsOf":     {sqlRunning},
 	}
 	for _, t := range topics {
 		if t != nil {

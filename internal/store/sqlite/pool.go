@@ -23,6 +23,8 @@ type reader struct {
 	lists map[int64][]string
 	spine map[spineNo]string
 	logs  map[int64]logInfo
+	// Statements that are made as they are asked for, by their SQL: see cached.
+	found map[string]*sqlite.Stmt
 }
 
 type spineNo struct{ tenant, no int64 }
@@ -42,7 +44,7 @@ func newReader(path string, u use) (*reader, error) {
 	}
 	return &reader{
 		conn: conn, names: map[int64]string{}, lists: map[int64][]string{},
-		spine: map[spineNo]string{}, logs: map[int64]logInfo{},
+		spine: map[spineNo]string{}, logs: map[int64]logInfo{}, found: map[string]*sqlite.Stmt{},
 	}, nil
 }
 
@@ -63,11 +65,16 @@ func remember[K comparable, V any](m map[K]V, k K, v V) V {
 
 // run prepares a query, binds what is given (int64, string, []byte) and calls
 // row for each row of the result.
-func (r *reader) run(ctx context.Context, query string, row func(s *sqlite.Stmt) error, args ...any) (err error) {
+func (r *reader) run(ctx context.Context, query string, row func(s *sqlite.Stmt) error, args ...any) error {
 	s, err := r.conn.Prepare(query)
 	if err != nil {
 		return fmt.Errorf("sqlite: %w", fault(err, false))
 	}
+	return exec(ctx, s, row, args)
+}
+
+// exec binds args to a statement and calls row for each row of its result.
+func exec(ctx context.Context, s *sqlite.Stmt, row func(s *sqlite.Stmt) error, args []any) (err error) {
 	defer func() {
 		if rerr := s.Reset(); err == nil && rerr != nil {
 			err = fault(rerr, false)
@@ -181,7 +188,7 @@ func (p *pool) close() error {
 		close(p.done)
 		for range cap(p.idle) {
 			if r := <-p.idle; r != nil {
-				errs = append(errs, r.conn.Close())
+				errs = append(errs, r.close())
 			}
 		}
 	})
@@ -214,7 +221,7 @@ func (db *DB) Snapshot(ctx context.Context) (store.Snapshot, error) {
 	// The transaction begins with its first read.
 	for _, q := range []string{"BEGIN", "SELECT 1 FROM tenants"} {
 		if _, err := r.one(ctx, q, func(*sqlite.Stmt) {}); err != nil {
-			return nil, errors.Join(err, r.conn.Close())
+			return nil, errors.Join(err, r.close())
 		}
 	}
 	return s, nil
@@ -240,7 +247,7 @@ func (s *snapshot) Close() error {
 		return nil
 	}
 	s.closed = true
-	return s.r.conn.Close()
+	return s.r.close()
 }
 
 func notFound(format string, args ...any) error {

@@ -1,0 +1,128 @@
+package client_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/runledger/runledger/client"
+	"github.com/runledger/runledger/evidence"
+)
+
+func TestDownloadExport(t *testing.T) {
+	bundle := bytes.Repeat([]byte("PK evidence "), 100_000)
+	sum := fmt.Sprintf("sha256:%x", sha256.Sum256(bundle))
+	whole := func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(bundle) }
+	stall := func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+	tests := []struct {
+		name     string
+		checksum string
+		tries    []http.HandlerFunc
+		want     error // nil: the bytes arrive
+	}{
+		{"whole", sum, []http.HandlerFunc{whole}, nil},
+		{"busy at first", sum, []http.HandlerFunc{
+			func(w http.ResponseWriter, _ *http.Request) { problem(w, 503, map[string]any{"code": "unavailable"}) },
+			func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+			stall,
+			whole,
+		}, nil},
+		{"one byte is another", sum, []http.HandlerFunc{func(w http.ResponseWriter, _ *http.Request) {
+			b := bytes.Clone(bundle)
+			b[len(b)-1] ^= 1
+			_, _ = w.Write(b)
+		}}, evidence.ErrTampered},
+		{"one byte less", sum, []http.HandlerFunc{func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(bundle[1:]) }}, evidence.ErrTampered},
+		// Not repeated: bytes have been written.
+		{"cut off", sum, []http.HandlerFunc{func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write(bundle[:1000])
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		}}, evidence.ErrUnavailable},
+		{"stalled", sum, []http.HandlerFunc{func(w http.ResponseWriter, r *http.Request) {
+			_, _ = w.Write(bundle[:1000])
+			_ = http.NewResponseController(w).Flush()
+			stall(w, r)
+		}}, evidence.ErrUnavailable},
+		{"forbidden", sum, []http.HandlerFunc{func(w http.ResponseWriter, _ *http.Request) { problem(w, 403, map[string]any{"code": "forbidden"}) }}, evidence.ErrForbidden},
+		{"gone", sum, []http.HandlerFunc{func(w http.ResponseWriter, _ *http.Request) { problem(w, 404, map[string]any{"code": "not_found"}) }}, evidence.ErrNotFound},
+		{"no checksum", "", nil, evidence.ErrInvalid},
+		{"another digest", "sha512:" + sum[7:], nil, evidence.ErrInvalid},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			n := 0
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.RequestURI() != "/api/v1/exports/x%2Fy/content" || r.Header.Get("Authorization") != "Bearer secret" {
+					t.Errorf("%s %v", r.URL, r.Header)
+				}
+				n++
+				test.tries[n-1](w, r)
+			}))
+			defer s.Close()
+			c, err := client.New(client.Config{BaseURL: s.URL, Key: "secret", MinBackoff: time.Millisecond, TryTimeout: 200 * time.Millisecond})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got bytes.Buffer
+			size, err := c.DownloadExport(t.Context(), "x/y", test.checksum, &got)
+			if !errors.Is(err, test.want) || n != len(test.tries) || size != int64(got.Len()) {
+				t.Fatalf("%d bytes after %d requests: %v", size, n, err)
+			}
+			if test.want == nil && !bytes.Equal(got.Bytes(), bundle) {
+				t.Error("other bytes")
+			}
+		})
+	}
+}
+
+// TestDownloadSlow: a download may take long, as long as it goes on.
+func TestDownloadSlow(t *testing.T) {
+	sum := sha256.New()
+	for range 8 {
+		_, _ = io.WriteString(sum, "part")
+	}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		for range 8 {
+			_, _ = io.WriteString(w, "part")
+			_ = http.NewResponseController(w).Flush()
+			time.Sleep(100 * time.Millisecond)
+		}
+	}))
+	defer s.Close()
+	c, err := client.New(client.Config{BaseURL: s.URL, TryTimeout: 400 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := c.DownloadExport(t.Context(), "x", fmt.Sprintf("sha256:%x", sum.Sum(nil)), io.Discard)
+	if err != nil || n != 32 {
+		t.Errorf("%d bytes: %v", n, err)
+	}
+
+	ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
+	defer cancel()
+	if _, err := c.DownloadExport(ctx, "x", fmt.Sprintf("sha256:%x", sum.Sum(nil)), io.Discard); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+}
+
+type full struct{}
+
+var errFull = errors.New("no space left")
+
+func (full) Write([]byte) (int, error) { return 0, errFull }
+
+func TestDownloadNowhere(t *testing.T) {
+	c := reader(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "bytes") })
+	_, err := c.DownloadExport(t.Context(), "x", "sha256:"+evidence.Hash{}.String(), full{})
+	if !errors.Is(err, errFull) || errors.Is(err, evidence.ErrUnavailable) {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,189 @@
+package access
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/runledger/runledger/evidence"
+)
+
+// Issuer is an identity provider (OpenID Connect) whose bearer tokens are
+// taken, and what its claims mean. A claim is named as it stands in the token;
+// where none has that name, the dots of it lead into objects: realm_access.roles.
+type Issuer struct {
+	// Issuer is its URL, letter by letter as iss has it. Required.
+	Issuer string
+	// Audience must be among aud. Required.
+	Audience string
+	// Tenant is whose persons they all are. Where it is empty, TenantClaim says it
+	// for each. One of them is required.
+	Tenant, TenantClaim string
+	// RoleClaim is a text or a list of them, which RoleMap turns into a role of
+	// this package; what it does not have gives none. Exactly one must come out.
+	// platform_admin is given only to tokens without TenantClaim. Both required.
+	RoleClaim string
+	RoleMap   map[string]string
+	// ActorClaim names the person in evidence, sealed. Default sub.
+	ActorClaim string
+	// RequiredClaims must have that value, or be a list that holds it.
+	RequiredClaims map[string]string
+	// AllowHTTP allows an issuer on this machine without TLS.
+	AllowHTTP bool
+}
+
+// TokenVerifier checks tokens of one issuer.
+type TokenVerifier interface {
+	// Verify returns the claims of a token, a JSON object, if it is signed by a key
+	// of the issuer with an asymmetric algorithm, and its iss is the issuer. It
+	// looks at no other claim. An error that wraps evidence.ErrUnavailable says
+	// that the keys cannot be had now; any other, that the token is bad.
+	Verify(ctx context.Context, token string) (claims []byte, err error)
+}
+
+// issuer is an Issuer at work.
+type issuer struct {
+	Issuer
+	verifier TokenVerifier
+}
+
+func openIssuers(cfg Config) (map[string]*issuer, error) {
+	if len(cfg.OIDC) > 0 && cfg.Verifier == nil {
+		return nil, invalid("oidc", "needs a verifier of tokens")
+	}
+	out := map[string]*issuer{}
+	for _, c := range cfg.OIDC {
+		if err := c.check(); err != nil {
+			return nil, err
+		}
+		if out[c.Issuer] != nil {
+			return nil, invalid("oidc.issuer", "%s stands twice", c.Issuer)
+		}
+		if c.ActorClaim == "" {
+			c.ActorClaim = "sub"
+		}
+		v, err := cfg.Verifier(c)
+		if err != nil {
+			return nil, fmt.Errorf("oidc %s: %w", c.Issuer, err)
+		}
+		out[c.Issuer] = &issuer{c, v}
+	}
+	return out, nil
+}
+
+func (i Issuer) check() error {
+	switch {
+	case i.Issuer == "":
+		return invalid("oidc.issuer", "is required")
+	case i.Audience == "":
+		return invalid("oidc.audience", "is required: a token for anybody is a token for nobody")
+	case (i.Tenant == "") == (i.TenantClaim == ""):
+		return invalid("oidc.tenant", "either a tenant or a tenant claim is required")
+	case i.Tenant != "" && (!evidence.ValidTenant(i.Tenant) || i.Tenant == evidence.SystemTenant):
+		return invalid("oidc.tenant", "must be 1 to 63 characters of [a-z0-9-], and not the system tenant")
+	case i.RoleClaim == "" || len(i.RoleMap) == 0:
+		return invalid("oidc.role_map", "a role claim and a map of its values to roles are required")
+	}
+	for value, role := range i.RoleMap {
+		if !slices.Contains(Roles(), role) {
+			return invalid("oidc.role_map", "%s: must be one of %s", value, strings.Join(Roles(), ", "))
+		}
+		if role == RolePlatformAdmin && i.Tenant != "" {
+			return invalid("oidc.role_map", "platform_admin is a role of the platform, not of a tenant")
+		}
+	}
+	return nil
+}
+
+// maxToken bounds a token that is looked at, in bytes.
+const maxToken = 16 << 10
+
+// credential returns the credential of a request: a key, or where there are
+// identity providers, a token of one.
+func (g *Gate) credential(authorization, apiKey []string) (key Credential, token string, err error) {
+	if len(g.issuers) == 0 {
+		key, err = present(authorization, apiKey)
+		return key, "", err
+	}
+	for _, v := range authorization {
+		scheme, rest, _ := strings.Cut(v, " ")
+		rest = strings.Trim(rest, " ")
+		if !strings.EqualFold(scheme, "bearer") || strings.HasPrefix(rest, keyPrefix) || strings.Count(rest, ".") != 2 {
+			continue
+		}
+		if len(authorization) > 1 || len(apiKey) > 0 {
+			return "", "", refuse(reasonSeveral)
+		}
+		if len(rest) > maxToken {
+			return "", "", refuse(reasonMalformed)
+		}
+		return "", rest, nil
+	}
+	key, err = present(authorization, apiKey)
+	return key, "", err
+}
+
+// issuerOf returns whose token it says it is. Nothing it says is believed: the
+// issuer's own keys decide.
+func (g *Gate) issuerOf(token string) *issuer {
+	_, payload, _ := strings.Cut(token, ".")
+	payload, _, _ = strings.Cut(payload, ".")
+	b, err := base64.RawURLEncoding.DecodeString(payload)
+	var says struct {
+		Issuer string `json:"iss"`
+	}
+	if err != nil || json.Unmarshal(b, &says) != nil {
+		return nil
+	}
+	return g.issuers[says.Issuer]
+}
+
+// identifyToken finds whose token it is. Its first use in a session is a LOGIN,
+// durable before the request is let in.
+func (g *Gate) identifyToken(c call) (Principal, error) {
+	is := g.issuerOf(c.token)
+	if is == nil {
+		return Principal{}, refuse(reasonToken)
+	}
+	text, err := is.verifier.Verify(c.ctx, c.token)
+	if errors.Is(err, evidence.ErrUnavailable) {
+		return Principal{}, fmt.Errorf("identity provider: %w", err)
+	} else if err != nil {
+		return Principal{}, refuse(reasonToken)
+	}
+	s, why := is.session(text)
+	if why != 0 {
+		return Principal{}, refuse(why)
+	}
+	if s.tenant != "" {
+		if err := g.tenantExists(c.ctx, s.tenant); errors.Is(err, evidence.ErrNotFound) {
+			s.tenant, s.why = "", reasonTenant
+		} else if err != nil {
+			return Principal{}, err
+		}
+	}
+	if s.why == 0 {
+		s.why = s.valid(g.now())
+	}
+	if s.why != 0 {
+		return Principal{}, g.loginFailed(c, s)
+	}
+	p := Principal{
+		Tenant: s.tenant, Credential: s.credential, Role: s.role, Permissions: permissionsOf(s.role, nil),
+		Platform: s.role == RolePlatformAdmin, ActorKind: Human, Person: s.person,
+	}
+	return p, g.login(c, s, p)
+}
+
+// personID is the credential id of a person: it follows from who they are at
+// their provider, and does not tell it.
+func personID(issuer, subject string) string {
+	sum := sha256.Sum256([]byte(issuer + "\x00" + subject))
+	return "oidc:" + hex.EncodeToString(sum[:8])
+}

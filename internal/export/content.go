@@ -1,0 +1,122 @@
+package export
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/problem"
+	"github.com/runledger/runledger/internal/store"
+)
+
+// kept is a finished export with its bytes. What is not of Stored is guarded by
+// the registry's mutex.
+type kept struct {
+	Stored
+	spool   *Spool
+	readers int
+	dropped bool // the registry does not have it any more
+}
+
+// keep takes a bundle into the registry. The caller holds mu.
+func (x *Exports) keep(k *kept) {
+	x.kept[keptID{k.Tenant, k.ExportID}] = k
+	x.order = append(x.order, k)
+	x.bytes += k.Bytes
+	x.sweep(k.MadeAt)
+	// Nobody may come by again to sweep.
+	time.AfterFunc(KeepContent, func() {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		x.sweep(x.cfg.Now())
+	})
+}
+
+// drop takes a bundle out of the registry and frees it, once nobody reads it.
+// The same request makes a new one; an idempotency key keeps standing for this
+// one. The caller holds mu.
+func (x *Exports) drop(k *kept) error {
+	delete(x.kept, keptID{k.Tenant, k.ExportID})
+	x.order = slices.DeleteFunc(x.order, func(o *kept) bool { return o == k })
+	x.bytes -= k.Bytes
+	for p, e := range x.recent {
+		if e.stored == &k.Stored {
+			delete(x.recent, p)
+		}
+	}
+	k.dropped = true
+	if k.readers > 0 {
+		return nil
+	}
+	return k.spool.Close()
+}
+
+// Content is the bytes of an export, for one goroutine at a time. It is an
+// io.ReadSeeker and io.ReaderAt, as http.ServeContent likes it. Close it.
+type Content struct {
+	*io.SectionReader
+	*Stored
+	x *Exports
+	k *kept // nil once closed
+}
+
+// ContentType is the media type of the bytes.
+func (c *Content) ContentType() string {
+	if c.Format == FormatJSON {
+		return "application/json"
+	}
+	return "application/zip"
+}
+
+// FileName is a name for the bytes.
+func (c *Content) FileName() string { return "runledger-" + c.ExportID + "." + c.Format }
+
+// Close lets the bytes go.
+func (c *Content) Close() error {
+	c.x.mu.Lock()
+	defer c.x.mu.Unlock()
+	k := c.k
+	if k == nil {
+		return nil
+	}
+	c.k = nil
+	if k.readers--; k.dropped && k.readers == 0 {
+		return k.spool.Close()
+	}
+	return nil
+}
+
+// Content returns the bytes of a tenant's export. The error wraps
+// problem.ErrGone where the tenant's log knows the export and its bytes are not
+// kept any more, or never were, and evidence.ErrNotFound where it does not.
+func (x *Exports) Content(ctx context.Context, tenant, exportID string) (*Content, error) {
+	if c := x.content(tenant, exportID); c != nil {
+		return c, nil
+	}
+	found, err := x.cfg.Exporter.cfg.Ledger.Find(ctx, store.Query{
+		Tenant: tenant, Kind: evidence.KindExport, Limit: 1,
+		Where: []store.Condition{{Field: "export_id", Values: []string{exportID}}},
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case len(found) == 0:
+		return nil, fmt.Errorf("export %q: %w", exportID, evidence.ErrNotFound)
+	}
+	return nil, fmt.Errorf("export %q: %w: its bytes are not kept any more; export again", exportID, problem.ErrGone)
+}
+
+func (x *Exports) content(tenant, exportID string) *Content {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.sweep(x.cfg.Now())
+	k := x.kept[keptID{tenant, exportID}]
+	if k == nil {
+		return nil
+	}
+	k.readers++
+	return &Content{SectionReader: io.NewSectionReader(k.spool, 0, k.Bytes), Stored: &k.Stored, x: x, k: k}
+}
