@@ -20,8 +20,9 @@ import (
 // with all that the credential may read.
 type ExportOptions struct {
 	Format string // json, csv, pdf, zip; empty: zip
-	// Withhold and Disclose choose sealed fields: a path such as /prompt, or a
-	// pattern such as *.
+	// Withhold and Disclose choose sealed fields: paths such as /prompt, where *
+	// stands for any part. What is in Withhold is not disclosed, whatever Disclose
+	// says. Default: all is disclosed that may be read.
 	Withhold, Disclose []string
 	// SinceSize adds the proof that the newest log extends its tree of this size.
 	SinceSize int64
@@ -38,12 +39,8 @@ func (c *Client) ExportRun(ctx context.Context, run string, o ExportOptions) (*a
 	}
 	q := pageQuery(Paging{})
 	q.text("format", o.Format)
-	for _, path := range o.Withhold {
-		q.text("withhold", path)
-	}
-	for _, path := range o.Disclose {
-		q.text("disclose", path)
-	}
+	q.text("withhold", strings.Join(o.Withhold, ","))
+	q.text("disclose", strings.Join(o.Disclose, ","))
 	q.int("since_size", o.SinceSize)
 	header := http.Header{"Idempotency-Key": {cmp.Or(o.IdempotencyKey, newID(time.Now()))}}
 	return ask[answer.EvidenceBundle](ctx, c, llmRuns+"/"+url.PathEscape(run)+"/export", q, header)

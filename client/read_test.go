@@ -119,7 +119,7 @@ func readings() []reading {
 			"ExportRun", func(ctx context.Context, c *client.Client) (any, error) {
 				return c.ExportRun(ctx, run, client.ExportOptions{Format: "json", Withhold: []string{"/prompt", "/params"}, Disclose: []string{"*"}, SinceSize: 9})
 			},
-			"/llm-runs/" + run + "/export?disclose=%2A&format=json&since_size=9&withhold=%2Fprompt&withhold=%2Fparams",
+			"/llm-runs/" + run + "/export?disclose=%2A&format=json&since_size=9&withhold=%2Fprompt%2C%2Fparams",
 			&answer.EvidenceBundle{RunID: run, ExportID: "x", Format: "json", ComplianceTags: []string{}, Metadata: meta()},
 		},
 		{

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,19 +14,7 @@ import (
 	"github.com/runledger/runledger/verify"
 )
 
-type demoCmd struct {
-	Dir string `arg:"" optional:"" help:"A new directory for the demo's files. Default: one among the temporary files."`
-}
-
-// Help implements kong.HelpProvider.
-func (demoCmd) Help() string {
-	return `A support agent wants to refund more than it may. The demo appends what happened, signs, proves, exports and verifies it, and then tries to forge it. Every step shows the command that repeats it; the files stay.
-
-    runledger demo
-    runledger demo ./tour`
-}
-
-// tour is a demo on its way.
+// tour is a demo without a server on its way.
 type tour struct {
 	e      *env
 	dir    string
@@ -36,15 +23,8 @@ type tour struct {
 	answer []byte // standard output of the last command
 }
 
-// Run shows the tour.
-func (c *demoCmd) Run(e *env) error {
-	if e.JSON {
-		return usage("the demo is for people: it has no --json")
-	}
-	dir, err := c.directory()
-	if err != nil {
-		return err
-	}
+// runOffline shows the tour without a server.
+func (c *demoCmd) runOffline(e *env, dir string) error {
 	t := &tour{e: e, dir: dir}
 	for _, step := range []func() error{
 		t.intro, t.tenant, t.append, t.sign, t.prove, t.export, t.verify, t.live, t.forge, t.outro,
@@ -54,18 +34,6 @@ func (c *demoCmd) Run(e *env) error {
 		}
 	}
 	return nil
-}
-
-func (c *demoCmd) directory() (string, error) {
-	if c.Dir == "" {
-		return os.MkdirTemp("", "runledger-demo-")
-	}
-	if err := os.Mkdir(c.Dir, 0o700); errors.Is(err, os.ErrExist) {
-		return "", usage("%s is there already: give a directory that is not", c.Dir)
-	} else if err != nil {
-		return "", err
-	}
-	return filepath.Abs(c.Dir)
 }
 
 func (t *tour) path(name string) string { return filepath.Join(t.dir, name) }

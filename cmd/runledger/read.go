@@ -229,7 +229,9 @@ type windowFlags struct {
 	Before instant `help:"Before this time." name:"occurred-before" placeholder:"TIME"`
 }
 
-func (f *windowFlags) window() client.Window { return client.Window{After: f.After.Time, Before: f.Before.Time} }
+func (f *windowFlags) window() client.Window {
+	return client.Window{After: f.After.Time, Before: f.Before.Time}
+}
 
 // instant is a time on the command line.
 type instant struct{ time.Time }

@@ -83,7 +83,9 @@ func (auditListCmd) Help() string {
 // Run lists audit entries.
 func (c *auditListCmd) Run(e *env) error {
 	return audited(e, &c.auditFlags, "audit entries",
-		func(r *readAPI, q client.AuditFilter, p client.Paging) (*answer.AuditList, error) { return r.Audit(e.ctx, q, p) },
+		func(r *readAPI, q client.AuditFilter, p client.Paging) (*answer.AuditList, error) {
+			return r.Audit(e.ctx, q, p)
+		},
 		func(l *answer.AuditList) ([]answer.AuditEntry, *answer.Page) { return l.Items, &l.Page }, (*screen).entries)
 }
 
@@ -100,8 +102,14 @@ func (s *screen) entries(list []answer.AuditEntry) {
 		}
 	}
 	s.table([]column{
-		{title: "TIME (UTC)"}, {title: "EVENT"}, {title: "ABOUT", free: true}, {title: "BY", free: true}, {title: "DECISION", state: true}, {title: "RUN"},
-		{title: "REASON", free: true}, {title: "LEAF", right: true},
+		{title: "TIME (UTC)"},
+		{title: "EVENT"},
+		{title: "ABOUT", free: true},
+		{title: "BY", free: true},
+		{title: "DECISION", state: true},
+		{title: "RUN"},
+		{title: "REASON", free: true},
+		{title: "LEAF", right: true},
 	}, rows)
 }
 
@@ -123,7 +131,9 @@ func (auditIdentityCmd) Help() string {
 // Run lists identities.
 func (c *auditIdentityCmd) Run(e *env) error {
 	return audited(e, &c.auditFlags, "entries",
-		func(r *readAPI, q client.AuditFilter, p client.Paging) (*answer.AuditIdentity, error) { return r.Identity(e.ctx, q, p) },
+		func(r *readAPI, q client.AuditFilter, p client.Paging) (*answer.AuditIdentity, error) {
+			return r.Identity(e.ctx, q, p)
+		},
 		func(l *answer.AuditIdentity) ([]answer.AuditEntry, *answer.Page) { return l.Entries, &l.Page }, (*screen).identities)
 }
 
@@ -136,8 +146,13 @@ func (s *screen) identities(list []answer.AuditEntry) {
 		}
 	}
 	s.table([]column{
-		{title: "TIME (UTC)"}, {title: "EVENT"}, {title: "ABOUT", free: true}, {title: "BY", free: true}, {title: "ROLES", free: true},
-		{title: "CLIENT", free: true}, {title: "LEAF", right: true},
+		{title: "TIME (UTC)"},
+		{title: "EVENT"},
+		{title: "ABOUT", free: true},
+		{title: "BY", free: true},
+		{title: "ROLES", free: true},
+		{title: "CLIENT", free: true},
+		{title: "LEAF", right: true},
 	}, rows)
 }
 
@@ -156,7 +171,9 @@ func (c *auditAuthorizationCmd) Run(e *env) error {
 		func(r *readAPI, q client.AuditFilter, p client.Paging) (*answer.AuditAuthorization, error) {
 			return r.Authorization(e.ctx, q, p)
 		},
-		func(l *answer.AuditAuthorization) ([]answer.AuthorizationDecision, *answer.Page) { return l.Decisions, &l.Page }, (*screen).decisions)
+		func(l *answer.AuditAuthorization) ([]answer.AuthorizationDecision, *answer.Page) {
+			return l.Decisions, &l.Page
+		}, (*screen).decisions)
 }
 
 func (s *screen) decisions(list []answer.AuthorizationDecision) {
@@ -172,8 +189,15 @@ func (s *screen) decisions(list []answer.AuthorizationDecision) {
 		}
 	}
 	s.table([]column{
-		{title: "TIME (UTC)"}, {title: "DECISION", state: true}, {title: "WHO", free: true}, {title: "ROLES", free: true}, {title: "ACTION", free: true},
-		{title: "RESOURCE"}, {title: "RULE", free: true}, {title: "REASON", free: true}, {title: "LEAF", right: true},
+		{title: "TIME (UTC)"},
+		{title: "DECISION", state: true},
+		{title: "WHO", free: true},
+		{title: "ROLES", free: true},
+		{title: "ACTION", free: true},
+		{title: "RESOURCE"},
+		{title: "RULE", free: true},
+		{title: "REASON", free: true},
+		{title: "LEAF", right: true},
 	}, rows)
 }
 
@@ -189,7 +213,9 @@ func (auditAccessCmd) Help() string {
 // Run lists accesses.
 func (c *auditAccessCmd) Run(e *env) error {
 	return audited(e, &c.auditFlags, "accesses",
-		func(r *readAPI, q client.AuditFilter, p client.Paging) (*answer.AuditAccess, error) { return r.Access(e.ctx, q, p) },
+		func(r *readAPI, q client.AuditFilter, p client.Paging) (*answer.AuditAccess, error) {
+			return r.Access(e.ctx, q, p)
+		},
 		func(l *answer.AuditAccess) ([]answer.AuditEntry, *answer.Page) { return l.AccessEvents, &l.Page }, (*screen).accesses)
 }
 
@@ -203,8 +229,17 @@ func (s *screen) accesses(list []answer.AuditEntry) {
 		}
 	}
 	s.table([]column{
-		{title: "TIME (UTC)"}, {title: "EVENT"}, {title: "BY", free: true}, {title: "ROLES", free: true}, {title: "ROUTE", free: true}, {title: "RUN"},
-		{title: "STATUS", right: true}, {title: "RECORDS", right: true}, {title: "BYTES", right: true}, {title: "DIGEST", free: true}, {title: "LEAF", right: true},
+		{title: "TIME (UTC)"},
+		{title: "EVENT"},
+		{title: "BY", free: true},
+		{title: "ROLES", free: true},
+		{title: "ROUTE"},
+		{title: "RUN"},
+		{title: "STATUS", right: true},
+		{title: "RECORDS", right: true},
+		{title: "BYTES", right: true},
+		{title: "DIGEST", free: true},
+		{title: "LEAF", right: true},
 	}, rows)
 }
 
@@ -314,7 +349,16 @@ func (s *screen) exports(list []answer.ExportState) {
 		}
 	}
 	s.table([]column{
-		{title: "TIME (UTC)"}, {title: "EXPORT"}, {title: "SCOPE"}, {title: "FORMAT"}, {title: "STATUS", state: true}, {title: "RUN"}, {title: "RECORDS", right: true},
-		{title: "BYTES", right: true}, {title: "BY", free: true}, {title: "CHECKSUM", free: true}, {title: "LEAF", right: true},
+		{title: "TIME (UTC)"},
+		{title: "EXPORT"},
+		{title: "SCOPE"},
+		{title: "FORMAT"},
+		{title: "STATUS", state: true},
+		{title: "RUN"},
+		{title: "RECORDS", right: true},
+		{title: "BYTES", right: true},
+		{title: "BY", free: true},
+		{title: "CHECKSUM", free: true},
+		{title: "LEAF", right: true},
 	}, rows)
 }

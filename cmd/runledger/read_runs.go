@@ -10,9 +10,18 @@ import (
 
 func (s *screen) runs(list []answer.RunEnvelope) {
 	cols := []column{
-		{title: "RUN"}, {title: "STARTED (UTC)"}, {title: "TOOK", right: true}, {title: "STATUS", state: true}, {title: "OUTCOME", state: true},
-		{title: "AGENT", free: true}, {title: "MODEL", free: true}, {title: "STEPS", right: true}, {title: "IN", right: true}, {title: "OUT", right: true},
-		{title: "COST", right: true}, {title: "NOTES"},
+		{title: "RUN"},
+		{title: "STARTED (UTC)"},
+		{title: "TOOK", right: true},
+		{title: "STATUS", state: true},
+		{title: "OUTCOME", state: true},
+		{title: "AGENT", free: true},
+		{title: "MODEL", free: true},
+		{title: "STEPS", right: true},
+		{title: "IN", right: true},
+		{title: "OUT", right: true},
+		{title: "COST", right: true},
+		{title: "NOTES"},
 	}
 	rows := make([][]string, len(list))
 	for i := range list {
@@ -156,8 +165,15 @@ func (s *screen) governance(g *answer.RunGovernance) {
 		})
 	}
 	s.section("Threshold checks", []column{
-		{title: "TIME (UTC)"}, {title: "EVENT"}, {title: "LIMIT", free: true}, {title: "VALUE", right: true}, {title: "OBSERVED", right: true}, {title: "UNIT"},
-		{title: "DECISION", state: true}, {title: "REASON", free: true}, {title: "LEAF", right: true},
+		{title: "TIME (UTC)"},
+		{title: "EVENT"},
+		{title: "LIMIT", free: true},
+		{title: "VALUE", right: true},
+		{title: "OBSERVED", right: true},
+		{title: "UNIT"},
+		{title: "DECISION", state: true},
+		{title: "REASON", free: true},
+		{title: "LEAF", right: true},
 	}, rows)
 	rows = nil
 	for i := range g.PolicyEvaluations {
@@ -168,8 +184,14 @@ func (s *screen) governance(g *answer.RunGovernance) {
 		})
 	}
 	s.section("Policy evaluations", []column{
-		{title: "TIME (UTC)"}, {title: "EVENT"}, {title: "POLICY", free: true}, {title: "RULE", free: true}, {title: "ABOUT", free: true},
-		{title: "DECISION", state: true}, {title: "REASON", free: true}, {title: "LEAF", right: true},
+		{title: "TIME (UTC)"},
+		{title: "EVENT"},
+		{title: "POLICY", free: true},
+		{title: "RULE", free: true},
+		{title: "ABOUT", free: true},
+		{title: "DECISION", state: true},
+		{title: "REASON", free: true},
+		{title: "LEAF", right: true},
 	}, rows)
 	rows = nil
 	for i := range g.Overrides {
@@ -180,8 +202,14 @@ func (s *screen) governance(g *answer.RunGovernance) {
 		})
 	}
 	s.section("Overrides", []column{
-		{title: "TIME (UTC)"}, {title: "EVENT"}, {title: "ABOUT", free: true}, {title: "WHO", free: true}, {title: "FROM"}, {title: "UNTIL"},
-		{title: "WHY", free: true}, {title: "LEAF", right: true},
+		{title: "TIME (UTC)"},
+		{title: "EVENT"},
+		{title: "ABOUT", free: true},
+		{title: "WHO", free: true},
+		{title: "FROM"},
+		{title: "UNTIL"},
+		{title: "WHY", free: true},
+		{title: "LEAF", right: true},
 	}, rows)
 }
 

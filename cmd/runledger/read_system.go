@@ -79,8 +79,14 @@ func (s *screen) events(list []answer.SystemEvent) {
 	}
 	if len(rows) > 0 {
 		s.table([]column{
-			{title: "TIME (UTC)"}, {title: "COMPONENT", free: true}, {title: "EVENT"}, {title: "SEVERITY", state: true}, {title: "BY"},
-			{title: "VERSION", free: true}, {title: "SUMMARY", free: true}, {title: "LEAF", right: true},
+			{title: "TIME (UTC)"},
+			{title: "COMPONENT", free: true},
+			{title: "EVENT"},
+			{title: "SEVERITY", state: true},
+			{title: "BY"},
+			{title: "VERSION", free: true},
+			{title: "SUMMARY", free: true},
+			{title: "LEAF", right: true},
 		}, rows)
 	}
 }
@@ -170,8 +176,16 @@ func (s *screen) telemetry(t *answer.SystemTelemetry) {
 	if len(rows) > 0 {
 		s.printf("\n")
 		s.table([]column{
-			{title: "METRIC"}, {title: "UNIT"}, {title: "TYPE"}, {title: "POINTS", right: true}, {title: "FIRST", right: true}, {title: "LAST", right: true},
-			{title: "LEAST", right: true}, {title: "MOST", right: true}, {title: "OF", free: true}, {title: "LEAF", right: true},
+			{title: "METRIC"},
+			{title: "UNIT"},
+			{title: "TYPE"},
+			{title: "POINTS", right: true},
+			{title: "FIRST", right: true},
+			{title: "LAST", right: true},
+			{title: "LEAST", right: true},
+			{title: "MOST", right: true},
+			{title: "OF", free: true},
+			{title: "LEAF", right: true},
 		}, rows)
 	}
 }
@@ -315,4 +329,3 @@ func (s *screen) responsibility(list []answer.Responsibility) {
 	}, rows)
 	s.printf("\n")
 }
-

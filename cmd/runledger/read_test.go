@@ -79,7 +79,8 @@ func TestReadCommands(t *testing.T) {
 		{[]string{"run", "show", "order 42/x"}, logs + "/llm-runs/order%2042%2Fx/envelope", goldenEnvelope(), "150 EUR is over the limit"},
 		{[]string{"run", "trace", "r"}, logs + "/llm-runs/r/trace", steps, "tool refund"},
 		{
-			[]string{"run", "governance", "r"}, logs + "/llm-runs/r/governance",
+			[]string{"run", "governance", "r"},
+			logs + "/llm-runs/r/governance",
 			answer.RunGovernance{ThresholdChecks: []answer.ThresholdCheck{}, PolicyEvaluations: []answer.PolicyEvaluation{}, Overrides: []answer.Override{}, Metadata: goldenMeta()},
 			"Overrides: none",
 		},
@@ -91,8 +92,10 @@ func TestReadCommands(t *testing.T) {
 		{[]string{"system", "events", "r"}, logs + "/system/r/events", answer.SystemEvents{Events: []answer.SystemEvent{}, Metadata: goldenMeta()}, "No event"},
 		{[]string{"system", "replay", "r"}, logs + "/system/r/replay", window, "Nothing is on record"},
 		{
-			[]string{"system", "audit", "--caused-by", "HUMAN"}, logs + "/system/audit?caused_by=HUMAN",
-			answer.SystemAudit{Entries: []answer.SystemEvent{}, Responsibility: []answer.Responsibility{{Component: "db"}}, FiltersApplied: map[string]any{}, Metadata: goldenMeta()}, "not known  db",
+			[]string{"system", "audit", "--caused-by", "HUMAN"},
+			logs + "/system/audit?caused_by=HUMAN",
+			answer.SystemAudit{Entries: []answer.SystemEvent{}, Responsibility: []answer.Responsibility{{Component: "db"}}, FiltersApplied: map[string]any{}, Metadata: goldenMeta()},
+			"not known  db",
 		},
 		{append([]string{"audit", "--event-type", "LOG_VIEW"}, list...), logs + "/audit?event_type=LOG_VIEW&" + listed + times, answer.AuditList{Items: []answer.AuditEntry{entry}, Page: goldenPage("")}, "needs audit.read"},
 		{[]string{"audit", "list", "--run-id", "r"}, logs + "/audit?run_id=r", answer.AuditList{Items: []answer.AuditEntry{}, Page: goldenPage("")}, ""},
@@ -114,7 +117,7 @@ func TestReadCommands(t *testing.T) {
 				}
 				fmt.Fprintf(w, "%s\n", b)
 			})
-			words := append(test.words, "--url", address, "--key", "k", "--tenant", "acme")
+			words := append(slices.Clone(test.words), "--url", address, "--key", "k", "--tenant", "acme")
 			status, stdout, stderr := command(words...)
 			if status != 0 || !strings.Contains(stdout, test.says) {
 				t.Errorf("exit status %d: %s%s", status, stdout, stderr)

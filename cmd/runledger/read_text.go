@@ -90,9 +90,6 @@ func prefix(s string, n int) string {
 // fill pads clean text with spaces to n columns.
 func fill(s string, n int) string { return s + spaces(n-columnsOf(s)) }
 
-// fillLeft pads on the left.
-func fillLeft(s string, n int) string { return spaces(n-columnsOf(s)) + s }
-
 func spaces(n int) string { return strings.Repeat(" ", max(n, 0)) }
 
 // fold breaks a clean line into lines of at most n columns: at spaces, and

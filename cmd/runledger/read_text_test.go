@@ -156,7 +156,8 @@ func TestContent(t *testing.T) {
 		},
 		{
 			"parts", jsonOf(`[{"role":"user","parts":[{"type":"text","content":"a"},{"type":"image","content":"b"}],"name":"n"}]`),
-			`user: a {"content":"b","type":"image"} name=n`, []string{`user: a {"content":"b","type":"image"} name=n`},
+			`user: a {"content":"b","type":"image"} name=n`,
+			[]string{`user: a {"content":"b","type":"image"} name=n`},
 		},
 		{"a message without a role", jsonOf(`[{"role":"user","content":"a"},{"content":"b"}]`), `[{"role":"user","content":"a"},{"content":"b"}]`, nil},
 	}

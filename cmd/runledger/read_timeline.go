@@ -84,8 +84,14 @@ func (s *screen) steps(steps []answer.Step) {
 		sc.until = max(sc.until, st.Timestamp+micros(st.DurationMS))
 	}
 	l := &lines{cols: []column{
-		{title: "#", right: true}, {title: "LEAF", right: true}, {title: "AT", right: true}, {title: "TOOK", right: true},
-		{title: "STATUS", state: true}, {title: "STEP", free: true}, {title: "IN", right: true}, {title: "OUT", right: true},
+		{title: "#", right: true},
+		{title: "LEAF", right: true},
+		{title: "AT", right: true},
+		{title: "TOOK", right: true},
+		{title: "STATUS", state: true},
+		{title: "STEP", free: true},
+		{title: "IN", right: true},
+		{title: "OUT", right: true},
 	}}
 	depth := depths(steps)
 	for i := range steps {

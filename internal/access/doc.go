@@ -1,6 +1,7 @@
 // Package access says who makes a request and what they may do, and keeps the
-// evidence of it (contract section 8). For now credentials are API keys; rules
-// by path and tokens of an identity provider stand on the same [Principal].
+// evidence of it (contract section 8). Credentials are API keys and bearer
+// tokens of identity providers; both make a [Principal]. RBAC_RULES.yaml says what
+// a principal may ask for ([Rules]), and [Gate.Guard] stands before all routes.
 //
 // # Keys
 //
@@ -24,16 +25,32 @@
 // nothing is guessed. The tenant of a request is the credential's. A credential
 // of the platform names it in X-Tenant-ID.
 //
+// # Tokens
+//
+// A bearer token that is no key is a JWT of one of the configured issuers. Its
+// signature is checked by a [TokenVerifier]; audience, times, tenant and role by
+// this package. A person's credential_id is
+//
+//	oidc:<first 16 hex digits of SHA-256(iss || 0x00 || sub)>
+//
+// and their name is in evidence only sealed, as the human actor.
+//
 // # Evidence
 //
 //	API_KEY_CREATED, API_KEY_REVOKED   audit, and AUTH_CHANGE in the system records
 //	API_KEY_USED_FIRST                 audit, before the first request is let in
+//	LOG_VIEW, LOG_EXPORT               audit: each request of a rule that records,
+//	                                   with the digest of what was given out
+//	LOGIN                              audit: the first request of a person's session
+//	LOGIN_FAILED                       audit: a token that is signed and refused, once
+//	                                   a person and minute
 //	ACCESS_DECISION                    audit: each denial of a permission, and
 //	                                   administration that has no event of its own
 //	ACCESS_DENIED                      system record of component auth: requests
 //	                                   without a valid credential, one record a
 //	                                   source and minute
 //
+// A request is at most one record of LOG_VIEW, LOG_EXPORT and ACCESS_DECISION.
 // They stand in the tenant's log, those of the platform's keys in the system
 // tenant's. What cannot be recorded is not allowed (evidence.ErrUnavailable),
 // but for a revocation, which counts from when it is stored, and is recorded as

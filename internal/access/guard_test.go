@@ -606,6 +606,25 @@ func TestGuardFailsClosed(t *testing.T) {
 	}
 }
 
+// TestGuardGone has a client that goes while it is answered: what was asked for
+// is recorded all the same.
+func TestGuardGone(t *testing.T) {
+	g := newGuardRig(t)
+	key := g.make(t, "acme", RoleOperator)
+	if _, err := g.try(key.Secret); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	g.handle = func(w http.ResponseWriter, _ *http.Request) {
+		cancel()
+		_, _ = io.WriteString(w, body)
+	}
+	req := httptest.NewRequest("GET", "/api/v1/logs/system", nil)
+	req.Header.Set("X-Api-Key", key.Secret.Reveal())
+	g.handler.ServeHTTP(httptest.NewRecorder(), req.WithContext(ctx))
+	g.wantNames(t, "acme", created+" "+eventUsed+" "+eventView)
+}
+
 // TestGuardContext sees what a handler is told.
 func TestGuardContext(t *testing.T) {
 	for _, environment := range []string{Production, Preflight} {

@@ -12,7 +12,6 @@ import (
 	"github.com/runledger/runledger/internal/export"
 	"github.com/runledger/runledger/internal/facade"
 	"github.com/runledger/runledger/internal/problem"
-	"github.com/runledger/runledger/verify"
 )
 
 type ExportParams struct {
@@ -61,7 +60,7 @@ func (a *API) export(ctx context.Context, r facade.Reader, v *access.View, id st
 	v.Run = run
 	by := requester(access.GrantOf(ctx).Principal)
 	s, err := a.cfg.Exports.Open(ctx, export.Request{
-		Tenant: r.Tenant, Profile: verify.ProfileRun, Run: run, Format: in.Format, By: by,
+		Tenant: r.Tenant, Profile: export.ProfileRun, Run: run, Format: in.Format, By: by,
 		Disclose: words(in.Disclose), Withhold: words(in.Withhold), NotPermitted: !r.Content, SinceSize: in.SinceSize, Unrecorded: true,
 	}, export.IdempotencyKey(in.IdempotencyKey))
 	if err != nil {

@@ -82,6 +82,7 @@ var rules = []rule{
 
 	// In: what producers send becomes records.
 	{pkg: "internal/runs", may: []string{"evidence", "internal/dialect", "internal/store", "internal/ledger"}, external: all},
+	{pkg: "internal/access/oidc", may: []string{"evidence"}, external: all},
 	{pkg: "internal/access", may: []string{"evidence", "answer", "internal/problem", "internal/store", "internal/ledger"}, external: all},
 	{pkg: "internal/ingest", may: []string{"evidence", "answer", "internal/problem", "internal/store", "internal/dialect", "internal/otlp", "internal/runs", "internal/access", "internal/ledger"}, external: all},
 
@@ -134,8 +135,11 @@ var rules = []rule{
 		external: all,
 	},
 
+	// A client like any other: it has no way to the ledger but the API.
+
 	// Where everything is joined.
 	{pkg: "internal/server", may: all, external: all},
+	{pkg: "internal/demo", may: []string{"evidence", "client"}, external: all},
 	{pkg: "cmd/runledger", may: all, external: all},
 
 	// Not in the binary: the measuring programs, and this test.

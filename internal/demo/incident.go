@@ -25,7 +25,8 @@ const (
 	runTime = 31 * time.Second
 )
 
-// Entry is a record of the incident, and what it is about.
+// Entry is a record of the incident, and what it is about; "" where a record beside
+// it says so.
 type Entry struct {
 	At     time.Time
 	Story  string
@@ -74,7 +75,7 @@ func (s *script) environment() {
 	add(-5100, "the database is migrated", "db", "MIGRATION", "AUTOMATION", "87", "Schema 87: orders have a state of delivery.", nil)
 	const summary = "The limit refund-amount is 250.00 EUR."
 	add(-900, "the refund limit is set to 250.00", "policy-engine", "CONFIG_CHANGE", "HUMAN", "31", summary, nil)
-	s.add(-900, "who set it, and why", client.Audit{
+	s.add(-900, "", client.Audit{
 		Common: client.Common{
 			OccurredAt: s.at(-900), HumanActorID: "policy-owner@acme.example", PolicyIDs: []string{Policy}, SourceComponent: "PolicyEngine",
 		},

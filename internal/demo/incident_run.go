@@ -33,7 +33,7 @@ func (s *script) plan() {
 		Common: s.common(0), TraceID: traceID, ServiceName: "refunds",
 		Plan: []string{"find the order", "read the policy", "refund", "answer"},
 	})
-	s.add(0, "the agent's own step, around all others", client.Step{
+	s.add(0, "", client.Step{
 		Common: s.common(0), TraceID: traceID, SpanID: rootSpan, Kind: "agent", Name: agent, Status: "success", Duration: runTime,
 	})
 	s.step(0.4, "the model plans", client.Step{

@@ -63,7 +63,7 @@ const waitRuns = 2 * time.Minute
 func (p *Player) Play(ctx context.Context, bundle string) (*Played, error) {
 	out := &Played{}
 	for _, act := range []func(context.Context, *Played) error{
-		p.sendCaptures, p.sendIncident, p.wait, p.look,
+		p.sendCaptures, p.wait, p.sendIncident, p.look,
 		func(ctx context.Context, out *Played) error { return p.export(ctx, out, bundle) },
 		p.refused,
 	} {
@@ -73,6 +73,9 @@ func (p *Player) Play(ctx context.Context, bundle string) (*Played, error) {
 	}
 	return out, nil
 }
+
+// Story is what the player sends of the incident.
+func (p *Player) Story() []Entry { return Story(p.Now.Add(-incidentAge)) }
 
 func (p *Player) sayf(format string, args ...any) {
 	if p.Say != nil {
@@ -137,15 +140,14 @@ func (p *Player) sendIncident(ctx context.Context, _ *Played) error {
 	if err != nil {
 		return err
 	}
-	end := p.Now.Add(-incidentAge)
-	metrics, err := Metrics(end)
+	metrics, err := Metrics(p.Now.Add(-incidentAge))
 	if err != nil {
 		return err
 	}
 	if err := p.sendOTLP(ctx, signalMetrics, metrics); err != nil {
 		return fmt.Errorf("send metrics: %w", err)
 	}
-	story := Story(end)
+	story := p.Story()
 	records := make([]client.Record, len(story))
 	for i := range story {
 		records[i] = story[i].Record
@@ -155,11 +157,10 @@ func (p *Player) sendIncident(ctx context.Context, _ *Played) error {
 		return fmt.Errorf("send the incident: %w", err)
 	}
 	p.sayf("%d records of an incident, each with a receipt, and what its worker measured", len(receipts))
-	return nil
+	return waitRun(ctx, c, Run)
 }
 
-// wait waits until each run has its record, under a signed checkpoint. Receipts
-// say so, and asking for them is no look at the run.
+// wait waits until the runs of the captures have ended.
 func (p *Player) wait(ctx context.Context, out *Played) error {
 	c, err := p.as(Producer)
 	if err != nil {
@@ -167,25 +168,33 @@ func (p *Player) wait(ctx context.Context, out *Played) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, waitRuns)
 	defer cancel()
-	for _, run := range append([]string{Run}, out.Runs...) {
-		id := evidence.NaturalID(Tenant, evidence.KindLLMRun, run+":1").String()
-		for {
-			_, err := c.WaitReceipt(ctx, id)
-			if err == nil {
-				break
-			}
-			if !errors.Is(err, evidence.ErrNotFound) {
-				return fmt.Errorf("wait for the end of run %s: %w", run, err)
-			}
-			select {
-			case <-time.After(100 * time.Millisecond):
-			case <-ctx.Done():
-				return fmt.Errorf("wait for the end of run %s: %w", run, context.Cause(ctx))
-			}
+	for _, run := range out.Runs {
+		if err := waitRun(ctx, c, run); err != nil {
+			return err
 		}
 	}
-	p.sayf("all runs have ended, and a signed checkpoint covers them")
+	p.sayf("they have ended, and a signed checkpoint covers them")
 	return nil
+}
+
+// waitRun waits until a run has its record, under a signed checkpoint. A receipt
+// says so, and to ask for one is no look at the run.
+func waitRun(ctx context.Context, c *client.Client, run string) error {
+	id := evidence.NaturalID(Tenant, evidence.KindLLMRun, run+":1").String()
+	for {
+		_, err := c.WaitReceipt(ctx, id)
+		if !errors.Is(err, evidence.ErrNotFound) {
+			if err != nil {
+				err = fmt.Errorf("wait for the end of run %s: %w", run, err)
+			}
+			return err
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the end of run %s: %w", run, context.Cause(ctx))
+		}
+	}
 }
 
 // look is the operator, who wants to know what happened.

@@ -11,9 +11,9 @@ import (
 
 // Bounds of what Shorten shows.
 const (
-	maxEntries = 3  // of an array
+	maxEntries = 2  // of an array
 	maxText    = 56 // characters of a text
-	maxLine    = 96 // columns
+	maxLine    = 104 // columns
 )
 
 // Shorten shows an answer in lines for people: only the members named by show, the

@@ -46,8 +46,8 @@ func runStops() []Stop {
 	return []Stop{
 		{
 			Question: "What runs exist?", As: Operator, Path: logs + "/llm-runs?limit=3", Status: http.StatusOK,
-			Show:    []string{"items", "run_id", "status", "outcome", "agent_name", "model", "cost_cents", "total", "has_more"},
-			Command: ofTenant("runs"), See: "The newest first; next_cursor leads to the rest.",
+			Show:    []string{"items", "run_id", "status", "agent_name", "started_at", "total", "has_more"},
+			Command: ofTenant("runs", "--limit", "3"), See: "The newest first; next_cursor leads to the rest.",
 		},
 		{
 			Question: "What is the canonical record of the run?", As: Operator, Path: logs + "/llm-runs/$RUN/envelope", Status: http.StatusOK,
@@ -112,17 +112,17 @@ func auditStops() []Stop {
 		{
 			Question: "Who looked at it?", As: Auditor, Path: logs + "/audit/access?run_id=$RUN&limit=4", Status: http.StatusOK,
 			Show:    []string{"access_events", "event_type", "actor_id", "roles", "route", "status_code", "record_count", "view_digest", "total"},
-			Command: ofTenant("audit", "access"), See: "Every read above, with the digest of the bytes that were shown.",
+			Command: ofTenant("audit", "access", "--run-id", "$RUN", "--limit", "4"), See: "Every read above, with the digest of the bytes that were shown.",
 		},
 		{
 			Question: "What access was denied?", As: Auditor, Path: logs + "/audit/authorization?event_type=ACCESS_DECISION", Status: http.StatusOK,
 			Show:    []string{"decisions", "event_type", "subject", "roles", "action", "decision", "rule_id", "reason", "total"},
-			Command: ofTenant("audit", "authorization"), See: "The producer that asked for the audit.",
+			Command: ofTenant("audit", "authorization", "--event-type", "ACCESS_DECISION"), See: "The producer that asked for the audit.",
 		},
 		{
 			Question: "Was anything tampered with?", As: Auditor, Path: logs + "/audit/integrity", Status: http.StatusOK,
 			Show:    []string{"integrity_status", "anomalies", "last_verified", "tree_size", "verified_through", "root_hash", "why"},
-			Command: ofTenant("audit", "integrity"), See: "The running server verifies all of it, over and over.",
+			Command: ofTenant("audit", "integrity"), See: "The running server verifies what is new at once, and all of it over and over.",
 		},
 		{
 			Question: "Can it be taken away?", As: Operator, Path: logs + "/llm-runs/$RUN/export", Status: http.StatusOK,

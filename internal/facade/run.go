@@ -80,7 +80,62 @@ func (f *Facade) look(ctx context.Context, r Reader, t *theRun) error {
 		}
 	}
 	t.live = live
-	return f.hideNames(ctx, r, live)
+	return f.hide(ctx, r, live)
+}
+
+// hide makes what is known of open runs what the reader may see of it.
+func (f *Facade) hide(ctx context.Context, r Reader, runs ...*evidence.Record) error {
+	erased, err := f.erased(ctx, r, runs)
+	if err != nil {
+		return err
+	}
+	for _, live := range runs {
+		if human := live.HumanActor(); live.Text("origin") == "" {
+			live.SetText("origin", evidence.ActingType(human, live.Text("agent_id")))
+		}
+		if !r.Content || erased[live.Run] {
+			live.SetHumanActor("")
+		}
+		if err := f.hideNames(ctx, r, live); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxErasures bounds how many records of erasures are read to find the open runs
+// they were about.
+const maxErasures = 1000
+
+// erased returns which of these runs lost content. Who follows an open run may
+// still know what was erased.
+func (f *Facade) erased(ctx context.Context, r Reader, runs []*evidence.Record) (map[string]bool, error) {
+	if !r.Content || len(runs) == 0 {
+		return nil, nil
+	}
+	ids := make([]string, len(runs))
+	for i, live := range runs {
+		ids[i] = live.Run
+	}
+	found, err := f.cfg.Ledger.Find(ctx, store.Query{
+		Tenant: r.Tenant, Kind: evidence.KindAudit, Limit: maxErasures,
+		Where: []store.Condition{anyOf("run", ids), anyOf("event_type", []string{"ErasureExecuted"})},
+	})
+	if err != nil || len(found) == 0 {
+		return nil, err
+	}
+	erased := map[string]bool{}
+	if len(found) == maxErasures { // it may be any of them
+		for _, id := range ids {
+			erased[id] = true
+		}
+		return erased, nil
+	}
+	records, err := f.fetch(ctx, closed(r), r.Tenant, found)
+	for _, rec := range records {
+		erased[rec.Leaf.Run] = true
+	}
+	return erased, err
 }
 
 // hideNames puts in the place of names that are not fit to be public what a

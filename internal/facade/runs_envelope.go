@@ -207,17 +207,11 @@ func (f *Facade) liveMetadata(r Reader, live *evidence.Record) evidence.Metadata
 		CorrelationID: optional(live.Text("correlation_id")),
 		OccurredAt:    live.OccurredAt, RecordedAt: f.now(),
 		SourceDomain: live.Text("source_domain"), SourceComponent: live.Text("source_component"),
-		Origin: live.Text("origin"), Timezone: "UTC", Immutable: true,
+		Origin: live.Text("origin"), Timezone: "UTC", Immutable: true, HumanActorID: optional(live.HumanActor()),
 	}
 	for field, to := range map[string]*[]string{"policy_ids": &m.PolicyIDs, "incident_ids": &m.IncidentIDs} {
 		fact, _ := live.Fact(field)
 		*to = append([]string{}, fact.List...)
-	}
-	if m.Origin == "" {
-		m.Origin = evidence.ActingType(live.HumanActor(), live.Text("agent_id"))
-	}
-	if r.Content {
-		m.HumanActorID = optional(live.HumanActor())
 	}
 	return m
 }

@@ -174,6 +174,24 @@ func TestEnvelopeRunning(t *testing.T) {
 	want(t, "replacement", said(e.Metadata.CorrelationID), said(m.CorrelationID))
 }
 
+// TestErasedOpenRun: what the tracker still knows of an erased person is not told.
+func TestErasedOpenRun(t *testing.T) {
+	r := newRig(t)
+	r.add("acme", r.simpleRun(1, 0, fields{"human_actor_id": "alice"})[1:]...)
+	byAlice := func() int {
+		return len(r.runs(r.privileged(), RunFilter{Status: "RUNNING", HumanActorID: "alice"}, Paging{}).Items)
+	}
+	want(t, "runs by alice", byAlice(), 1)
+	_, err := r.ledger.Erase(r.ctx, "acme", ledger.Erasure{By: "op", Reason: "asked", Person: "alice"})
+	r.must(err)
+	m := r.envelope(r.privileged(), traceID(1)).Metadata
+	want(t, "human", said(m.HumanActorID)+" "+m.Origin, "null HUMAN")
+	want(t, "runs by alice", byAlice(), 0)
+	if l := r.runs(r.privileged(), RunFilter{Status: "RUNNING"}, Paging{}); len(l.Items) != 1 || strings.Contains(r.text(l), "alice") {
+		t.Errorf("list: %s", r.text(l))
+	}
+}
+
 // TestEnvelopeEndsBetweenLooks: the run has no record at the first look and is
 // not followed any more at the second.
 func TestEnvelopeEndsBetweenLooks(t *testing.T) {

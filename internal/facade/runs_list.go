@@ -109,6 +109,13 @@ func (f *Facade) openRuns(ctx context.Context, r Reader, q RunFilter, p Paging, 
 	if err != nil {
 		return nil, err
 	}
+	known := make([]*evidence.Record, len(runs))
+	for i, o := range runs {
+		known[i] = o.live
+	}
+	if err := f.hide(ctx, r, known...); err != nil {
+		return nil, err
+	}
 	out := &answer.RunList{Items: []answer.RunEnvelope{}}
 	out.FiltersApplied = c.applied
 	var parts []evidence.Metadata
@@ -169,9 +176,6 @@ func (f *Facade) findOpen(ctx context.Context, r Reader, c *filters, w Window, l
 			if !ok {
 				continue
 			}
-			if err := f.hideNames(ctx, r, live); err != nil {
-				return nil, "", err
-			}
 			runs = append(runs, openRun{s, live})
 		}
 		if len(some) < openAtOnce {
@@ -197,8 +201,8 @@ func (q *filters) passes(live *evidence.Record, w Window) (bool, error) {
 func (q *filters) holds(live *evidence.Record, c store.Condition) (bool, error) {
 	if c.Index != nil {
 		human := live.HumanActor()
-		if human == "" {
-			return false, nil
+		if erased, err := q.f.erased(q.ctx, q.r, []*evidence.Record{live}); err != nil || human == "" || erased[live.Run] {
+			return false, err
 		}
 		term, err := q.f.cfg.Ledger.IndexTerm(q.ctx, q.r.Tenant, c.Index.Name, human)
 		return err == nil && term == *c.Index, err
