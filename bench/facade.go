@@ -17,6 +17,9 @@ import (
 	"sync"
 	"time"
 
+	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
+
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/server"
@@ -100,7 +103,7 @@ func (b *bench) fillRuns(ctx context.Context, data string) int64 {
 	_, err = d.Ledger.CreateTenant(ctx, facadeTenant)
 	have := int64(0)
 	if err != nil { // it is there from before
-		have = storedSpans(data) / spansPerTrace
+		have = storedRuns(data)
 	}
 	start := evidence.MicrosOf(time.Now().Add(-facadeDays * 24 * time.Hour))
 	step := int64(facadeDays*24*time.Hour/time.Microsecond) / max(want, 1)
@@ -134,6 +137,19 @@ func (b *bench) fillRuns(ctx context.Context, data string) int64 {
 	}
 	check(d.Close())
 	return max(want, have)
+}
+
+// storedRuns counts the runs of the tenant whose logs are read.
+func storedRuns(data string) int64 {
+	conn, err := sqlite.OpenConn(filepath.Join(data, "runledger.db"), sqlite.OpenReadOnly)
+	check(err)
+	defer conn.Close()
+	s := conn.Prep(`SELECT count(*) FROM r_llm_run AS r JOIN logs AS l ON l.log_key = r.row >> 40
+		JOIN tenants AS t ON t.tenant_no = l.tenant_no WHERE t.tenant_id = $tenant`)
+	s.SetText("$tenant", facadeTenant)
+	n, err := sqlitex.ResultInt64(s)
+	check(err)
+	return n
 }
 
 // run returns all records of a run: trace, 20 steps, now and then governance
@@ -231,11 +247,12 @@ func (r *reader) questions() []question {
 	}
 	list := func(query string) func(int64, time.Time) string {
 		return func(run int64, _ time.Time) string {
-			return "/api/v1/logs/" + strings.NewReplacer("RUN", runNo(run), "N4", fmt.Sprint(run/4), "N2", fmt.Sprint(run/2),
-				"N5000", fmt.Sprint(run%5000), "N1000", fmt.Sprint(run%1000)).Replace(query)
+			return "/api/v1/logs/" + strings.NewReplacer("{run}", runNo(run), "{n4}", fmt.Sprint(run/4), "{n2}", fmt.Sprint(run/2),
+				"{n5000}", fmt.Sprint(run%5000), "{n1000}", fmt.Sprint(run%1000)).Replace(query)
 		}
 	}
 	return []question{
+		{"integrity: nothing read, only recorded", func(int64, time.Time) string { return "/api/v1/logs/audit/integrity" }},
 		{"envelope", of("/api/v1/logs/llm-runs/%s/envelope")},
 		{"trace, 20 steps", of("/api/v1/logs/llm-runs/%s/trace")},
 		{"governance", of("/api/v1/logs/llm-runs/%s/governance")},
@@ -243,17 +260,17 @@ func (r *reader) questions() []question {
 		{"system snapshot", of("/api/v1/logs/system/%s/snapshot")},
 		{"system replay", of("/api/v1/logs/system/%s/replay")},
 		{"runs", list("llm-runs")},
-		{"runs, run_id", list("llm-runs?run_id=RUN")},
-		{"runs, trace_id", list("llm-runs?trace_id=RUN")},
+		{"runs, run_id", list("llm-runs?run_id={run}")},
+		{"runs, trace_id", list("llm-runs?trace_id={run}")},
 		{"runs, provider", list("llm-runs?provider=openai")},
 		{"runs, model", list("llm-runs?model=" + models[1])},
 		{"runs, status=TIMEOUT (rare)", list("llm-runs?status=TIMEOUT")},
 		{"runs, status=RUNNING", list("llm-runs?status=RUNNING")},
 		{"runs, outcome", list("llm-runs?outcome=success")},
-		{"runs, agent_id", list("llm-runs?agent_id=agent-N5000")},
-		{"runs, human_actor_id", list("llm-runs?human_actor_id=person-N1000")},
-		{"runs, correlation_id", list("llm-runs?correlation_id=order-N2")},
-		{"runs, conversation_id", list("llm-runs?conversation_id=conversation-N4")},
+		{"runs, agent_id", list("llm-runs?agent_id=agent-{n5000}")},
+		{"runs, human_actor_id", list("llm-runs?human_actor_id=person-{n1000}")},
+		{"runs, correlation_id", list("llm-runs?correlation_id=order-{n2}")},
+		{"runs, conversation_id", list("llm-runs?conversation_id=conversation-{n4}")},
 		{"runs, an hour long ago", func(run int64, at time.Time) string {
 			from := at.Add(-time.Duration(24+run%100) * time.Hour)
 			return "/api/v1/logs/llm-runs?occurred_after=" + from.UTC().Format(time.RFC3339) +
@@ -265,7 +282,7 @@ func (r *reader) questions() []question {
 		{"system, event_type", list("system?event_type=DEPLOY")},
 		{"audit", list("audit")},
 		{"audit, event_type", list("audit?event_type=LimitChecked")},
-		{"audit, run_id", list("audit?run_id=RUN")},
+		{"audit, run_id", list("audit?run_id={run}")},
 		{"audit, actor_id", list("audit?actor_id=policy-engine")},
 		{"audit, access", list("audit/access")},
 	}

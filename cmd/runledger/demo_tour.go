@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -128,8 +129,7 @@ func (s *show) print() {
 		}
 		s.see(&stop)
 	}
-	s.e.printf("\n")
-	s.say("Your reads are on record, too: ask again who looked. The server runs until Ctrl-C.")
+	s.e.printf("\nYour reads are on record, too: ask again who looked.\nThe server runs until Ctrl-C.\n")
 }
 
 func (s *show) question(i int, stop *demo.Stop) { s.heading(fmt.Sprintf("%d. %s", i+1, stop.Question)) }
@@ -238,11 +238,14 @@ func (s *show) command(ctx context.Context, stop *demo.Stop) error {
 
 // invocation is how this program is run, for commands that are typed after it.
 func invocation() string {
-	if exe, err := os.Executable(); err == nil && strings.Contains(exe, string(filepath.Separator)+"go-build") {
-		return "go run ./cmd/runledger" // what go run makes is gone with it
+	if goRun.MatchString(filepath.ToSlash(os.Args[0])) {
+		return "go run ./cmd/runledger" // nobody types where go run keeps what it made
 	}
 	return shellWord(os.Args[0])
 }
+
+// goRun is where go run puts a program: a temporary directory, or the build cache.
+var goRun = regexp.MustCompile(`/go-build\d+/b\d+/exe/[^/]+$|/[0-9a-f]{64}-d/[^/]+$`)
 
 // shellWord quotes what a shell would take apart.
 func shellWord(s string) string {

@@ -39,8 +39,10 @@ func (d *disclosure) entry(digest string, size int64) *evidence.Record {
 	r.SetText("credential_id", d.principal.Credential)
 	r.SetNames("roles", []string{d.principal.Role})
 	r.SetSealed("/view_digest", evidence.QuoteJSON(digest))
-	if why := d.detail(); why != "" && status == http.StatusForbidden {
-		r.SetSealed("/action_reason", evidence.QuoteJSON(why))
+	if status == http.StatusForbidden {
+		if why := d.detail(); why != "" {
+			r.SetSealed("/action_reason", evidence.QuoteJSON(why))
+		}
 	}
 	setRequest(r, d.request)
 	d.principal.act(r)

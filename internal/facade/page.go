@@ -5,8 +5,11 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/runledger/runledger/answer"
 	"github.com/runledger/runledger/evidence"
@@ -191,6 +194,17 @@ func (f *Facade) list(ctx context.Context, r Reader, q store.Query, w Window, p 
 		return nil, err
 	}
 	l := &listing{}
+	var counting errgroup.Group // beside reading what was found
+	if q.After == nil && len(found) <= limit {
+		l.Total = int64(len(found))
+	} else {
+		counted := q
+		counted.After = nil
+		counting.Go(func() (err error) {
+			l.Total, err = f.cfg.Ledger.Finder().Count(ctx, counted, countLimit)
+			return err
+		})
+	}
 	if len(found) > limit {
 		found = found[:limit]
 		last := found[limit-1].Position
@@ -199,12 +213,8 @@ func (f *Facade) list(ctx context.Context, r Reader, q store.Query, w Window, p 
 			Query: name, Below: pair(q.Below), After: pair(last), From: w.After, Until: w.Before,
 		}.encode()
 	}
-	if l.records, err = f.fetch(ctx, r, q.Tenant, found); err != nil {
-		return nil, err
-	}
-	counted := q
-	counted.After = nil
-	if l.Total, err = f.cfg.Ledger.Finder().Count(ctx, counted, countLimit); err != nil {
+	l.records, err = f.fetch(ctx, r, q.Tenant, found)
+	if err := errors.Join(err, counting.Wait()); err != nil {
 		return nil, err
 	}
 	l.TotalIsExact = l.Total < countLimit

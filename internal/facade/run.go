@@ -14,8 +14,8 @@ import (
 type theRun struct {
 	id    string
 	state store.RunState
-	// newest is the newest llm_run record, the canonical one; nil while the run's
-	// end has not been seen.
+	// newest is the newest llm_run record, the canonical one, without its sealed
+	// content; nil while the run's end has not been seen.
 	newest *record
 	// live is what is known of a run whose end has not been seen, with the names
 	// that the reader may see; nil once it has.
@@ -60,7 +60,8 @@ func (f *Facade) look(ctx context.Context, r Reader, t *theRun) error {
 		return err
 	}
 	if len(found) > 0 {
-		records, err := f.fetch(ctx, r, r.Tenant, found)
+		// To open its content costs as much as all else of most answers.
+		records, err := f.fetch(ctx, closed(r), r.Tenant, found)
 		if err != nil {
 			return err
 		}

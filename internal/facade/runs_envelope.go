@@ -2,6 +2,7 @@ package facade
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/runledger/runledger/answer"
@@ -26,7 +27,11 @@ func (f *Facade) Envelope(ctx context.Context, r Reader, run string) (*answer.Ru
 	if err != nil {
 		return nil, err
 	}
-	e := envelopeOf(*t.newest)
+	newest := slices.IndexFunc(all, func(rec record) bool { return rec.Position == t.newest.Position })
+	if newest < 0 {
+		return nil, fmt.Errorf("run %s: %w: its newest record is not among its records", t.id, evidence.ErrTampered)
+	}
+	e := envelopeOf(all[newest])
 	e.Revisions = []answer.Revision{}
 	for _, rec := range all {
 		// One that came after the look at the newest is for the next answer.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"slices"
 	"testing"
 	"time"
 
@@ -123,7 +124,8 @@ func TestRunsQueries(t *testing.T) {
 	r.asked.take()
 	l := r.runs(r.reader(), RunFilter{}, Paging{})
 	want(t, "runs", len(l.Items), 50)
-	if d := cmp.Diff([]string{"find llm_run", "fetch", "count llm_run"}, r.asked.take()); d != "" {
+	asked := slices.Sorted(slices.Values(r.asked.take())) // counting goes beside
+	if d := cmp.Diff([]string{"count llm_run", "fetch", "find llm_run"}, asked); d != "" {
 		t.Error(d)
 	}
 }

@@ -2,6 +2,9 @@ package facade
 
 import (
 	"context"
+	"errors"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/runledger/runledger/answer"
 	"github.com/runledger/runledger/evidence"
@@ -24,13 +27,25 @@ func (f *Facade) Trace(ctx context.Context, r Reader, run string, p Paging) (*an
 	if err != nil {
 		return nil, err
 	}
+	b := &traceBuilder{f: f, r: r, t: t, pin: s.own}
 	lane := s.lane(store.Query{Tenant: r.Tenant, Kind: evidence.KindTraceStep, Where: r.where(ofRun(t.id)...)})
-	steps, more, err := s.read(ctx, limit, lane)
-	if err != nil {
+	var steps, events []record
+	var more bool
+	// What does not need the steps is read beside them.
+	beside, within := errgroup.WithContext(ctx)
+	beside.Go(func() error { return b.trace(within) })
+	if p.Cursor == "" {
+		beside.Go(func() (err error) {
+			events, err = b.find(within, evidence.KindTraceEvent, maxEvents+1, true)
+			return err
+		})
+	}
+	steps, more, err = s.read(ctx, limit, lane)
+	if err := errors.Join(err, beside.Wait()); err != nil {
 		return nil, err
 	}
-	b := &traceBuilder{f: f, r: r, t: t, pin: s.own, steps: steps}
-	if err := b.events(ctx, p.Cursor == ""); err != nil {
+	b.steps = steps
+	if err := b.events(ctx, p.Cursor == "", events); err != nil {
 		return nil, err
 	}
 	if len(b.steps) < len(steps) { // their events took the room of the rest
@@ -38,9 +53,6 @@ func (f *Facade) Trace(ctx context.Context, r Reader, run string, p Paging) (*an
 		s.back(lane, b.steps)
 	}
 	if err := b.parents(ctx); err != nil {
-		return nil, err
-	}
-	if err := b.trace(ctx); err != nil {
 		return nil, err
 	}
 	out := b.answer()
@@ -98,15 +110,12 @@ func anyOf(field string, values []string) store.Condition {
 	return store.Condition{Field: field, Values: values}
 }
 
-// events reads the events of the page's steps, and on the first page those that
-// belong to no step. Where there are too many it drops steps from the page.
-func (b *traceBuilder) events(ctx context.Context, first bool) error {
+// events reads the events of the page's steps, and takes of the first page's,
+// all, those that belong to no step. Where there are too many it drops steps
+// from the page.
+func (b *traceBuilder) events(ctx context.Context, first bool, all []record) error {
 	b.bySpan = map[span][]record{}
 	if first {
-		all, err := b.find(ctx, evidence.KindTraceEvent, maxEvents+1, true)
-		if err != nil {
-			return err
-		}
 		b.looseMore = len(all) > maxEvents
 		all = all[:min(len(all), maxEvents)]
 		if err := b.sortOut(ctx, all); err != nil {
@@ -207,14 +216,33 @@ func (b *traceBuilder) trace(ctx context.Context) error {
 	if id := b.t.traceID(); id != "" {
 		where = append(where, anyOf("trace_id", []string{id}))
 	}
-	traces, err := b.find(ctx, evidence.KindTrace, 10, true, where...)
-	for i := range traces {
-		if traces[i].conflictOf() == nil {
-			b.traceFacts = &traces[i]
-			break
+	for _, content := range []bool{false, b.r.Content} {
+		traces, err := b.find(ctx, evidence.KindTrace, 10, content, where...)
+		if err != nil {
+			return err
+		}
+		b.traceFacts = nil
+		for i := range traces {
+			if traces[i].conflictOf() == nil {
+				b.traceFacts = &traces[i]
+				break
+			}
+		}
+		if b.traceFacts == nil || !b.traceFacts.hasPlan() {
+			break // there is nothing to open, as with all of OpenTelemetry
 		}
 	}
-	return err
+	return nil
+}
+
+// hasPlan reports whether a trace record has sealed fields that the answer shows.
+func (r record) hasPlan() bool {
+	for _, path := range []string{"/plan", "/plan_hash", "/root_hash"} {
+		if _, ok := r.Leaf.Commitment(path); ok {
+			return true
+		}
+	}
+	return false
 }
 
 // duration is the time from the run's first start to its last end. The run's

@@ -171,6 +171,9 @@ func (s *search) keyOf(column string) *key {
 // time a walk cannot leap (see walk), so more is worth finding out.
 var probes = []int64{64, 512, 8192}
 
+// fewRows is what is read and sorted at once sooner than anything is counted.
+const fewRows = 100
+
 // choose returns the way to follow.
 func (s *search) choose(ctx context.Context) (*way, error) {
 	ways := s.ways()
@@ -184,7 +187,7 @@ func (s *search) choose(ctx context.Context) (*way, error) {
 	if walking {
 		bounds = probes[:min(2, len(probes))]
 	}
-	if len(ways) == 1 && ways[0].sorted && !(walking && s.ranged()) {
+	if len(ways) == 1 && (ways[0].sorted || ways[0].narrow) && !(walking && s.ranged()) {
 		bounds = nil
 	}
 	for _, least := range bounds {
@@ -199,6 +202,9 @@ func (s *search) choose(ctx context.Context) (*way, error) {
 			}
 			if n < least {
 				best, least = w, n
+			}
+			if best != nil && least <= fewRows {
+				break // another way cannot be worth its own probe
 			}
 		}
 		if best != nil {
