@@ -35,6 +35,7 @@ func TestDemoCommands(t *testing.T) {
 	for _, command := range commands {
 		cmd := exec.Command("sh", "-c", ". 'kept here/tour.sh'\n"+command)
 		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "PATH="+dir+string(filepath.ListSeparator)+os.Getenv("PATH"))
 		out, err := cmd.Output()
 		if isVerdict := strings.Contains(command, "--key"); err != nil && (!isVerdict || cmd.ProcessState.ExitCode() != 10) {
 			t.Errorf("%s: %v\n%s", command, err, out)
@@ -87,7 +88,7 @@ func startDemoProcess(t *testing.T, dir string) (commands []string, stop func())
 	}
 	for lines.Scan() {
 		line := strings.TrimSpace(lines.Text())
-		if strings.HasPrefix(line, "curl ") || strings.HasPrefix(line, "./runledger ") {
+		if strings.HasPrefix(line, "curl ") || strings.HasPrefix(line, "runledger ") {
 			commands = append(commands, line)
 		}
 		if strings.Contains(line, "until Ctrl-C") {

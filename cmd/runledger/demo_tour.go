@@ -212,7 +212,7 @@ func (s *show) ask(ctx context.Context, stop *demo.Stop) error {
 }
 
 // maxShown is how many lines of a command's output the tour shows.
-const maxShown = 14
+const maxShown = 22
 
 // command runs the command of a stop in this process, which reaches the server as
 // any other would.

@@ -204,7 +204,10 @@ func (p *Player) look(ctx context.Context, _ *Played) error {
 		return err
 	}
 	for _, ask := range []func() error{
-		func() error { _, err := c.Runs(ctx, client.RunFilter{CorrelationID: Case}, client.Paging{}); return err },
+		func() error {
+			_, err := c.Runs(ctx, client.RunFilter{CorrelationID: Case}, client.Paging{})
+			return err
+		},
 		func() error { _, err := c.Run(ctx, Run); return err },
 		func() error { _, err := c.Trace(ctx, Run, client.Paging{}); return err },
 		func() error { _, err := c.Governance(ctx, Run, client.Paging{}); return err },

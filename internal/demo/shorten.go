@@ -11,8 +11,8 @@ import (
 
 // Bounds of what Shorten shows.
 const (
-	maxEntries = 2  // of an array
-	maxText    = 56 // characters of a text
+	maxEntries = 2   // of an array
+	maxText    = 56  // characters of a text
 	maxLine    = 104 // columns
 )
 

@@ -64,11 +64,13 @@ func TestShorten(t *testing.T) {
 		{"empty", `{"a":[],"b":{}}`, []string{"a", "b"}, []string{`{"a": [], "b": {}}`}},
 		{"no markup", `{"a":"<&>"}`, []string{"a"}, []string{`{"a": "<&>"}`}},
 		{
-			"withheld content is whole", `{"a":{"withheld":true,"commitment":null,"reason":"erased"}}`, []string{"a"},
+			"withheld content is whole", `{"a":{"withheld":true,"commitment":null,"reason":"erased"}}`,
+			[]string{"a"},
 			[]string{`{"a": {"withheld": true, "commitment": null, "reason": "erased"}}`},
 		},
 		{
-			"long", `{"a":{"b":"` + long + `","c":"` + long + `"},"d":2}`, []string{"a", "b", "c", "d"},
+			"long", `{"a":{"b":"` + long + `","c":"` + long + `"},"d":2}`,
+			[]string{"a", "b", "c", "d"},
 			[]string{
 				"{", `  "a": {`, `    "b": "` + strings.Repeat("é", 55) + `…",`, `    "c": "` + strings.Repeat("é", 55) + `…"`, "  },",
 				`  "d": 2`, "}",

@@ -6,59 +6,46 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
-	"time"
 )
 
-// writer appends to a tenant without end.
+// writer appends to a tenant, a batch for each that it is told to.
 type writer struct {
-	batches atomic.Int64
-	stop    func()
+	r    *reads
+	key  string
+	n    int
+	done chan error // of the batch under way; nil: none
 }
 
-// keepWriting starts a writer: new runs, new revisions of old ones, late steps of
-// the long one, system records and audit entries. Reads add access records too.
-func (r *reads) keepWriting(t *testing.T, key string) *writer {
-	t.Helper()
-	w := &writer{}
-	quit, done := make(chan struct{}), make(chan struct{})
-	w.stop = sync.OnceFunc(func() { close(quit); <-done })
-	t.Cleanup(w.stop)
+// begin starts a batch beside what the test does: a new run, a new revision of an
+// old one, a late step of the long one, system records and audit entries. Reads add
+// access records too.
+func (w *writer) begin(t *testing.T) {
+	w.n++
+	r, n := w.r, w.n
+	lines := []string{
+		r.line("llm_run", 600, object{"run_id": fmt.Sprintf("new-%d", n)}),
+		r.line("llm_run", 2, object{"run_id": fmt.Sprintf("run-%d", n%pagedRuns), "revision": 2 + n/pagedRuns, "outcome": "failure"}),
+		r.line("trace_step", 100.5, object{"run_id": "long", "trace_id": longTrace, "span_id": fmt.Sprintf("%016x", 10_000+n)}),
+		r.line("system", 600, nil), r.line("system", 101, object{"run_id": "long"}),
+		r.line("audit", 600, nil), r.line("audit", 3, nil),
+	}
+	w.done = make(chan error, 1)
 	go func() {
-		defer close(done)
-		for n := 1; ; n++ {
-			select {
-			case <-quit:
-				return
-			default:
-			}
-			status, body := r.tryPut(t, key,
-				r.line("llm_run", 600, object{"run_id": fmt.Sprintf("new-%d", n)}),
-				r.line("llm_run", 2, object{"run_id": fmt.Sprintf("run-%d", n%pagedRuns), "revision": 2 + n/pagedRuns, "outcome": "failure"}),
-				r.line("trace_step", 100.5, object{"run_id": "long", "trace_id": longTrace, "span_id": fmt.Sprintf("%016x", 10_000+n)}),
-				r.line("system", 600, nil), r.line("system", 3, nil),
-				r.line("audit", 600, nil), r.line("audit", 3, nil))
-			if status != http.StatusOK {
-				t.Errorf("writer: %d %s", status, body)
-				return
-			}
-			w.batches.Add(1)
+		status, body := r.tryPut(t, w.key, lines...)
+		if status != http.StatusOK {
+			w.done <- fmt.Errorf("writer: %d %s", status, body)
+			return
 		}
+		w.done <- nil
 	}()
-	return w
 }
 
-// wait returns when something was appended after it was called.
-func (w *writer) wait(t *testing.T) {
+// end waits until the batch is durable.
+func (w *writer) end(t *testing.T) {
 	t.Helper()
-	deadline := time.Now().Add(time.Minute)
-	for n := w.batches.Load() + 2; w.batches.Load() < n; {
-		if t.Failed() || time.Now().After(deadline) {
-			t.Fatal("nothing is written")
-		}
-		time.Sleep(time.Millisecond)
+	if err := <-w.done; err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -74,32 +61,41 @@ func TestReadPaging(t *testing.T) {
 	producer := r.newKey(t, own)
 	auditor := r.roleKey(t, own, "auditor")
 	r.used(t, producer, auditor)
+	runs, systems, audits, spans, bound := []string{"long"}, []string(nil), []string(nil), []string(nil), []string(nil)
 	var lines []string
+	add := func(ids *[]string, id string, line string) { *ids, lines = append(*ids, id), append(lines, line) }
+	id := func(n int) string { return fmt.Sprintf("018f0000-0000-4000-8000-%012x", n) }
 	for n := range pagedRuns {
-		lines = append(lines, r.line("llm_run", float64(n), object{"run_id": fmt.Sprintf("run-%d", n)}), r.line("system", float64(n), nil), r.line("audit", float64(n), nil))
+		run := fmt.Sprintf("run-%d", n)
+		add(&runs, run, r.line("llm_run", float64(n), object{"run_id": run}))
+		add(&systems, id(n), r.line("system", float64(n), object{"id": id(n)}))
+		add(&audits, id(1000+n), r.line("audit", float64(n), object{"id": id(1000 + n)}))
 	}
 	for n := range 40 {
-		lines = append(lines, r.line("trace_step", 100+float64(n/2), object{
-			"run_id": "long", "trace_id": longTrace, "span_id": fmt.Sprintf("%016x", n+1), "params": "what was given",
-		}))
+		span := fmt.Sprintf("%016x", n+1)
+		add(&spans, span, r.line("trace_step", 100+float64(n/2), object{"run_id": "long", "trace_id": longTrace, "span_id": span, "params": "given"}))
+		if n < 9 {
+			add(&bound, id(2000+n), r.line("system", 100+float64(n/2), object{"id": id(2000 + n), "run_id": "long"}))
+		}
 	}
 	lines = append(lines, r.line("llm_run", 100, object{"run_id": "long", "completed_at": r.time(140)}))
 	r.put(t, producer, lines...)
-	w := r.keepWriting(t, producer)
+	w := &writer{r: r, key: producer}
 	for _, list := range []struct {
 		path, items, id, order string
+		known                  []string // among others
 		least                  int
 	}{
-		{"/llm-runs?limit=4", "items", "run_id", "metadata.leaf_index", pagedRuns + 1},
-		{"/llm-runs?limit=7&outcome=success", "items", "run_id", "metadata.leaf_index", 2},
-		{"/system?limit=6", "items", "id", "created_at", pagedRuns},
-		{"/system/audit?limit=6", "entries", "id", "created_at", pagedRuns},
-		{"/audit?limit=9", "items", "id", "leaf_index", pagedRuns},
-		{"/audit?limit=3&event_type=PolicyEvaluated&actor_type=SYSTEM", "items", "id", "leaf_index", pagedRuns},
-		{"/audit/access?limit=2", "access_events", "id", "leaf_index", 8},
-		{"/audit/authorization?limit=5", "decisions", "leaf_index", "leaf_index", 8},
-		{"/llm-runs/long/trace?limit=7", "steps", "span_id", "", 40},
-		{"/system/long/events?limit=5", "events", "id", "", 0},
+		{"/llm-runs?limit=4", "items", "run_id", "metadata.leaf_index", runs, 0},
+		{"/llm-runs?limit=3&outcome=success", "items", "run_id", "metadata.leaf_index", []string{"long", "run-22", "run-12"}, 0},
+		{"/system?limit=6", "items", "id", "created_at", systems, 0},
+		{"/system/audit?limit=6", "entries", "id", "created_at", systems, 0},
+		{"/audit?limit=9", "items", "id", "leaf_index", audits, 0},
+		{"/audit?limit=3&event_type=PolicyEvaluated&actor_type=SYSTEM", "items", "id", "leaf_index", audits, 0},
+		{"/audit/access?limit=2", "access_events", "id", "leaf_index", nil, 20},
+		{"/audit/authorization?limit=5", "decisions", "leaf_index", "leaf_index", nil, 20},
+		{"/llm-runs/long/trace?limit=7", "steps", "span_id", "", spans, 0},
+		{"/system/long/events?limit=2", "events", "id", "", bound, 0},
 	} {
 		t.Run(list.path, func(t *testing.T) {
 			p := &paging{r: r, w: w, t: t, key: auditor, path: "/api/v1/logs" + list.path, items: list.items, id: list.id, order: list.order}
@@ -107,23 +103,27 @@ func TestReadPaging(t *testing.T) {
 			if len(p.ids) < list.least {
 				t.Errorf("%d items, at least %d were there", len(p.ids), list.least)
 			}
+			for _, id := range list.known {
+				if !slices.Contains(p.ids, id) {
+					t.Errorf("%s was there and is not shown", id)
+				}
+			}
 		})
 	}
 }
 
 // paging is the reading of a list to its end.
 type paging struct {
-	r                            *reads
-	w                            *writer
-	t                            *testing.T
-	key, path, items, id, order  string
-	ids, leaves                  []string
-	total                        string
-	last                         any // of the order
-	firstLeaf                    float64
-	timestamp                    string
-	timestampLeaf                float64
-	haveTimestamp, haveFirstLeaf bool
+	r                           *reads
+	w                           *writer
+	t                           *testing.T
+	key, path, items, id, order string
+
+	ids   []string
+	total string
+	last  any // of the order
+	when  string
+	leaf  float64
 }
 
 func (p *paging) pages() {
@@ -134,7 +134,9 @@ func (p *paging) pages() {
 		if cursor != "" {
 			target += "&cursor=" + url.QueryEscape(cursor)
 		}
+		p.w.begin(t)
 		page := p.r.ask(t, p.key, target, http.StatusOK)
+		p.w.end(t)
 		p.page(page, n == 0)
 		next, _ := at(t, page, "next_cursor").(string)
 		if more := at(t, page, "has_more"); more != (next != "") {
@@ -143,7 +145,6 @@ func (p *paging) pages() {
 		if cursor = next; cursor == "" {
 			break
 		}
-		p.w.wait(t)
 	}
 	if p.total != "" && p.total != fmt.Sprint(len(p.ids)) {
 		t.Errorf("%d items on all pages, total %s", len(p.ids), p.total)
@@ -199,8 +200,8 @@ func (p *paging) byTime(item any) {
 		name = "occurred_at"
 	}
 	when, leaf := at(p.t, item, name).(string), at(p.t, item, "leaf_index").(float64)
-	if p.haveTimestamp && (when < p.timestamp || when == p.timestamp && name == "timestamp" && leaf <= p.timestampLeaf) {
-		p.t.Errorf("%s of leaf %v stands behind %s of leaf %v", when, leaf, p.timestamp, p.timestampLeaf)
+	if when < p.when || when == p.when && name == "timestamp" && leaf <= p.leaf {
+		p.t.Errorf("%s of leaf %v stands behind %s of leaf %v", when, leaf, p.when, p.leaf)
 	}
-	p.timestamp, p.timestampLeaf, p.haveTimestamp = when, leaf, true
+	p.when, p.leaf = when, leaf
 }
