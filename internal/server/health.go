@@ -96,6 +96,11 @@ func (s *server) recordConfig(ctx context.Context) (digest string, err error) {
 		if err != nil {
 			return "", fmt.Errorf("record the configuration: %w", err)
 		}
+		if rules, ok := changed[settingRules]; ok {
+			if err := s.d.recordRules(ctx, rules[0], rules[1]); err != nil {
+				return "", fmt.Errorf("record the rules of access: %w", err)
+			}
+		}
 	}
 	return digest, s.d.db.SetSetting(ctx, settingConfig, text)
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/access"
 	"github.com/runledger/runledger/internal/ledger"
 )
 
@@ -52,6 +53,43 @@ func TestHealth(t *testing.T) {
 		t.Fatal(err)
 	}
 	if want := []string{"WARN 12:01", "INFO 12:03", "WARN 12:05"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// TestRulesChanged: other rules of access than at the last start are recorded,
+// the same ones are not.
+func TestRulesChanged(t *testing.T) {
+	ctx := context.Background()
+	d, err := Open(ctx, Config{Data: filepath.Join(t.TempDir(), "data"), Create: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	s := &server{d: d, log: slog.New(slog.DiscardHandler)}
+	for _, rules := range []string{"", "", "sha256:01", "sha256:01", ""} {
+		s.cfg.RulesDigest = rules
+		if _, err := s.recordConfig(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	head, _, err := d.Ledger.PublishNow(ctx, evidence.SystemTenant, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	err = d.Ledger.Records(ctx, evidence.SystemTenant, 1, 0, head.Size, func(r ledger.LogRecord) error {
+		if r.Leaf.Text("event_type") == "RBACChanged" {
+			got = append(got, r.Open["/before_state"].JSON+" "+r.Open["/after_state"].JSON)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	shipped := access.DefaultRules().Digest
+	want := []string{`"` + shipped + `" "sha256:01"`, `"sha256:01" "` + shipped + `"`}
+	if !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }

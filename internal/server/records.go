@@ -102,3 +102,23 @@ func (d *Deployment) recordMigrations(ctx context.Context) error {
 	}
 	return d.db.SetSetting(ctx, settingMigration, fmt.Sprint(recorded))
 }
+
+// recordRules appends RBACChanged: the rules of access are others than at the
+// last start. They are named by the digests of their files.
+func (d *Deployment) recordRules(ctx context.Context, before, after string) error {
+	now := evidence.MicrosOf(time.Now())
+	r := &evidence.Record{Kind: evidence.KindAudit, ID: ledger.NewID(now), OccurredAt: now}
+	r.SetText("source_domain", "LOGS")
+	r.SetText("source_component", "AuditLedgerWriter")
+	r.SetText("event_type", "RBACChanged")
+	r.SetText("entity_type", "RBAC")
+	r.SetText("entity_id", "rbac_rules")
+	r.SetText("system_id", componentAPI)
+	r.SetSealed("/before_state", evidence.QuoteJSON(before))
+	r.SetSealed("/after_state", evidence.QuoteJSON(after))
+	if err := r.Complete(); err != nil {
+		return err
+	}
+	_, err := d.Ledger.Append(ctx, evidence.SystemTenant, []*evidence.Record{r}, ledger.AppendOptions{})
+	return err
+}

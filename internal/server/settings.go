@@ -20,6 +20,10 @@ const (
 	settingUp     = "server_up"     // "1" from its start to its stop in order
 )
 
+// settingRules is the digest of the rules of access, those of the program itself
+// included.
+const settingRules = "rbac_rules"
+
 // settings is the configuration as records show it: names and values, no
 // secrets.
 type settings map[string]string
