@@ -36,7 +36,7 @@ func (c *ServeConfig) settings() settings {
 		"run_root_quiet": c.RootQuiet.String(), "run_quiet": c.Quiet.String(), "run_idle": c.Idle.String(),
 		"prices": cmp.Or(c.PricesDigest, "built-in"), "dialects": cmp.Or(c.DialectsDigest, "built-in"),
 		"run_near_threshold": fmt.Sprint(c.NearThreshold),
-		"rbac_rules":         cmp.Or(c.RulesDigest, "built-in"), "environment": cmp.Or(c.Environment, access.Production),
+		settingRules:         cmp.Or(c.RulesDigest, access.DefaultRules().Digest), "environment": cmp.Or(c.Environment, access.Production),
 		"oidc": cmp.Or(c.OIDCDigest, "none"), "metrics": c.MetricsAddress,
 		"disk_reserve": fmt.Sprint(c.DiskReserve), "grace": c.Grace.String(),
 		"scrub_rate": fmt.Sprint(c.Watch.ScrubRate), "scrub_every": c.Watch.ScrubEvery.String(),
