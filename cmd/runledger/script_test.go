@@ -191,7 +191,7 @@ func TestReadme(t *testing.T) {
 	ports := strings.NewReplacer()
 	built, verified, ran := false, 0, 0
 	says := map[string]string{
-		"grep -a":              `"execution_status":"SUCCEEDED"`,
+		"grep -a":              `execution_status\\":\\"SUCCEEDED`,
 		"receipts":             `"proof":"c2sp.org/tlog-proof@v1`,
 		"append":               "3 there already",
 		"./runledger runs":     "support-bot.answer",

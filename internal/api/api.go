@@ -2,15 +2,18 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
 	"net/url"
 	"reflect"
+	"strconv"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/runledger/runledger/answer"
 	"github.com/runledger/runledger/evidence"
@@ -36,6 +39,8 @@ type API struct {
 	cfg  Config
 	mux  *http.ServeMux
 	huma huma.API
+	// bodies has the room of request bodies that are worked on, in bytes.
+	bodies *semaphore.Weighted
 }
 
 // New puts the routes on a mux.
@@ -43,7 +48,7 @@ func New(mux *http.ServeMux, cfg Config) *API {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	a := &API{cfg: cfg, mux: mux}
+	a := &API{cfg: cfg, mux: mux, bodies: semaphore.NewWeighted(maxTraceBodies)}
 	a.huma = humago.New(mux, humaConfig(cfg.Version))
 	a.huma.OpenAPI().Components.Schemas.RegisterTypeAlias(reflect.TypeFor[answer.Content](), reflect.TypeFor[contentSchema]())
 	a.huma.UseMiddleware(a.knownParameters)
@@ -182,11 +187,22 @@ func (a *API) write(w http.ResponseWriter, r *http.Request, err error) {
 func (a *API) knownParameters(ctx huma.Context, next func(huma.Context)) {
 	u := ctx.URL()
 	if err := checkParameters(ctx.Operation(), u.RawQuery); err != nil {
-		p := a.fail(ctx.Context(), ctx.Operation().Path, err).(*Problem) //nolint:errorlint,forcetypeassert // just made
-		_ = huma.WriteErr(a.huma, ctx, p.Status, p.Detail, &huma.ErrorDetail{Location: "query." + p.Field, Message: strings.TrimPrefix(p.Detail, p.Field+": ")})
+		a.refuse(ctx, err)
 		return
 	}
 	next(ctx)
+}
+
+// refuse answers with an error before the operation is asked.
+func (a *API) refuse(ctx huma.Context, err error) {
+	k, p := problem.Answer(err)
+	ctx.SetHeader("Content-Type", problemType)
+	ctx.SetHeader("Cache-Control", "no-store")
+	if k.Retry > 0 {
+		ctx.SetHeader("Retry-After", strconv.Itoa(k.Retry))
+	}
+	ctx.SetStatus(k.Status)
+	_ = json.NewEncoder(ctx.BodyWriter()).Encode(p) // a client that is gone needs no answer
 }
 
 func checkParameters(op *huma.Operation, query string) error {

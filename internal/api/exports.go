@@ -3,9 +3,9 @@ package api
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/runledger/runledger/answer"
 	"github.com/runledger/runledger/internal/access"
@@ -14,6 +14,7 @@ import (
 	"github.com/runledger/runledger/internal/problem"
 )
 
+// ExportParams say what a bundle holds and in which form.
 type ExportParams struct {
 	Format         string `query:"format" enum:"zip,json" default:"zip" doc:"zip is the form that an auditor verifies"`
 	Disclose       string `query:"disclose" doc:"sealed paths that are disclosed, comma between; * stands for any part. Default: all that may be"`
@@ -61,7 +62,8 @@ func (a *API) export(ctx context.Context, r facade.Reader, v *access.View, id st
 	by := requester(access.GrantOf(ctx).Principal)
 	s, err := a.cfg.Exports.Open(ctx, export.Request{
 		Tenant: r.Tenant, Profile: export.ProfileRun, Run: run, Format: in.Format, By: by,
-		Disclose: words(in.Disclose), Withhold: words(in.Withhold), NotPermitted: !r.Content, SinceSize: in.SinceSize, Unrecorded: true,
+		Disclose: words(in.Disclose), Withhold: words(in.Withhold), NotPermitted: !r.Content, Synthetic: shown(r),
+		SinceSize: in.SinceSize, Unrecorded: true,
 	}, export.IdempotencyKey(in.IdempotencyKey))
 	if err != nil {
 		return nil, err
@@ -80,6 +82,15 @@ func requester(p access.Principal) export.Requester {
 	return export.Requester{Name: p.Credential, Human: p.ActorKind == access.Human, Credential: p.Credential}
 }
 
+// shown says which records the rules show to a reader: synthetic ones only, only
+// others, or (nil) both.
+func shown(r facade.Reader) *bool {
+	if r.IncludeSynthetic && !r.SyntheticOnly {
+		return nil
+	}
+	return &r.SyntheticOnly
+}
+
 // words splits a list at its commas.
 func words(s string) []string {
 	if s == "" {
@@ -88,8 +99,13 @@ func words(s string) []string {
 	return strings.Split(s, ",")
 }
 
-// content gives out the bytes of an export. They are recorded before the first
-// of them leaves. Who downloads must be let see what is in them.
+// roleLink is the role of who comes by a signed link.
+const roleLink = "link"
+
+// content gives out the bytes of an export: all of them, since the record made
+// before the first of them leaves has the digest of them all. So there are no
+// ranges, and no conditions. Who downloads must be let see what is in them; a signed
+// link was only given to who is.
 func (a *API) content(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
 	grant, v := access.GrantOf(ctx), access.ViewOf(ctx)
@@ -98,11 +114,10 @@ func (a *API) content(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer c.Close()
-	if _, err := a.cfg.Facade.RunID(ctx, readerOf(grant), c.Run); err != nil {
-		return fmt.Errorf("export: %w", err)
-	}
-	if !c.NotPermitted && !grant.Content() {
-		return fmt.Errorf("%w: there is sealed content in it, which needs logs.read_content", problem.ErrDenied)
+	if grant.Role != roleLink {
+		if err := a.mayRead(ctx, grant, c.Stored); err != nil {
+			return err
+		}
 	}
 	v.Run, v.EntityType, v.EntityID = c.Run, "EXPORT", c.ExportID
 	v.Records, v.Digest, v.Bytes = c.Records, c.Digest, c.Bytes
@@ -111,7 +126,25 @@ func (a *API) content(w http.ResponseWriter, r *http.Request) error {
 	}
 	w.Header().Set("Content-Type", c.ContentType())
 	w.Header().Set("Content-Disposition", `attachment; filename="`+c.FileName()+`"`)
-	http.ServeContent(w, r, "", time.Time{}, c)
+	if _, err := io.Copy(w, c); err != nil && ctx.Err() == nil {
+		a.cfg.Logger.WarnContext(ctx, "an export was not given out whole", "export", c.ExportID, "err", err)
+		panic(http.ErrAbortHandler) // the client must not take a part for the whole
+	}
+	return nil
+}
+
+// mayRead says whether all that is in an export may be shown to who asks.
+func (a *API) mayRead(ctx context.Context, grant access.Grant, s *export.Stored) error {
+	r := readerOf(grant)
+	if _, err := a.cfg.Facade.RunID(ctx, r, s.Run); err != nil {
+		return fmt.Errorf("export: %w", err)
+	}
+	if !s.NotPermitted && !r.Content {
+		return fmt.Errorf("%w: there is sealed content in it, which needs logs.read_content", problem.ErrDenied)
+	}
+	if want := shown(r); want != nil && (s.Synthetic == nil || *s.Synthetic != *want) {
+		return fmt.Errorf("%w: it was made for who sees synthetic records and others; export again", problem.ErrDenied)
+	}
 	return nil
 }
 
@@ -133,7 +166,7 @@ func (a *API) Link(r *http.Request) (p access.Principal, ok bool, err error) {
 		err = fmt.Errorf("link: %w: it is of another export", problem.ErrUnauthenticated)
 	}
 	return access.Principal{
-		Tenant: l.Tenant, Credential: l.Credential, Role: "link", ActorKind: access.System,
+		Tenant: l.Tenant, Credential: l.Credential, Role: roleLink, ActorKind: access.System,
 		Permissions: access.Set(access.LogsExport | access.LogsRead | access.LogsReadContent),
 	}, true, err
 }

@@ -1,21 +1,32 @@
 package api
 
 import (
+	"cmp"
 	"context"
+	"fmt"
+	"mime"
 	"net/http"
+	"reflect"
+	"strconv"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/runledger/runledger/answer"
 	"github.com/runledger/runledger/internal/access"
 	"github.com/runledger/runledger/internal/facade"
+	"github.com/runledger/runledger/internal/problem"
 	"github.com/runledger/runledger/internal/replay"
 )
 
 const tracesPath = "/api/v1/traces"
 
-// maxTraceBody bounds a trace that is stored, in bytes.
-const maxTraceBody = 64 << 20
+// maxTraceBody bounds a trace that is stored, in bytes; maxTraceBodies all bodies of
+// requests that are worked on. Larger traces go in through the ingest API.
+const (
+	maxTraceBody   = 16 << 20
+	maxTraceBodies = 4 * maxTraceBody
+)
 
 type rootHashInput struct {
 	RootHash string `path:"root_hash" maxLength:"256"`
@@ -38,16 +49,13 @@ type mismatchInput struct {
 	ID string `path:"id" maxLength:"128"`
 }
 
-// body is a request body. It is checked against its schema, and then read
-// from its bytes, strictly.
-type body[T any] struct {
-	Body    T
-	RawBody []byte
-}
+// body is a request body. It is read from its bytes, strictly and no further than
+// to the first error: what a schema allows or not is only said once all of it was
+// taken apart, of which a hostile one has much.
+type body struct{ RawBody []byte }
 
 type resolveInput struct {
 	ID      string `path:"id" maxLength:"128"`
-	Body    replay.ResolutionRequest
 	RawBody []byte
 }
 
@@ -95,23 +103,23 @@ func (a *API) traces() {
 // storeTraces registers what is written: through ingest, and nothing else.
 func (a *API) storeTraces() {
 	rp := a.cfg.Replay
-	post(a, route{id: "store-trace", path: tracesPath, tag: "traces", summary: "Store a trace with its steps. A repeat is harmless."}, http.StatusCreated,
-		func(ctx context.Context, w replay.Writer, in *body[replay.TraceRequest]) (*answer.TraceReceipt, error) {
+	post[replay.TraceRequest](a, route{id: "store-trace", path: tracesPath, tag: "traces", summary: "Store a trace with its steps. A repeat is harmless."}, http.StatusCreated,
+		func(ctx context.Context, w replay.Writer, in *body) (*answer.TraceReceipt, error) {
 			q, err := replay.ParseTrace(in.RawBody)
 			if err != nil {
 				return nil, err
 			}
 			return rp.StoreTrace(ctx, w, q)
 		})
-	post(a, route{id: "report-mismatch", path: tracesPath + "/mismatches", tag: "traces", summary: "Report that a replay did not do what a run did."}, http.StatusCreated,
-		func(ctx context.Context, w replay.Writer, in *body[replay.MismatchRequest]) (*answer.Mismatch, error) {
+	post[replay.MismatchRequest](a, route{id: "report-mismatch", path: tracesPath + "/mismatches", tag: "traces", summary: "Report that a replay did not do what a run did."}, http.StatusCreated,
+		func(ctx context.Context, w replay.Writer, in *body) (*answer.Mismatch, error) {
 			q, err := replay.ParseMismatch(in.RawBody)
 			if err != nil {
 				return nil, err
 			}
 			return rp.ReportMismatch(ctx, w, q)
 		})
-	post(a, route{id: "resolve-mismatch", path: tracesPath + "/mismatches/{id}/resolve", tag: "traces", summary: "Say that a mismatch is resolved: another record, nothing is changed."}, http.StatusOK,
+	post[replay.ResolutionRequest](a, route{id: "resolve-mismatch", path: tracesPath + "/mismatches/{id}/resolve", tag: "traces", summary: "Say that a mismatch is resolved: another record, nothing is changed."}, http.StatusOK,
 		func(ctx context.Context, w replay.Writer, in *resolveInput) (*answer.Mismatch, error) {
 			q, err := replay.ParseResolution(in.RawBody)
 			if err != nil {
@@ -121,12 +129,16 @@ func (a *API) storeTraces() {
 		})
 }
 
-// post registers a route that writes through ingest.
-// status is that of a good answer.
-func post[I, O any](a *API, rt route, status int, f func(ctx context.Context, w replay.Writer, in *I) (*O, error)) {
+// post registers a route that writes through ingest. Its body is a B; status is that
+// of a good answer.
+func post[B, I, O any](a *API, rt route, status int, f func(ctx context.Context, w replay.Writer, in *I) (*O, error)) {
+	schema := a.huma.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[B](), true, "")
 	huma.Register(a.huma, huma.Operation{
 		OperationID: rt.id, Method: http.MethodPost, Path: rt.path, Tags: []string{rt.tag}, Summary: rt.summary,
-		DefaultStatus: status, MaxBodyBytes: maxTraceBody, Errors: append([]int{http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusTooManyRequests}, readErrors...),
+		DefaultStatus: status, MaxBodyBytes: maxTraceBody, BodyReadTimeout: bodyTime, SkipValidateBody: true,
+		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{jsonType: {Schema: schema}}},
+		Middlewares: huma.Middlewares{a.takeBody},
+		Errors:      append([]int{http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusTooManyRequests}, readErrors...),
 	}, func(ctx context.Context, in *I) (*output[O], error) {
 		grant := access.GrantOf(ctx)
 		w := replay.Writer{Reader: readerOf(grant), Credential: grant.Credential, Person: grant.ActorKind == access.Human}
@@ -136,6 +148,27 @@ func post[I, O any](a *API, rt route, status int, f func(ctx context.Context, w 
 		}
 		return &output[O]{out}, nil
 	})
+}
+
+// bodyTime is how long a body may take to come.
+const bodyTime = 5 * time.Second
+
+// takeBody lets a body in if it is JSON, as it says, and there is room for it.
+func (a *API) takeBody(ctx huma.Context, next func(huma.Context)) {
+	if media, _, err := mime.ParseMediaType(cmp.Or(ctx.Header("Content-Type"), jsonType)); err != nil || media != jsonType {
+		_ = huma.WriteErr(a.huma, ctx, http.StatusUnsupportedMediaType, "the body must be "+jsonType)
+		return
+	}
+	size := int64(maxTraceBody)
+	if n, err := strconv.ParseInt(ctx.Header("Content-Length"), 10, 64); err == nil && n >= 0 {
+		size = min(size, n)
+	}
+	if !a.bodies.TryAcquire(size) {
+		a.refuse(ctx, fmt.Errorf("traces: %w: other requests take all the room", problem.ErrTooMany))
+		return
+	}
+	defer a.bodies.Release(size)
+	next(ctx)
 }
 
 // seenTrace says in a view what a trace discloses.

@@ -2,6 +2,7 @@ package export
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -54,6 +55,33 @@ func (x *Exports) drop(k *kept) error {
 	return k.spool.Close()
 }
 
+// dropErased frees the bundles with content of a tenant of whose logs content was
+// erased, or expired, after they were made: it may be in them, and must not be had
+// from there.
+func (x *Exports) dropErased(ctx context.Context, tenant string) error {
+	x.mu.Lock()
+	kept := slices.ContainsFunc(x.order, func(k *kept) bool { return k.Tenant == tenant && !k.NotPermitted })
+	x.mu.Unlock()
+	if !kept {
+		return nil
+	}
+	newest, err := x.cfg.Exporter.cfg.Ledger.Find(ctx, store.Query{
+		Tenant: tenant, Kind: evidence.KindAudit, Where: []store.Condition{goneEvents}, Limit: 1,
+	})
+	if err != nil || len(newest) == 0 {
+		return err
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	at := newest[0].Position
+	for _, k := range slices.Clone(x.order) {
+		if k.Tenant == tenant && !k.NotPermitted && (k.end.LogNo < at.LogNo || k.end.LogNo == at.LogNo && k.end.Seq <= at.Seq) {
+			err = errors.Join(err, x.drop(k))
+		}
+	}
+	return err
+}
+
 // Content is the bytes of an export, for one goroutine at a time. It is an
 // io.ReadSeeker and io.ReaderAt, as http.ServeContent likes it. Close it.
 type Content struct {
@@ -91,8 +119,11 @@ func (c *Content) Close() error {
 
 // Content returns the bytes of a tenant's export. The error wraps
 // problem.ErrGone where the tenant's log knows the export and its bytes are not
-// kept any more, or never were, and evidence.ErrNotFound where it does not.
+// kept any more, such as after an erasure, or never were, and evidence.ErrNotFound where it does not.
 func (x *Exports) Content(ctx context.Context, tenant, exportID string) (*Content, error) {
+	if err := x.dropErased(ctx, tenant); err != nil {
+		return nil, err
+	}
 	if c := x.content(tenant, exportID); c != nil {
 		return c, nil
 	}

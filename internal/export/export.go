@@ -13,6 +13,7 @@ import (
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/c2sp"
 	"github.com/runledger/runledger/internal/ledger"
+	"github.com/runledger/runledger/internal/store"
 	"github.com/runledger/runledger/internal/zipstore"
 	"github.com/runledger/runledger/verify"
 )
@@ -95,6 +96,10 @@ type Request struct {
 	// the targets of erasures, are withheld for that reason, whatever else is
 	// asked for.
 	NotPermitted bool
+	// Synthetic: the requester may see synthetic records only, or only others; nil:
+	// both. Of those they may not see the correlated entries are left out, and the
+	// content of all others is withheld as not permitted.
+	Synthetic *bool
 	// Unrecorded: the caller records LOG_EXPORT. The states of the export are
 	// recorded in any case.
 	Unrecorded bool
@@ -242,6 +247,7 @@ func (j *job) bundle(ctx context.Context, logs []ledger.LogInfo) (*Bundle, error
 		ExportID: j.req.ExportID, Tenant: j.req.Tenant, Run: j.req.Run, Format: j.req.Format,
 		Log: newest.Origin, Size: newest.head.Size, Checkpoint: newest.note, Records: j.counts.Records,
 		files: slices.Concat([]file{manifest}, j.files, receipts), spools: j.spools,
+		end: store.Position{LogNo: newest.No, Seq: newest.head.Size},
 	}
 	if err := b.measure(j.req.Directory); errors.Is(err, zipstore.ErrFormat) {
 		return nil, fmt.Errorf("it does not fit a ZIP, export it as a directory: %w: %w", evidence.ErrTooLarge, err)

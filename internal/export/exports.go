@@ -14,6 +14,7 @@ import (
 	"github.com/tink-crypto/tink-go/v2/tink"
 
 	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/store"
 )
 
 // Bounds of what is kept.
@@ -81,6 +82,11 @@ type Stored struct {
 	MadeAt     time.Time
 	// NotPermitted: there is no sealed content in it, see [Request].
 	NotPermitted bool
+	// Synthetic: there are such correlated entries and such content in it only, see
+	// [Request].
+	Synthetic *bool
+
+	end store.Position // of what was in the log
 }
 
 type keptID struct{ tenant, export string }
@@ -146,6 +152,9 @@ func (x *Exports) Open(ctx context.Context, req Request, key IdempotencyKey) (*S
 	}
 	checked := req
 	if _, err := x.cfg.Exporter.job(&checked); err != nil {
+		return nil, err
+	}
+	if err := x.dropErased(ctx, req.Tenant); err != nil {
 		return nil, err
 	}
 	e, err := x.entry(ctx, req, key)
@@ -243,6 +252,7 @@ func (x *Exports) export(ctx context.Context, req Request) (*kept, error) {
 	return &kept{spool: s, Stored: Stored{
 		ExportID: b.ExportID, Tenant: b.Tenant, Run: b.Run, Format: b.Format, Digest: b.Digest, Bytes: b.Bytes,
 		Records: b.Records, Checkpoint: b.Checkpoint, Metadata: b.Metadata, NotPermitted: req.NotPermitted,
+		Synthetic: req.Synthetic, end: b.end,
 	}}, nil
 }
 
@@ -281,7 +291,7 @@ func fingerprintOf(req Request) (fingerprint, error) {
 	sorted := func(list []string) []string { return slices.Compact(slices.Sorted(slices.Values(list))) }
 	b, err := json.Marshal([]any{
 		req.Tenant, req.Profile, req.Run, cmp.Or(req.Format, FormatZIP), req.By, req.By.credential(),
-		sorted(req.Disclose), sorted(req.Withhold), req.NotPermitted, req.Unrecorded, req.SinceSize,
+		sorted(req.Disclose), sorted(req.Withhold), req.NotPermitted, req.Synthetic, req.Unrecorded, req.SinceSize,
 	})
 	return sha256.Sum256(b), err
 }

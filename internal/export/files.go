@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/store"
 	"github.com/runledger/runledger/internal/zipstore"
 	"github.com/runledger/runledger/verify"
 )
@@ -106,6 +107,7 @@ type Bundle struct {
 
 	files  []file // in the order of a ZIP: manifest.json, its files, the receipt
 	spools []*Spool
+	end    store.Position // what stands here or behind came after it was made
 }
 
 // Close frees what the bundle holds on the disk.

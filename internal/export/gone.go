@@ -115,8 +115,7 @@ func (j *job) explain(ctx context.Context) (again bool, err error) {
 		}
 	}
 	if r.gone.left > 0 {
-		where := store.Condition{Field: "event_type", Values: []string{eventErased, eventExpired}}
-		err = j.audits(ctx, where, func(page []store.Found) (bool, error) {
+		err = j.audits(ctx, []store.Condition{goneEvents}, func(page []store.Found) (bool, error) {
 			found, err := j.explainBy(ctx, page)
 			again = again || found
 			return r.gone.left > 0, err

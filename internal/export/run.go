@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/ledger"
@@ -119,7 +120,7 @@ func (j *job) correlated(ctx context.Context) error {
 	}
 	const together = 50
 	for ids := range slices.Chunk(slices.Sorted(maps.Keys(seen)), together) {
-		err := j.audits(ctx, store.Condition{Field: "correlation_id", Values: ids}, func(page []store.Found) (bool, error) {
+		err := j.audits(ctx, j.seen(store.Condition{Field: "correlation_id", Values: ids}), func(page []store.Found) (bool, error) {
 			for _, f := range page {
 				if j.run.bound == maxBound {
 					j.run.cut = true
@@ -138,12 +139,20 @@ func (j *job) correlated(ctx context.Context) error {
 	return nil
 }
 
+// seen adds to a condition that of records which the requester may see.
+func (j *job) seen(c store.Condition) []store.Condition {
+	if s := j.req.Synthetic; s != nil {
+		return []store.Condition{c, {Field: "is_synthetic", Values: []string{strconv.FormatBool(*s)}}}
+	}
+	return []store.Condition{c}
+}
+
 // audits calls fn for the audit entries of a condition, newest first and page by
 // page, as long as it returns true.
-func (j *job) audits(ctx context.Context, where store.Condition, fn func([]store.Found) (bool, error)) error {
+func (j *job) audits(ctx context.Context, where []store.Condition, fn func([]store.Found) (bool, error)) error {
 	newest := j.logs[0]
 	q := store.Query{
-		Tenant: j.req.Tenant, Kind: evidence.KindAudit, Where: []store.Condition{where},
+		Tenant: j.req.Tenant, Kind: evidence.KindAudit, Where: where,
 		Below: store.Position{LogNo: newest.No, Seq: newest.head.Size}, Limit: 500,
 	}
 	for {

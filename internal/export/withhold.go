@@ -6,17 +6,19 @@ import (
 
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/ledger"
+	"github.com/runledger/runledger/internal/store"
 	"github.com/runledger/runledger/verify"
 )
 
 // choice says which sealed paths are disclosed.
 type choice struct {
 	notPermitted       bool
+	synthetic          *bool    // as in Request
 	disclose, withhold patterns // no disclose: all
 }
 
 func parseChoice(r *Request) (c choice, err error) {
-	c.notPermitted = r.NotPermitted
+	c.notPermitted, c.synthetic = r.NotPermitted, r.Synthetic
 	if c.disclose, err = parsePatterns("disclose", r.Disclose); err != nil {
 		return c, err
 	}
@@ -29,12 +31,18 @@ func (c *choice) reason(l *evidence.Leaf, sealed string) verify.Reason {
 	switch {
 	case alwaysDisclosed(l, sealed):
 		return ""
-	case c.notPermitted:
+	case c.notPermitted || c.hides(l):
 		return verify.NotPermitted
 	case len(c.disclose) > 0 && !c.disclose.has(sealed) || c.withhold.has(sealed):
 		return verify.Requested
 	}
 	return ""
+}
+
+// hides reports whether a record is one of those that the requester may not see.
+func (c *choice) hides(l *evidence.Leaf) bool {
+	n, _ := l.Int("is_synthetic")
+	return c.synthetic != nil && *c.synthetic != (n != 0)
 }
 
 // patterns are patterns of path.Match over sealed paths, without the leading
@@ -93,6 +101,9 @@ const (
 	eventErased  = "ErasureExecuted"
 	eventExpired = "RetentionApplied"
 )
+
+// goneEvents holds for the records that say what is gone.
+var goneEvents = store.Condition{Field: "event_type", Values: []string{eventErased, eventExpired}}
 
 // coverReason returns why the fields that a record names are gone, or "" where
 // it is no record of an erasure or expiry.

@@ -229,15 +229,45 @@ func (f *Facade) list(ctx context.Context, r Reader, q store.Query, w Window, p 
 
 func pair(p store.Position) [2]int64 { return [2]int64{int64(p.LogNo), p.Seq} }
 
-// fetch reads records that were found in a tenant's log.
+// maxContent bounds the sealed content that is opened for one list of an answer, in
+// bytes, unless it is that of one record: each may have 64 MiB, which may take no
+// room at all where it is stored. firstOpened is how many records are opened before
+// it is known how much they have.
+const (
+	maxContent  = 64 << 20
+	firstOpened = 8
+)
+
+// fetch reads records that were found in a tenant's log. Where they have too much
+// content for one answer the error is evidence.ErrTooLarge.
 func (f *Facade) fetch(ctx context.Context, r Reader, tenant string, found []store.Found) ([]record, error) {
-	fetched, err := f.cfg.Ledger.Fetch(ctx, tenant, found, r.Content)
-	if err != nil {
-		return nil, err
-	}
-	out := make([]record, len(fetched))
-	for i := range fetched {
-		out[i] = record{&fetched[i], r}
+	out := make([]record, 0, len(found))
+	room := maxContent
+	for n := firstOpened; len(found) > 0; {
+		if !r.Content {
+			n = len(found)
+		}
+		part := found[:min(n, len(found))]
+		found = found[len(part):]
+		fetched, err := f.cfg.Ledger.Fetch(ctx, tenant, part, r.Content)
+		if err != nil {
+			return nil, err
+		}
+		for i := range fetched {
+			out = append(out, record{&fetched[i], r})
+			for _, o := range fetched[i].Open {
+				room -= len(o.JSON)
+			}
+		}
+		switch {
+		case room < 0 && len(out) > 1:
+			return nil, &evidence.FieldError{
+				Field: "limit", Err: evidence.ErrTooLarge,
+				Reason: fmt.Sprintf("takes in records with over %d MiB of content; ask for fewer at once", maxContent>>20),
+			}
+		case room > maxContent*3/4: // they have little
+			n *= 8
+		}
 	}
 	return out, nil
 }

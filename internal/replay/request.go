@@ -3,6 +3,7 @@ package replay
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -142,11 +143,27 @@ func parse[T any](body []byte) (*T, error) {
 	if k := jsontext.Value(body).Kind(); k != '{' {
 		return nil, problem.Malformed("body", "must be a JSON object")
 	}
+	// Counted while they are read: an empty step is two bytes in a body, and hundreds
+	// in memory.
+	steps := 0
+	count := jsonv2.UnmarshalFromFunc(func(*jsontext.Decoder, *StepRequest) error {
+		if steps++; steps > MaxSteps {
+			return tooManySteps(MaxSteps)
+		}
+		return errors.ErrUnsupported
+	})
 	v := new(T)
-	if err := jsonv2.Unmarshal(body, v, jsonv2.RejectUnknownMembers(true)); err != nil {
+	err := jsonv2.Unmarshal(body, v, jsonv2.RejectUnknownMembers(true), jsonv2.WithUnmarshalers(count))
+	if errors.Is(err, evidence.ErrTooLarge) {
+		return nil, tooManySteps(MaxSteps)
+	} else if err != nil {
 		return nil, readError(err)
 	}
 	return v, nil
+}
+
+func tooManySteps(limit int) error {
+	return &evidence.FieldError{Field: "steps", Reason: fmt.Sprintf("are more than %d", limit), Err: evidence.ErrTooLarge}
 }
 
 func readError(err error) error {

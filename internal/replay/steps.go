@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -68,6 +69,7 @@ type step struct {
 	leaf   int64
 	parent int    // position of the step above it, -1 where there is none
 	page   string // cursor of the page it stands on
+	size   int    // of that page
 
 	kind, skillID, skillName, behavior string
 	status, category, code, key        string
@@ -91,8 +93,13 @@ func (a *Replay) course(ctx context.Context, r facade.Reader, run string) (*cour
 	r.MaxRows = pageSize
 	c := &course{}
 	var parents []*int64 // step_index of the parent, by position
-	for cursor, first := "", true; first || cursor != ""; first = false {
-		trace, err := a.cfg.Facade.Trace(ctx, r, run, facade.Paging{Cursor: cursor, Limit: pageSize})
+	size := pageSize
+	for cursor, first := "", true; first || cursor != ""; {
+		trace, err := a.cfg.Facade.Trace(ctx, r, run, facade.Paging{Cursor: cursor, Limit: size})
+		if errors.Is(err, evidence.ErrTooLarge) && size > 1 {
+			size /= 2 // the steps have much content
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -101,7 +108,7 @@ func (a *Replay) course(ctx context.Context, r facade.Reader, run string) (*cour
 		}
 		for i := range trace.Steps {
 			if s := &trace.Steps[i]; s.ConflictOf == nil {
-				c.steps = append(c.steps, keep(s, cursor))
+				c.steps = append(c.steps, keep(s, cursor, size))
 				parents = append(parents, s.ParentStepIndex)
 			}
 		}
@@ -109,7 +116,7 @@ func (a *Replay) course(ctx context.Context, r facade.Reader, run string) (*cour
 		if first {
 			head := *trace
 			head.Steps, head.Events = nil, nil
-			c.trace = &head
+			c.trace, first = &head, false
 		}
 		cursor = ""
 		if trace.HasMore && trace.NextCursor != nil {
@@ -120,9 +127,9 @@ func (a *Replay) course(ctx context.Context, r facade.Reader, run string) (*cour
 	return c, nil
 }
 
-func keep(s *answer.Step, page string) step {
+func keep(s *answer.Step, page string, size int) step {
 	k := step{
-		index: s.StepIndex, leaf: s.LeafIndex, parent: -1, page: page,
+		index: s.StepIndex, leaf: s.LeafIndex, parent: -1, page: page, size: size,
 		kind: s.Kind, skillID: s.SkillID, skillName: s.SkillName, behavior: s.ReplayBehavior,
 		status: s.Status, category: s.OutcomeCategory, code: textOf(s.OutcomeCode), key: textOf(s.IdempotencyKey),
 	}
@@ -176,7 +183,7 @@ func (c *course) link(parents []*int64) {
 func (a *Replay) reread(ctx context.Context, r facade.Reader, c *course, at int) (*answer.Step, error) {
 	s := &c.steps[at]
 	r.MaxRows = pageSize
-	trace, err := a.cfg.Facade.Trace(ctx, r, c.trace.RunID, facade.Paging{Cursor: s.page, Limit: pageSize})
+	trace, err := a.cfg.Facade.Trace(ctx, r, c.trace.RunID, facade.Paging{Cursor: s.page, Limit: s.size})
 	if err != nil {
 		return nil, err
 	}

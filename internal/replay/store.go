@@ -16,7 +16,7 @@ import (
 func (a *Replay) StoreTrace(ctx context.Context, w Writer, q *TraceRequest) (*answer.TraceReceipt, error) {
 	switch {
 	case len(q.Steps) > a.maxSteps:
-		return nil, &evidence.FieldError{Field: "steps", Reason: fmt.Sprintf("are more than %d", a.maxSteps), Err: evidence.ErrTooLarge}
+		return nil, tooManySteps(a.maxSteps)
 	case len(q.RootHash) > maxHash:
 		return nil, tooLong("root_hash", maxHash)
 	case len(q.PlanHash) > maxHash:

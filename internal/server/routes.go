@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/api"
 	"github.com/runledger/runledger/internal/problem"
 )
@@ -26,8 +28,37 @@ func (s *server) routes() http.Handler {
 		mux.HandleFunc(r.Pattern, s.handle(r.Handle))
 	}
 	read := api.New(mux, s.out.cfg)
+	for _, prefix := range unrouted {
+		mux.HandleFunc(prefix, s.unrouted(mux))
+	}
 	guarded := s.admitLinks(read, s.d.gate.Guard(mux))
 	return limitBodies(withPrefixes(s.cfg.Prefixes, guarded), bodyTime)
+}
+
+// unrouted are the paths below which rules of access let requests in that no route
+// may have. Without a handler the mux would answer them in a form of its own.
+var unrouted = []string{
+	"/api/v1/logs/llm-runs/", "/api/v1/logs/system/", "/api/v1/logs/audit/", "/guard/logs/", "/api/v1/traces/", "/api/v1/exports/",
+	"/api/v1/ingest/", "/api/v1/receipts/", "/api/v1/apikeys/", "/api/v1/tenants/", "/schemas/", "/v1/traces/", "/v1/logs/", "/v1/metrics/",
+}
+
+// unrouted answers 405 where the path has a route with another method, else 404.
+func (s *server) unrouted(mux *http.ServeMux) http.HandlerFunc {
+	return s.handle(func(w http.ResponseWriter, r *http.Request) error {
+		var allow []string
+		for _, method := range []string{http.MethodDelete, http.MethodGet, http.MethodPost} {
+			other := *r
+			other.Method = method
+			if _, pattern := mux.Handler(&other); pattern != "" && pattern != r.Pattern {
+				allow = append(allow, method)
+			}
+		}
+		if allow == nil {
+			return fmt.Errorf("there is no such route: %w", evidence.ErrNotFound)
+		}
+		w.Header().Set("Allow", strings.Join(allow, ", "))
+		return fmt.Errorf("%w: it has %s", problem.ErrMethod, strings.Join(allow, ", "))
+	})
 }
 
 // withPrefixes has OTLP/HTTP under further prefixes: the rules of access and the

@@ -61,8 +61,8 @@ type running struct {
 	rpc  string // address of OTLP/gRPC
 	// metrics is the URL of /metrics where it needs no credential.
 	metrics string
-	stop func() error
-	log  *logLines
+	stop    func() error
+	log     *logLines
 }
 
 func serve(t *testing.T, dir string) *running {
