@@ -20,7 +20,7 @@ type cli struct {
 	globals
 
 	Serve      serveCmd      `cmd:"" help:"Run the server."`
-	Demo       demoCmd       `cmd:"" help:"A tour with real data: append, sign, prove, export, verify."`
+	Demo       demoCmd       `cmd:"" help:"A server with real data, and a tour of it."`
 	Init       initCmd       `cmd:"" help:"Make a data directory."`
 	Tenants    tenantsCmd    `cmd:"" help:"Create and list tenants."`
 	APIKeys    apiKeysCmd    `cmd:"" name:"apikeys" help:"Create, list and revoke credentials."`

@@ -60,7 +60,7 @@ func (serveCmd) Help() string {
 
 Producers need a key: runledger apikeys create --tenant TENANT --role producer. With --dev none is needed from this machine.
 
-GET /healthz answers while it lives, /readyz while evidence can be made durable, /metrics for Prometheus.`
+GET /healthz answers while it lives, /readyz while evidence can be made durable, /metrics for Prometheus (a key of platform_admin, or --metrics HOST:PORT).`
 }
 
 // Run serves until it is told to stop.

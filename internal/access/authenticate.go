@@ -27,6 +27,7 @@ type call struct {
 	host      string
 	origin    []string
 	forwarded bool   // it went through a proxy
+	crossSite bool   // a browser sends it for a page of another site
 	route     string // pattern or method
 	token     string // instead of key: of an identity provider
 	rule      string // that it is about, where one is known
@@ -50,6 +51,7 @@ func (g *Gate) authenticateHTTP(r *http.Request, rule string) (Principal, error)
 	key, token, err := g.credential(h["Authorization"], h["X-Api-Key"])
 	return g.authenticate(call{
 		ctx: r.Context(), key: key, token: token, err: err, tenants: h["X-Tenant-Id"], remote: r.RemoteAddr, host: r.Host, origin: h["Origin"],
+		crossSite: crossSite(h["Sec-Fetch-Site"]),
 		forwarded: h["Forwarded"] != nil || h["X-Forwarded-For"] != nil || h["X-Real-Ip"] != nil || h["Via"] != nil,
 		route:     r.Pattern, rule: rule, request: r,
 	})
@@ -232,6 +234,9 @@ func (c call) isLocal() bool {
 	if err != nil || !addr.Addr().Unmap().IsLoopback() || c.forwarded || !isLocalHost(c.host) {
 		return false
 	}
+	if c.crossSite {
+		return false
+	}
 	for _, o := range c.origin {
 		u, err := url.Parse(o)
 		if err != nil || !isLocalHost(u.Host) {
@@ -239,6 +244,17 @@ func (c call) isLocal() bool {
 		}
 	}
 	return true
+}
+
+// crossSite reports whether a browser says that another site made a request:
+// an image on a page anywhere needs no Origin to be asked for.
+func crossSite(site []string) bool {
+	for _, s := range site {
+		if s != "none" && s != "same-origin" {
+			return true
+		}
+	}
+	return false
 }
 
 func isLocalHost(host string) bool {

@@ -150,10 +150,10 @@ func (d *disclosure) serve(mux *http.ServeMux, r *http.Request) {
 		return
 	}
 	switch {
+	case d.over: // handlers may break off when they can write no more
+		d.replace(fmt.Errorf("answer: %w: over %d MiB", evidence.ErrTooLarge, cmp.Or(d.limit, maxAnswer)>>20))
 	case broke:
 		d.replace(errors.New("access: a handler broke off"))
-	case d.over:
-		d.replace(fmt.Errorf("answer: %w: over %d MiB", evidence.ErrTooLarge, cmp.Or(d.limit, maxAnswer)>>20))
 	}
 	d.WriteHeader(http.StatusOK) // unless there is a status
 	length := d.body.Len()

@@ -134,7 +134,7 @@ func New(ctx context.Context, cfg Config) (*Gate, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	issuers, err := openIssuers(cfg)
+	issuers, err := openIssuers(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}

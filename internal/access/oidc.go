@@ -2,6 +2,8 @@ package access
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -51,13 +53,43 @@ type TokenVerifier interface {
 type issuer struct {
 	Issuer
 	verifier TokenVerifier
+	secret   []byte // of pseudonyms
 }
 
-func openIssuers(cfg Config) (map[string]*issuer, error) {
+// settingPseudonyms is the secret under which persons get their public ids. The
+// id of a person stands in leaves, for good: without a secret whoever knows an
+// address could tell whose it is, also after an erasure.
+const settingPseudonyms = "access_pseudonyms"
+
+// pseudonyms returns the secret, and makes it where there is none.
+func pseudonyms(ctx context.Context, st Store) ([]byte, error) {
+	text, err := st.Setting(ctx, settingPseudonyms)
+	if errors.Is(err, evidence.ErrNotFound) {
+		var fresh [32]byte
+		rand.Read(fresh[:])
+		if err := st.SetSetting(ctx, settingPseudonyms, hex.EncodeToString(fresh[:])); err != nil {
+			return nil, err
+		}
+		text, err = st.Setting(ctx, settingPseudonyms) // another process may have made it too
+	}
+	if err != nil {
+		return nil, err
+	}
+	return hex.DecodeString(text)
+}
+
+func openIssuers(ctx context.Context, cfg Config) (map[string]*issuer, error) {
 	if len(cfg.OIDC) > 0 && cfg.Verifier == nil {
 		return nil, invalid("oidc", "needs a verifier of tokens")
 	}
 	out := map[string]*issuer{}
+	if len(cfg.OIDC) == 0 {
+		return out, nil
+	}
+	secret, err := pseudonyms(ctx, cfg.Store)
+	if err != nil {
+		return nil, fmt.Errorf("setting %s: %w", settingPseudonyms, err)
+	}
 	for _, c := range cfg.OIDC {
 		if err := c.check(); err != nil {
 			return nil, err
@@ -72,7 +104,7 @@ func openIssuers(cfg Config) (map[string]*issuer, error) {
 		if err != nil {
 			return nil, fmt.Errorf("oidc %s: %w", c.Issuer, err)
 		}
-		out[c.Issuer] = &issuer{c, v}
+		out[c.Issuer] = &issuer{c, v, secret}
 	}
 	return out, nil
 }
@@ -182,8 +214,15 @@ func (g *Gate) identifyToken(c call) (Principal, error) {
 }
 
 // personID is the credential id of a person: it follows from who they are at
-// their provider, and does not tell it.
-func personID(issuer, subject string) string {
-	sum := sha256.Sum256([]byte(issuer + "\x00" + subject))
-	return "oidc:" + hex.EncodeToString(sum[:8])
+// their provider and a secret of the deployment, and does not tell it.
+func personID(secret []byte, issuer, subject string) string {
+	return "oidc:" + hex.EncodeToString(pseudonym(secret, "person", issuer, subject)[:8])
+}
+
+func pseudonym(secret []byte, parts ...string) []byte {
+	h := hmac.New(sha256.New, secret)
+	for _, p := range parts {
+		fmt.Fprintf(h, "%d:%s", len(p), p)
+	}
+	return h.Sum(nil)
 }

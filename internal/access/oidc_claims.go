@@ -20,6 +20,7 @@ const maxPerson = 256
 // login is what the claims of a token say, whose signature is right.
 type login struct {
 	issuer     string
+	secret     []byte // of pseudonyms
 	subject    string
 	credential string
 	tenant     string // "" where it names none that exists
@@ -120,14 +121,14 @@ func (i *issuer) session(text []byte) (s *login, why reason) {
 	if json.Unmarshal(text, &c) != nil || c["iss"] == nil || c.text("iss") != i.Issuer.Issuer {
 		return nil, reasonToken
 	}
-	s = &login{issuer: i.Issuer.Issuer, subject: c.text("sub")}
+	s = &login{issuer: i.Issuer.Issuer, secret: i.secret, subject: c.text("sub")}
 	if s.subject == "" || len(s.subject) > maxPerson {
 		return nil, reasonClaims
 	}
 	if c["events"] != nil { // a token that tells of a logout, signed with the same keys
 		return nil, reasonToken
 	}
-	s.credential = personID(s.issuer, s.subject)
+	s.credential = personID(s.secret, s.issuer, s.subject)
 	s.id = c.text("jti")
 	s.methods, _ = c.texts("amr")
 	s.why = i.tenantOf(c, s)

@@ -3,7 +3,6 @@ package access
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"strconv"
@@ -47,8 +46,7 @@ func (s *login) key() string {
 	if s.began == 0 {
 		session = "token " + strconv.FormatInt(int64(cmp.Or(s.issued, s.expires)), 10) + " " + s.id
 	}
-	sum := sha256.Sum256([]byte(s.issuer + "\x00" + s.subject + "\x00" + session))
-	return "oidc:" + hex.EncodeToString(sum[:16]) + ":" + eventLogin
+	return "oidc:" + hex.EncodeToString(pseudonym(s.secret, eventLogin, s.issuer, s.subject, session)[:16]) + ":" + eventLogin
 }
 
 // loginRecord returns an audit entry about a person at the door. Of several

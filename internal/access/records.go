@@ -3,10 +3,12 @@ package access
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/ledger"
@@ -189,6 +191,18 @@ func setRequest(r *evidence.Record, req *http.Request) {
 	if len(agent) > maxAgent {
 		agent = agent[:maxAgent]
 	}
-	setJSON(r, "/query", map[string]string{"method": req.Method, "path": req.URL.EscapedPath(), "query": req.URL.RawQuery})
+	setJSON(r, "/query", map[string]string{"method": req.Method, "path": short(req.URL.EscapedPath()), "query": short(req.URL.RawQuery)})
 	setJSON(r, "/client", map[string]string{"address": req.RemoteAddr, "agent": agent})
+}
+
+// maxQuery bounds what a record says of a request's path and of its query, each.
+const maxQuery = 8 << 10
+
+// short cuts a text that is too long and names the whole of it by its digest: a
+// request must not fill the disk by being recorded.
+func short(s string) string {
+	if len(s) <= maxQuery {
+		return s
+	}
+	return fmt.Sprintf("%s… (%d bytes, sha256:%x)", strings.ToValidUTF8(s[:maxQuery], ""), len(s), sha256.Sum256([]byte(s)))
 }

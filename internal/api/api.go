@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -66,8 +67,6 @@ func New(mux *http.ServeMux, cfg Config) *API {
 }
 
 func humaConfig(version string) huma.Config {
-	// Arrays of the contract are never null.
-	huma.DefaultArrayNullable = false
 	return huma.Config{
 		OpenAPI: &huma.OpenAPI{
 			OpenAPI: "3.1.0",
@@ -132,6 +131,8 @@ func (p *Problem) GetHeaders() http.Header {
 func (p *Problem) ContentType(string) string { return "application/problem+json" }
 
 func init() {
+	// Arrays of the contract are never null.
+	huma.DefaultArrayNullable = false
 	// What huma itself refuses has the form of all our errors. It does so for
 	// malformed and invalid parameters and bodies only.
 	huma.NewError = func(status int, msg string, errs ...error) huma.StatusError {
@@ -239,6 +240,7 @@ type output[T any] struct {
 type route struct {
 	id, path, tag, summary string
 	description            string
+	errors                 []int // statuses beside readErrors
 }
 
 // get registers a route that reads. f gets for whom and says what was
@@ -246,7 +248,7 @@ type route struct {
 func get[I, O any](a *API, rt route, f func(ctx context.Context, r facade.Reader, v *access.View, in *I) (*O, error)) {
 	huma.Register(a.huma, huma.Operation{
 		OperationID: rt.id, Method: http.MethodGet, Path: rt.path, Tags: []string{rt.tag},
-		Summary: rt.summary, Description: rt.description, Errors: readErrors,
+		Summary: rt.summary, Description: rt.description, Errors: slices.Concat(readErrors, rt.errors),
 	}, func(ctx context.Context, in *I) (*output[O], error) {
 		grant := access.GrantOf(ctx)
 		out, err := f(ctx, readerOf(grant), access.ViewOf(ctx), in)

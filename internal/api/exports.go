@@ -37,10 +37,11 @@ func (a *API) exports() {
 	get(a, route{
 		id: "run-export", path: llmRuns + "/{run_id}/export", tag: "LLM_RUNS", summary: "The audit-grade bundle.",
 		description: "Each call makes an export, which is itself evidence; the same credential, run and parameters within a minute, or the same Idempotency-Key, give the same one. The answer describes it; the bytes are at download_url.",
+		errors:      exportErrors,
 	}, func(ctx context.Context, r facade.Reader, v *access.View, in *exportInput) (*answer.EvidenceBundle, error) {
 		return a.export(ctx, r, v, in.RunID, &in.ExportParams)
 	})
-	get(a, route{id: "guard-export", path: "/guard/logs/export", tag: "guard", summary: "The bundle of a run."},
+	get(a, route{id: "guard-export", path: "/guard/logs/export", tag: "guard", summary: "The bundle of a run.", errors: exportErrors},
 		func(ctx context.Context, r facade.Reader, v *access.View, in *guardExportInput) (*answer.EvidenceBundle, error) {
 			return a.export(ctx, r, v, in.RunID, &in.ExportParams)
 		})
@@ -50,6 +51,9 @@ func (a *API) exports() {
 		}
 	})
 }
+
+// exportErrors: an Idempotency-Key of another export; more than a bundle holds.
+var exportErrors = []int{http.StatusConflict, http.StatusRequestEntityTooLarge}
 
 const contentPath = "/api/v1/exports/{export_id}/content"
 

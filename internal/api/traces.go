@@ -69,7 +69,7 @@ func (a *API) traces() {
 		func(ctx context.Context, r facade.Reader, v *access.View, in *rootHashInput) (*answer.StoredTrace, error) {
 			return seenTrace(v)(rp.ByRootHash(ctx, r, in.RootHash, in.paging()))
 		})
-	get(a, route{id: "compare-traces", path: tracesPath + "/compare", tag: tag, summary: "Did two runs take the same steps? Parity, the first divergent step, and why."},
+	get(a, route{id: "compare-traces", path: tracesPath + "/compare", tag: tag, summary: "Did two runs take the same steps? Parity, the first divergent step, and why.", errors: []int{http.StatusRequestEntityTooLarge}},
 		func(ctx context.Context, r facade.Reader, v *access.View, in *compareInput) (*answer.Comparison, error) {
 			out, err := rp.Compare(ctx, r, in.RunID, in.OtherRunID)
 			if err == nil {

@@ -14,6 +14,9 @@ func TestTour(t *testing.T) {
 		"URL": "http://127.0.0.1:8080", "DIR": "/tmp/d", "RUN": Run, "EXPORT": "e", "VKEY": "k",
 		Producer: "1", Operator: "2", Viewer: "3", Auditor: "4", Outsider: "5",
 	}
+	if n := len(Tour()); n != 18 {
+		t.Errorf("%d questions: README.md says 18", n)
+	}
 	asked := map[string]bool{}
 	for _, s := range Tour() {
 		if s.Question == "" || s.See == "" || s.Path == "" && s.Command == nil {

@@ -30,7 +30,7 @@ var fullReads = []string{
 // TestDiskFullReserve: where less is free than the reserve, nothing is taken in,
 // and who may read reads on, on record.
 func TestDiskFullReserve(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "data")
+	dir := freshData(t)
 	r := openReads(t, dir, nil)
 	producer, auditor := r.newKey(t, own), r.roleKey(t, own, "auditor")
 	r.keys["producer@"+own] = producer
@@ -177,7 +177,7 @@ func fillDisk(t *testing.T, path string) {
 // TestDiskFullAnchor: where what keeps the ledger honest cannot be written, it
 // writes no more, and gives nothing out.
 func TestDiskFullAnchor(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "data")
+	dir := freshData(t)
 	r := openReads(t, dir, nil)
 	producer, auditor := r.newKey(t, own), r.roleKey(t, own, "auditor")
 	r.keys["producer@"+own] = producer

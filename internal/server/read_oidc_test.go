@@ -114,6 +114,7 @@ func newPersons(t *testing.T) (*reads, *provider) {
 // TestReadOIDC: a person reads by a token. Their login is recorded once, each look
 // names them to who may see it, and the auditor's role has no bound on the range.
 func TestReadOIDC(t *testing.T) {
+	t.Parallel()
 	r, p := newPersons(t)
 	r.used(t, r.keys["producer@"+own])
 	ada := p.token(jose.RS256, nil)

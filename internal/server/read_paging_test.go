@@ -50,13 +50,14 @@ func (w *writer) end(t *testing.T) {
 }
 
 const (
-	pagedRuns = 23
+	pagedRuns = 11
 	longTrace = "4bf92f3577b34da6a3ce929d0e0e4736"
 )
 
 // TestReadPaging pages through every list while records arrive: what was there
 // at the first page comes once, in order, and nothing else.
 func TestReadPaging(t *testing.T) {
+	t.Parallel()
 	r := newReads(t, nil)
 	producer := r.newKey(t, own)
 	auditor := r.roleKey(t, own, "auditor")
@@ -71,10 +72,10 @@ func TestReadPaging(t *testing.T) {
 		add(&systems, id(n), r.line("system", float64(n), object{"id": id(n)}))
 		add(&audits, id(1000+n), r.line("audit", float64(n), object{"id": id(1000 + n)}))
 	}
-	for n := range 40 {
+	for n := range 20 {
 		span := fmt.Sprintf("%016x", n+1)
 		add(&spans, span, r.line("trace_step", 100+float64(n/2), object{"run_id": "long", "trace_id": longTrace, "span_id": span, "params": "given"}))
-		if n < 9 {
+		if n < 5 {
 			add(&bound, id(2000+n), r.line("system", 100+float64(n/2), object{"id": id(2000 + n), "run_id": "long"}))
 		}
 	}
@@ -86,16 +87,16 @@ func TestReadPaging(t *testing.T) {
 		known                  []string // among others
 		least                  int
 	}{
-		{"/llm-runs?limit=4", "items", "run_id", "metadata.leaf_index", runs, 0},
-		{"/llm-runs?limit=3&outcome=success", "items", "run_id", "metadata.leaf_index", []string{"long", "run-22", "run-12"}, 0},
-		{"/system?limit=6", "items", "id", "created_at", systems, 0},
-		{"/system/audit?limit=6", "entries", "id", "created_at", systems, 0},
-		{"/audit?limit=9", "items", "id", "leaf_index", audits, 0},
-		{"/audit?limit=3&event_type=PolicyEvaluated&actor_type=SYSTEM", "items", "id", "leaf_index", audits, 0},
-		{"/audit/access?limit=2", "access_events", "id", "leaf_index", nil, 20},
-		{"/audit/authorization?limit=5", "decisions", "leaf_index", "leaf_index", nil, 20},
+		{"/llm-runs?limit=5", "items", "run_id", "metadata.leaf_index", runs, 0},
+		{"/llm-runs?limit=3&outcome=success", "items", "run_id", "metadata.leaf_index", []string{"long", "run-10", "run-9"}, 0},
+		{"/system?limit=11", "items", "id", "created_at", systems, 0},
+		{"/system/audit?limit=13", "entries", "id", "created_at", systems, 0},
+		{"/audit?limit=23", "items", "id", "leaf_index", audits, 0},
+		{"/audit?limit=17&event_type=PolicyEvaluated&actor_type=SYSTEM", "items", "id", "leaf_index", audits, 0},
+		{"/audit/access?limit=7", "access_events", "id", "leaf_index", nil, 12},
+		{"/audit/authorization?limit=8", "decisions", "leaf_index", "leaf_index", nil, 12},
 		{"/llm-runs/long/trace?limit=7", "steps", "span_id", "", spans, 0},
-		{"/system/long/events?limit=2", "events", "id", "", bound, 0},
+		{"/system/long/events?limit=7", "events", "id", "", bound, 0},
 	} {
 		t.Run(list.path, func(t *testing.T) {
 			p := &paging{r: r, w: w, t: t, key: auditor, path: "/api/v1/logs" + list.path, items: list.items, id: list.id, order: list.order}

@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -30,13 +32,76 @@ type reads struct {
 	db     *sqlite.Conn
 	start  time.Time // when the records of the tests happen
 	nextID int
-	mu     sync.Mutex // guards compiled of the checker
+}
+
+// checkers are those of documents that a server of this process has shown: making
+// one takes longer than most tests. checking guards it, and compiled of each.
+var (
+	checking sync.Mutex
+	checkers = map[string]*checker{}
+)
+
+func checkerOf(t *testing.T, doc []byte) *checker {
+	t.Helper()
+	checking.Lock()
+	defer checking.Unlock()
+	if checkers[string(doc)] == nil {
+		checkers[string(doc)] = newChecker(t, doc)
+	}
+	return checkers[string(doc)]
 }
 
 // newReads starts a server, changed from what tests are served with.
 func newReads(t *testing.T, change func(*server.ServeConfig)) *reads {
 	t.Helper()
-	return openReads(t, filepath.Join(t.TempDir(), "data"), change)
+	return openReads(t, freshData(t), change)
+}
+
+// fresh are the files of a data directory and its anchor with nothing in them, by
+// name: half of what a server of a test costs is the making of its database.
+var (
+	making sync.Mutex // guards fresh
+	fresh  map[string][]byte
+)
+
+// freshData makes a data directory.
+func freshData(t *testing.T) string {
+	t.Helper()
+	making.Lock()
+	defer making.Unlock()
+	base := t.TempDir()
+	dir := filepath.Join(base, "data")
+	if fresh == nil {
+		d, err := server.Open(t.Context(), server.Config{Data: dir, Create: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+		fresh = map[string][]byte{}
+		err = filepath.WalkDir(base, func(path string, e fs.DirEntry, err error) error {
+			if err != nil || !e.Type().IsRegular() {
+				return err
+			}
+			fresh[strings.TrimPrefix(path, base)], err = os.ReadFile(path)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return dir
+	}
+	for name, b := range fresh {
+		path := filepath.Join(base, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
 }
 
 // openReads is newReads on a directory that may hold something.
@@ -50,7 +115,7 @@ func openReads(t *testing.T, dir string, change func(*server.ServeConfig)) *read
 	if status != http.StatusOK {
 		t.Fatalf("openapi.json: %d", status)
 	}
-	r.checker = newChecker(t, doc)
+	r.checker = checkerOf(t, doc)
 	var err error
 	if r.db, err = sqlite.OpenConn(filepath.Join(dir, "runledger.db"), sqlite.OpenReadOnly); err != nil {
 		t.Fatal(err)
@@ -67,7 +132,7 @@ func serveChanged(t *testing.T, dir string, change func(*server.ServeConfig)) *r
 	cfg := server.ServeConfig{
 		Config: server.Config{Data: dir, Version: "1.2.3", Logger: slog.New(slog.NewJSONHandler(r.log, nil))},
 		Listen: "127.0.0.1:0", OTLPHTTP: "127.0.0.1:0", OTLPGRPC: server.Off, MetricsAddress: "127.0.0.1:0",
-		RootQuiet: 300 * time.Millisecond, Quiet: time.Hour, Idle: time.Hour, Watch: ledger.WatchConfig{ScrubRate: -1},
+		RootQuiet: time.Hour, Quiet: time.Hour, Idle: time.Hour, Watch: ledger.WatchConfig{ScrubRate: -1},
 	}
 	if change != nil {
 		change(&cfg)
@@ -156,9 +221,9 @@ func (r *reads) checked(t *testing.T, method, target string, want, status int, c
 		t.Fatalf("%s %s: %d, want %d: %.600s", method, target, status, want, body)
 	}
 	if op := r.operation(method, target); op != nil {
-		r.mu.Lock()
+		checking.Lock()
 		err := r.check(op, status, contentType, body)
-		r.mu.Unlock()
+		checking.Unlock()
 		if err != nil {
 			t.Errorf("%s %s: %v\n%.600s", method, target, err, body)
 		}

@@ -56,6 +56,7 @@ func TestReadViews(t *testing.T) {
 // TestReadShared: what the system says to all reaches every tenant, what it keeps
 // to itself none, and what a tenant says to all stays in that tenant.
 func TestReadShared(t *testing.T) {
+	t.Parallel()
 	r := newReads(t, nil)
 	keys := map[string]string{}
 	for _, tenant := range []string{own, foreign} {
