@@ -180,9 +180,9 @@ func TestReadExportRefuses(t *testing.T) {
 		return len(listOf(t, r.ask(t, r.roleKey(t, own, "auditor"), "/api/v1/logs/audit/exports", http.StatusOK), "exports"))
 	}
 	before := exports()
-	resp, body := r.do(t, http.MethodHead, r.url+target, operator, "")
-	if resp.StatusCode != http.StatusMethodNotAllowed || resp.Header.Get("Allow") == "" || len(body) != 0 {
-		t.Errorf("HEAD: %d %v", resp.StatusCode, resp.Header)
+	status, header, body := r.do(t, http.MethodHead, r.url+target, operator, "")
+	if status != http.StatusMethodNotAllowed || header.Get("Allow") == "" || len(body) != 0 {
+		t.Errorf("HEAD: %d %v", status, header)
 	}
 	for _, h := range []http.Header{{"Sec-Purpose": {"prefetch"}}, {"Sec-Purpose": {"prefetch;prerender"}}, {"Purpose": {"prefetch"}}} {
 		r.wantAdded(t, "prefetch", oneDenial, func() { r.askWith(t, operator, target, http.StatusForbidden, h) })

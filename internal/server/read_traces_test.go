@@ -132,8 +132,8 @@ func TestReadTracesAuthority(t *testing.T) {
 	for _, method := range []string{http.MethodDelete, http.MethodPut, http.MethodPatch} {
 		for _, path := range []string{"", "/first", "/mismatches/" + id} {
 			for _, key := range []string{producer, viewer} {
-				if resp, body := r.do(t, method, r.url+"/api/v1/traces"+path, key, ""); resp.StatusCode != http.StatusMethodNotAllowed {
-					t.Errorf("%s %s: %d %s", method, path, resp.StatusCode, body)
+				if status, _, body := r.do(t, method, r.url+"/api/v1/traces"+path, key, ""); status != http.StatusMethodNotAllowed {
+					t.Errorf("%s %s: %d %s", method, path, status, body)
 				}
 			}
 		}

@@ -176,7 +176,7 @@ func TestReadEmpty(t *testing.T) {
 }
 
 // do makes a request of any method.
-func (r *reads) do(t *testing.T, method, url, key, contentType string) (*http.Response, []byte) {
+func (r *reads) do(t *testing.T, method, url, key, contentType string) (int, http.Header, []byte) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, url, nil)
 	if err != nil {
@@ -197,7 +197,7 @@ func (r *reads) do(t *testing.T, method, url, key, contentType string) (*http.Re
 	if err != nil {
 		t.Fatal(err)
 	}
-	return resp, b
+	return resp.StatusCode, resp.Header, b
 }
 
 // TestReadRoutes: who gets to what at all.
@@ -238,19 +238,19 @@ func TestReadRoutes(t *testing.T) {
 		{"GET", "/api/v1/logs/llm-runs?limit=101", viewer, 422, "invalid", ""},
 		{"GET", "/api/v1/logs/llm-runs", platform, 422, "invalid", ""}, // of whose tenant?
 	} {
-		resp, body := r.do(t, tt.method, r.url+tt.path, tt.key, "")
+		status, header, body := r.do(t, tt.method, r.url+tt.path, tt.key, "")
 		name := fmt.Sprintf("%s %s", tt.method, tt.path)
-		if resp.StatusCode != tt.status || tt.code != "" && !bytes.Contains(body, []byte(`"code":"`+tt.code+`"`)) {
-			t.Errorf("%s: %d %.300s, want %d %s", name, resp.StatusCode, body, tt.status, tt.code)
+		if status != tt.status || tt.code != "" && !bytes.Contains(body, []byte(`"code":"`+tt.code+`"`)) {
+			t.Errorf("%s: %d %.300s, want %d %s", name, status, body, tt.status, tt.code)
 		}
-		if field, value, ok := strings.Cut(tt.header, ": "); ok && resp.Header.Get(field) != value {
-			t.Errorf("%s: %s is %q, want %q", name, field, resp.Header.Get(field), value)
+		if field, value, ok := strings.Cut(tt.header, ": "); ok && header.Get(field) != value {
+			t.Errorf("%s: %s is %q, want %q", name, field, header.Get(field), value)
 		}
 		if tt.status == http.StatusOK && !bytes.Contains(body, []byte("runledger_writable 1")) {
 			t.Errorf("%s: %.300s", name, body)
 		}
-		if tt.status >= 400 && resp.Header.Get("Content-Type") != "application/problem+json" {
-			t.Errorf("%s: %s", name, resp.Header.Get("Content-Type"))
+		if tt.status >= 400 && header.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s: %s", name, header.Get("Content-Type"))
 		}
 	}
 	if status, body := get(t, r.metrics); status != http.StatusOK || !strings.Contains(body, "runledger_writable 1") {
@@ -261,20 +261,20 @@ func TestReadRoutes(t *testing.T) {
 	}
 	// An exporter gets its refusal in the form that it reads.
 	got := r.added(t, own, func() {
-		resp, body := r.do(t, "POST", r.otlp+"/v1/traces", viewer, "application/x-protobuf")
+		status, header, body := r.do(t, "POST", r.otlp+"/v1/traces", viewer, "application/x-protobuf")
 		var st spb.Status
-		if err := proto.Unmarshal(body, &st); err != nil || resp.StatusCode != http.StatusForbidden ||
-			resp.Header.Get("Content-Type") != "application/x-protobuf" || codes.Code(st.GetCode()) != codes.PermissionDenied ||
+		if err := proto.Unmarshal(body, &st); err != nil || status != http.StatusForbidden ||
+			header.Get("Content-Type") != "application/x-protobuf" || codes.Code(st.GetCode()) != codes.PermissionDenied ||
 			!strings.Contains(st.GetMessage(), "ingest.write") {
-			t.Errorf("%d %v %v %v", resp.StatusCode, resp.Header, &st, err)
+			t.Errorf("%d %v %v %v", status, header, &st, err)
 		}
-		resp, body = r.do(t, "POST", r.otlp+"/v1/logs", viewer, "application/json")
-		if resp.StatusCode != http.StatusForbidden || resp.Header.Get("Content-Type") != "application/json" || !bytes.Contains(body, []byte(`"code":7`)) {
-			t.Errorf("%d %v %s", resp.StatusCode, resp.Header, body)
+		status, header, body = r.do(t, "POST", r.otlp+"/v1/logs", viewer, "application/json")
+		if status != http.StatusForbidden || header.Get("Content-Type") != "application/json" || !bytes.Contains(body, []byte(`"code":7`)) {
+			t.Errorf("%d %v %s", status, header, body)
 		}
-		resp, body = r.do(t, "POST", r.otlp+"/v1/metrics", "", "application/x-protobuf")
-		if err := proto.Unmarshal(body, &st); err != nil || resp.StatusCode != http.StatusUnauthorized || codes.Code(st.GetCode()) != codes.Unauthenticated {
-			t.Errorf("%d %v %v", resp.StatusCode, &st, err)
+		status, _, body = r.do(t, "POST", r.otlp+"/v1/metrics", "", "application/x-protobuf")
+		if err := proto.Unmarshal(body, &st); err != nil || status != http.StatusUnauthorized || codes.Code(st.GetCode()) != codes.Unauthenticated {
+			t.Errorf("%d %v %v", status, &st, err)
 		}
 	})
 	if diff := cmp.Diff(map[string]int{"ACCESS_DECISION": 2}, got); diff != "" {
