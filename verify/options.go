@@ -16,6 +16,10 @@ type Options struct {
 	// Policy is a tlog-policy file: witnesses, their quorum, and further
 	// keys of logs. Nil: no witnesses are asked for.
 	Policy []byte
+	// TimeRoots are the root certificates, PEM, of the time-stamping authorities that
+	// the auditor trusts. Nil: time stamps are not checked, which is said
+	// (W_TIME_UNCHECKED).
+	TimeRoots []byte
 	// Since is a signed checkpoint that the auditor kept from an earlier
 	// verification. Nil: none is compared.
 	Since []byte

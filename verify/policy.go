@@ -2,6 +2,7 @@ package verify
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/runledger/runledger/internal/c2sp"
@@ -205,6 +206,16 @@ func (p *policyParser) quorum(args []string) error {
 	}
 	p.p.quorum = g
 	return nil
+}
+
+// Met reports whether cosignatures by the witnesses with these verifier keys are a
+// quorum.
+func (p *Policy) Met(keys []string) bool {
+	by := map[c2sp.VKey]bool{}
+	for _, w := range p.Witnesses {
+		by[w.vkey] = slices.Contains(keys, w.Key)
+	}
+	return p.met(by)
 }
 
 // met reports whether cosignatures by these keys are a quorum.

@@ -39,6 +39,7 @@ type rule struct {
 const (
 	canonicalJSON = "github.com/go-json-experiment/json" // RFC 8785, in evidence
 	sumdb         = "golang.org/x/mod/sumdb"             // Merkle tree and signed notes
+	timeStamps    = "github.com/digitorus"               // RFC 3161 responses
 )
 
 var (
@@ -54,11 +55,14 @@ var rules = []rule{
 	{pkg: "evidence", may: none, external: []string{canonicalJSON}},
 	{pkg: "internal/c2sp", may: []string{"evidence"}, external: []string{sumdb}},
 	{pkg: "internal/zipstore", may: none, external: none},
+	{pkg: "internal/tsp", may: []string{"evidence"}, external: []string{timeStamps}},
 	{
 		pkg:      "verify",
-		may:      []string{"evidence", "internal/c2sp", "internal/zipstore"},
+		may:      []string{"evidence", "internal/c2sp", "internal/zipstore", "internal/tsp"},
 		external: []string{sumdb},
 	},
+	// A page that checks bundles without Go: files, and the tables they are made from.
+	{pkg: "internal/verifypage", may: []string{"evidence"}, external: none},
 	{pkg: "answer", may: []string{"evidence"}, external: none},
 	{pkg: "client", may: []string{"evidence", "answer"}, external: all},
 	{pkg: "internal/problem", may: []string{"evidence", "answer"}, external: none},
@@ -87,11 +91,12 @@ var rules = []rule{
 	{pkg: "internal/ingest", may: []string{"evidence", "answer", "internal/problem", "internal/store", "internal/dialect", "internal/otlp", "internal/runs", "internal/access", "internal/ledger"}, external: all},
 
 	// Out: what reads never writes, but for the access record of the read.
+	{pkg: "internal/report", may: []string{"evidence"}, external: all},
 	{
 		pkg: "internal/export",
 		may: []string{
 			"evidence", "answer", "verify", "internal/c2sp", "internal/zipstore", "internal/problem",
-			"internal/store", "internal/ledger",
+			"internal/store", "internal/ledger", "internal/report",
 		},
 		external: all,
 	},
@@ -124,7 +129,14 @@ var rules = []rule{
 	},
 	{pkg: "internal/registry", may: []string{"evidence", "client"}, external: all},
 	{pkg: "internal/console", may: []string{"internal/facade", "internal/registry"}, external: all},
-	{pkg: "internal/witness", may: []string{"internal/c2sp", "internal/ledger"}, external: all},
+	{pkg: "internal/witness", may: []string{"evidence", "verify", "internal/c2sp", "internal/tsp", "internal/ledger"}, external: all},
+	{
+		pkg:      "internal/transparency",
+		may:      []string{"evidence", "answer", "internal/problem", "internal/c2sp", "internal/ledger", "internal/access"},
+		external: all,
+	},
+	{pkg: "internal/mirror", may: []string{"evidence", "verify", "internal/c2sp"}, external: all},
+	{pkg: "internal/stream", may: []string{"evidence", "internal/store", "internal/ledger"}, external: all},
 
 	// The socket between the command line and the process that holds the data.
 	{

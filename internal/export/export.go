@@ -28,6 +28,9 @@ type Config struct {
 	Now      func() time.Time // default time.Now
 	// Parallel is how many exports are made at once; more wait. Default 2.
 	Parallel int
+	// Cosign asks the witnesses for a published checkpoint and waits for them, for a
+	// time; what they said is then in ledger.Cosigned. Default: none is asked.
+	Cosign func(ctx context.Context, tenant string, logNo int) error
 }
 
 // Exporter makes bundles. It may be used from several goroutines.
@@ -63,14 +66,24 @@ func (r Requester) credential() string { return cmp.Or(r.Credential, r.Name) }
 
 // Profiles of an export.
 const (
-	ProfileLog = verify.ProfileLog
-	ProfileRun = verify.ProfileRun
+	ProfileLog    = verify.ProfileLog
+	ProfileRun    = verify.ProfileRun
+	ProfilePeriod = verify.ProfilePeriod
+)
+
+// Scopes of an export of a period.
+const (
+	ScopeSystem     = "system"
+	ScopeAudit      = "audit"
+	ScopeCompliance = "compliance"
 )
 
 // Formats of an export. A directory is a ZIP that is given out as files.
 const (
 	FormatZIP  = "zip"
 	FormatJSON = "json"
+	FormatCSV  = "csv"
+	FormatPDF  = "pdf"
 )
 
 // RetentionHot is the retention class of a new export's run records: they are
@@ -83,7 +96,13 @@ type Request struct {
 	Profile string // ProfileLog or ProfileRun
 	// Run is the run of profile run, by its own id.
 	Run string
-	// Format is zip, the default, or json, which is of profile run only.
+	// Scope, From and Until say which records profile period is about: all whose t is
+	// not before From and before Until.
+	Scope       string
+	From, Until evidence.Micros
+	// Tags are compliance tags: names that the export's records carry.
+	Tags []string
+	// Format is zip, the default, json, csv or pdf; profile log has zip only.
 	Format string
 	// ExportID names the export, once and for all. Default: a new UUID.
 	ExportID string
@@ -100,6 +119,9 @@ type Request struct {
 	// both. Of those they may not see the correlated entries are left out, and the
 	// content of all others is withheld as not permitted.
 	Synthetic *bool
+	// NoAudit: the requester may not read audit entries. Of those the bundle of a run
+	// has only its own and what accounts for what is gone; not who looked at it.
+	NoAudit bool
 	// Unrecorded: the caller records LOG_EXPORT. The states of the export are
 	// recorded in any case.
 	Unrecorded bool

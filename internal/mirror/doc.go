@@ -1,0 +1,2 @@
+// Package mirror is to be written.
+package mirror

@@ -1,0 +1,2 @@
+// Package stream is to be written.
+package stream

@@ -1,0 +1,2 @@
+// Package transparency is to be written.
+package transparency

@@ -1,0 +1,2 @@
+// Package verifypage is to be written.
+package verifypage

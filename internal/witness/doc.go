@@ -1,0 +1,2 @@
+// Package witness is to be written.
+package witness
