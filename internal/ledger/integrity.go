@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/store"
 )
 
 // Status of a tenant's integrity, as /audit/integrity answers.
@@ -64,6 +65,14 @@ func (s *integrityState) of(tenant string) *tenantIntegrity {
 		s.tenants[tenant] = t
 	}
 	return t
+}
+
+// scrubbed reports whether a full verification has seen a log.
+func (s *integrityState) scrubbed(ref store.LogRef) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.of(ref.Tenant).through[ref.No]
+	return ok
 }
 
 // appended tells the watcher that there is something new.

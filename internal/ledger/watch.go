@@ -35,21 +35,32 @@ func (l *Ledger) Watch(ctx context.Context, cfg WatchConfig) {
 	l.state.mu.Lock()
 	l.state.wake = wake
 	l.state.mu.Unlock()
+	fresh := make(chan store.LogRef, 64)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		l.watchNew(ctx, wake)
+		l.watchNew(ctx, wake, fresh)
 	}()
-	l.scrubLoop(ctx, cfg)
+	l.scrubLoop(ctx, cfg, fresh)
 	<-done
 }
 
-func (l *Ledger) scrubLoop(ctx context.Context, cfg WatchConfig) {
+// scrubLoop verifies all tenants again and again, and in the pauses those with a log
+// that no scrub has seen.
+func (l *Ledger) scrubLoop(ctx context.Context, cfg WatchConfig, fresh <-chan store.LogRef) {
 	for ctx.Err() == nil {
 		l.scrub(ctx, cfg)
-		select {
-		case <-time.After(cfg.ScrubEvery):
-		case <-ctx.Done():
+		for pause := time.After(cfg.ScrubEvery); pause != nil; {
+			select {
+			case ref := <-fresh:
+				if !l.state.scrubbed(ref) {
+					l.scrubTenant(ctx, cfg, ref.Tenant)
+				}
+			case <-pause:
+				pause = nil
+			case <-ctx.Done():
+				return
+			}
 		}
 	}
 }
@@ -71,12 +82,16 @@ func (l *Ledger) scrub(ctx context.Context, cfg WatchConfig) {
 		if ctx.Err() != nil {
 			return
 		}
-		report, err := Verify(ctx, LiveConfig{
-			Reader: l.store, Sealer: l.sealer, Anchor: l.anchor, Tenant: info.Tenant, pace: pacer(cfg.ScrubRate),
-		})
-		l.scrubbed(ctx, info.Tenant, report, err)
+		l.scrubTenant(ctx, cfg, info.Tenant)
 	}
 	l.metrics.scrubbedAt.SetToCurrentTime()
+}
+
+func (l *Ledger) scrubTenant(ctx context.Context, cfg WatchConfig, tenant string) {
+	report, err := Verify(ctx, LiveConfig{
+		Reader: l.store, Sealer: l.sealer, Anchor: l.anchor, Tenant: tenant, pace: pacer(cfg.ScrubRate),
+	})
+	l.scrubbed(ctx, tenant, report, err)
 }
 
 // pacer returns a function that holds a rate of leaves a second.
@@ -172,8 +187,9 @@ const (
 	busy        = readChunk
 )
 
-// watchNew checks new leaves as they become durable.
-func (l *Ledger) watchNew(ctx context.Context, wake <-chan struct{}) {
+// watchNew checks new leaves as they become durable, and names logs that are
+// new to it.
+func (l *Ledger) watchNew(ctx context.Context, wake <-chan struct{}, fresh chan<- store.LogRef) {
 	tails := map[store.LogRef]*tail{}
 	l.mu.Lock()
 	for ref, o := range l.logs {
@@ -204,6 +220,10 @@ func (l *Ledger) watchNew(ctx context.Context, wake <-chan struct{}) {
 				// Loaded after Watch began: what it had then is the scrub's.
 				t = l.newTail(o)
 				tails[o.LogRef] = t
+				select {
+				case fresh <- o.LogRef:
+				default: // many at once: the next round has them
+				}
 			}
 			if err := l.follow(ctx, o, t); err != nil && ctx.Err() == nil {
 				l.log.Error("verify new leaves", "log", o.Origin, "err", err)

@@ -218,6 +218,26 @@ func TestWatchFresh(t *testing.T) {
 	}
 }
 
+// TestWatchNewLog: a tenant that is made, and a log that is rolled over, are verified at
+// once, not at the next scrub.
+func TestWatchNewLog(t *testing.T) {
+	t.Parallel()
+	w := watch(t, time.Hour)
+	w.status(evidence.SystemTenant, ledger.StatusVerified)
+	if _, err := w.CreateTenant(t.Context(), "initech"); err != nil {
+		t.Fatal(err)
+	}
+	w.status("initech", ledger.StatusVerified)
+	w.status("acme", ledger.StatusVerified)
+	if _, err := w.Rollover(t.Context(), "acme"); err != nil {
+		t.Fatal(err)
+	}
+	w.await("the successor is verified", func() bool {
+		in := w.Integrity("acme")
+		return in.TreeSize == 1 && in.VerifiedThrough == 1
+	})
+}
+
 // TestWatchGone: what is gone altogether is seen too, although a running
 // server still knows it: a data key, a log, a tenant.
 func TestWatchGone(t *testing.T) {
