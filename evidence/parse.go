@@ -36,7 +36,16 @@ func (l *Leaf) Parse(b []byte) error {
 	if len(b) > MaxLeafSize {
 		return &LeafError{MaxLeafSize, "over 16 KiB"}
 	}
-	p := parser{s: string(b)}
+	return l.ParseText(string(b))
+}
+
+// ParseText is [Leaf.Parse] without a copy: the texts of l are parts of s, so it
+// is for callers that read many leaves and keep none.
+func (l *Leaf) ParseText(s string) error {
+	if len(s) > MaxLeafSize {
+		return &LeafError{MaxLeafSize, "over 16 KiB"}
+	}
+	p := parser{s: s}
 	p.leaf(l)
 	if p.err == nil && p.at != len(p.s) {
 		p.fail("bytes after the end")

@@ -261,6 +261,8 @@ type bundle struct {
 	files   map[string][]byte // of the manifest
 	receipt map[string][]byte
 	raw     []byte // manifest.json, where it is not made from man
+	// disclose are the kinds whose fields setRecords discloses; nil: all.
+	disclose []evidence.Kind
 }
 
 func newBundle(tb testing.TB, logs ...*testLog) *bundle {

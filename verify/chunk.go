@@ -3,7 +3,9 @@ package verify
 import (
 	"crypto/sha256"
 	"hash/maphash"
+	"strings"
 	"sync"
+	"unsafe"
 
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/c2sp"
@@ -13,6 +15,7 @@ import (
 type chunk struct {
 	from, to  int64
 	data      []byte
+	file      *ManifestFile // where it comes from
 	disclosed []opening
 	withheld  []opening
 	account   bool // whether every sealed field must be accounted for
@@ -51,11 +54,14 @@ func release(c *chunk) {
 	chunks.Put(c)
 }
 
-// chunk runs check 4 over the leaves of a bundle, hashes them, and gathers
+// chunk runs checks 2 and 4 over the leaves of a bundle, hashes them, and gathers
 // what is needed of them.
 func (p *pass) chunk(c *chunk) *chunk {
 	at := place{origin: p.l.Origin, vkey: p.l.report.Key}
 	data := c.data
+	if c.fail = c.file.differs(sha256.Sum256(data)); c.fail != nil {
+		return c
+	}
 	c.d, c.w = c.disclosed, c.withheld
 	for seq := c.from; seq < c.to; seq++ {
 		leaf, rest, err := c2sp.NextEntry(data)
@@ -63,7 +69,7 @@ func (p *pass) chunk(c *chunk) *chunk {
 			c.fail = p.fail(ELeaf, seq, err.Error())
 			return c
 		}
-		if err := c.leaf.Parse(leaf); err != nil {
+		if err := c.leaf.ParseText(inPlace(leaf)); err != nil {
 			c.fail = p.fail(ELeaf, seq, err.Error())
 			return c
 		}
@@ -96,6 +102,13 @@ func (p *pass) chunk(c *chunk) *chunk {
 		c.root = subtree(c.hashes)
 	}
 	return c
+}
+
+// inPlace returns the bytes of a leaf as text without a copy, which would be a
+// fifth of the work of a verification. The bytes must stay as they are while the
+// text is used: those of a chunk until it is released.
+func inPlace(leaf []byte) string {
+	return unsafe.String(unsafe.SliceData(leaf), len(leaf)) //nolint:gosec // see above
 }
 
 // subtree returns the root of a full bundle.
@@ -203,7 +216,7 @@ func (p *pass) field(c *chunk, h evidence.Commitment, open, held *opening, cover
 	seq := c.leaf.Seq
 	bad := func(code Code, message string) *Finding {
 		f := p.fail(code, seq, message)
-		f.Path = h.Path
+		f.Path = strings.Clone(h.Path) // part of the leaf's text
 		return f
 	}
 	switch {

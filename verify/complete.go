@@ -69,9 +69,9 @@ func (c *checker) ownOf(l *evidence.Leaf) []ownRecord {
 }
 
 // scope returns why a record has no place in a bundle of its run, or "". What
-// does not belong to the run are system records and audit entries about no
-// run, the records of erasures and expiries, and audit entries of other runs
-// with a correlation id of this one.
+// does not belong to the run are system records and audit entries of no run,
+// exports of this run, the records of erasures and expiries, and audit entries
+// of other runs with a correlation id of this one.
 func (c *checker) scope(l *logState, leaf *evidence.Leaf) string {
 	s := &c.inScope
 	switch run := leaf.Run; {
@@ -84,6 +84,8 @@ func (c *checker) scope(l *logState, leaf *evidence.Leaf) string {
 		}
 		return ""
 	case run == "" && (leaf.Kind == evidence.KindSystem || leaf.Kind == evidence.KindAudit):
+		return ""
+	case run == "" && leaf.Kind == evidence.KindExport && leaf.Text("about_run") == c.man.Scope.RunID:
 		return ""
 	case leaf.Kind != evidence.KindAudit:
 		return fmt.Sprintf("a record of kind %s and run %q has no place in the bundle of run %q", leaf.Kind, run, c.man.Scope.RunID)
@@ -110,6 +112,8 @@ func (c *checker) strangers() {
 
 // runComplete is check 9 for a bundle of profile run: n from 0 without gaps,
 // from the oldest log to the newest, with an llm_run record that counts them.
+// Records may be missing only where a log names one as its predecessor that was
+// left out for want of a key.
 func (c *checker) runComplete() {
 	rep := &RunReport{RunID: c.man.Scope.RunID, Later: []LaterRecord{}}
 	c.rep.Run = rep
@@ -117,8 +121,10 @@ func (c *checker) runComplete() {
 	for k := len(c.logs) - 1; k >= 0; k-- {
 		l := c.logs[k]
 		if l == nil {
-			jump = true // whose records were left out
 			continue
+		}
+		if older := c.before(l); older >= 0 && c.logs[older] == nil {
+			jump = true
 		}
 		for _, r := range l.own {
 			if jump && r.n > want {
@@ -126,7 +132,7 @@ func (c *checker) runComplete() {
 			}
 			jump = false
 			if r.n != want {
-				c.rep.add(*gap(l, r.seq, gapMessage(rep.RunID, want)))
+				c.rep.add(*gap(l, r.seq, r.seq+1, gapMessage(rep.RunID, want)))
 			}
 			want = r.n + 1
 			rep.Records++
@@ -143,11 +149,12 @@ func (c *checker) runComplete() {
 		c.rep.add(Finding{Code: WOpen, Log: head.Origin, Dir: head.Dir, Message: fmt.Sprintf("run %q: its end is not recorded here; what is here has no gaps, and nothing says how much was still to come", rep.RunID)})
 	}
 	c.later(rep)
-	c.order()
+	c.manifestOrder()
 }
 
-func gap(l *logState, seq int64, message string) *Finding {
-	return &Finding{Code: EGap, Log: l.Origin, Dir: l.Dir, From: seq, To: seq + 1, Message: message}
+// gap is a finding about leaves from to to; 0 and 0 where none are meant.
+func gap(l *logState, from, to int64, message string) *Finding {
+	return &Finding{Code: EGap, Log: l.Origin, Dir: l.Dir, From: from, To: to, Message: message}
 }
 
 // later lists what came after the run's newest llm_run.
@@ -171,19 +178,25 @@ func (c *checker) later(rep *RunReport) {
 	}
 }
 
-// order says where nothing but the manifest puts the logs of a run in their
-// order: each must name the one behind it as its predecessor.
-func (c *checker) order() {
-	first, last := -1, -1 // directories with records of the run
-	for k, l := range c.logs {
+// manifestOrder says where nothing but the manifest puts the logs of a run in
+// their order: each must name the one behind it as its predecessor. The
+// system's log stands among them, but is none of them.
+func (c *checker) manifestOrder() {
+	var logs []*logState // nil where records were left out
+	first, last := -1, -1
+	for _, l := range c.logs {
+		if l != nil && l.report.System {
+			continue
+		}
 		if l != nil && len(l.own) > 0 {
-			if last = k; first < 0 {
-				first = k
+			if last = len(logs); first < 0 {
+				first = last
 			}
 		}
+		logs = append(logs, l)
 	}
 	for k := max(first, 0); k < last; k++ {
-		l, older := c.logs[k], c.logs[k+1]
+		l, older := logs[k], logs[k+1]
 		if l == nil || older == nil || l.opened.predecessor != nil && l.opened.predecessor.Origin == older.Origin {
 			continue
 		}

@@ -6,14 +6,70 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
 	"sync"
 )
 
 var copyBuffers = sync.Pool{New: func() any { return new([128 << 10]byte) }}
 
-// digests is check 2: every file of the manifest has its SHA-256.
+// digests is check 2: every file of the manifest has its SHA-256. The entry
+// bundles of logs whose leaves will be read are left for then, so that they are
+// read once.
 func (c *checker) digests() error {
-	files := c.man.Files
+	var now []ManifestFile
+	c.entries = map[string]*ManifestFile{}
+	for i := range c.man.Files {
+		f := &c.man.Files[i]
+		if c.isEntries(f.Path) {
+			c.entries[f.Path] = f
+		} else {
+			now = append(now, *f)
+		}
+	}
+	return c.digestsOf(now)
+}
+
+// isEntries reports whether a file is an entry bundle of a log whose key is
+// pinned.
+func (c *checker) isEntries(path string) bool {
+	if c.man.Profile != ProfileLog {
+		return false
+	}
+	dir, _, ok := strings.Cut(path, "/tile/")
+	if !ok {
+		return false
+	}
+	k, err := strconv.Atoi(strings.TrimPrefix(dir, "logs/"))
+	if err != nil || k >= len(c.man.Logs) { // other paths have not passed check 1
+		return false
+	}
+	_, pinned := c.trust.keys[c.man.Logs[k].Origin]
+	return pinned
+}
+
+// settle is called where the checks end before all entry bundles have been read,
+// or where one of them failed: if one of those has another digest, that is what
+// comes first.
+func (c *checker) settle(before Report) error {
+	var rest []ManifestFile
+	for _, f := range c.man.Files {
+		if c.entries[f.Path] != nil {
+			rest = append(rest, f)
+		}
+	}
+	later := c.rep
+	c.rep = &before
+	if err := c.digestsOf(rest); err != nil {
+		return err
+	}
+	if !c.rep.stopped() {
+		c.rep = later
+	}
+	return nil
+}
+
+func (c *checker) digestsOf(files []ManifestFile) error {
 	total := int64(0)
 	for _, f := range files {
 		total += f.Size
@@ -46,17 +102,26 @@ func (c *checker) digests() error {
 			c.rep.add(Finding{Code: EContainer, Path: s.file.Path, Message: s.err.Error()})
 			return nil
 		}
-		if got := hex.EncodeToString(s.sum[:]); got != s.file.SHA256 {
-			c.rep.add(Finding{
-				Code: EFile, Path: s.file.Path, Expected: s.file.SHA256, Found: got,
-				Message: "the file is not the one that the manifest lists: its SHA-256 differs",
-			})
+		if f := s.file.differs(s.sum); f != nil {
+			c.rep.add(*f)
 			return nil
 		}
 		done += s.file.Size
 		c.progress("files", done, total)
 	}
 	return nil
+}
+
+// differs returns a finding if that is not the file's digest.
+func (f *ManifestFile) differs(sum [sha256.Size]byte) *Finding {
+	got := hex.EncodeToString(sum[:])
+	if got == f.SHA256 {
+		return nil
+	}
+	return &Finding{
+		Code: EFile, Path: f.Path, Expected: f.SHA256, Found: got,
+		Message: "the file is not the one that the manifest lists: its SHA-256 differs",
+	}
 }
 
 // digest hashes a file, which must be as long as listed.

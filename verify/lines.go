@@ -254,6 +254,42 @@ func (s *scanner) text() []byte {
 	return nil
 }
 
+// quoted reads a string with its quotes.
+func (s *scanner) quoted() string {
+	s.lit(`"`)
+	for i := 0; i < len(s.b) && !s.bad; i++ {
+		switch s.b[i] {
+		case '\\':
+			i++
+		case '"':
+			part := scanner{b: s.b[:i+1]}
+			s.b = s.b[i+1:]
+			text := part.text()
+			s.bad = part.bad
+			return string(text)
+		}
+	}
+	s.bad = true
+	return ""
+}
+
+// more reports whether another entry of a list follows, which begins with that
+// byte, and takes the comma before it.
+func (s *scanner) more(first byte, before int) bool {
+	rest := s.b
+	if before > 0 {
+		if len(rest) == 0 || rest[0] != ',' {
+			return false
+		}
+		rest = rest[1:]
+	}
+	if s.bad || len(rest) == 0 || rest[0] != first {
+		return false
+	}
+	s.b = rest
+	return true
+}
+
 // unescape reads one escape in its canonical form and returns the byte and
 // the length of the escape, 0 if it is none.
 func unescape(b []byte) (c byte, n int) {

@@ -246,8 +246,16 @@ func (c *checker) checkExport(l *logState, leaf *evidence.Leaf) error {
 		return errContainer(receiptLeaf + ": t is smaller than that of the bundle's last leaf")
 	}
 	for _, s := range l.head.Cosignatures {
-		if at := evidence.Micros(min(s.Time, 1<<40)) * 1_000_000; leaf.RecordedAt < at-tolerance {
+		if leaf.RecordedAt < cosignedAt(s)-tolerance {
 			return errContainer(receiptLeaf + " says it was recorded before " + s.Witness.Name + " saw the log without it")
+		}
+	}
+	for _, s := range l.stamps {
+		switch {
+		case s.size <= leaf.Seq && leaf.RecordedAt < s.at-tolerance:
+			return errContainer(receiptLeaf + " says it was recorded before " + s.who + " saw the log without it")
+		case s.size > leaf.Seq && leaf.RecordedAt > s.at+tolerance:
+			return errContainer(receiptLeaf + " says it was recorded after " + s.who + " saw it")
 		}
 	}
 	return nil

@@ -11,8 +11,8 @@ import (
 	"github.com/runledger/runledger/internal/c2sp"
 )
 
-// pass is one pass over all leaves of a log: checks 4 and 5, and what 7 to
-// 10 need of the leaves. Entry bundles are parsed and hashed in parallel and
+// pass is one pass over all leaves of a log: checks 4 and 5, the digests of check
+// 2, and what 7 to 10 need of the leaves. Entry bundles are parsed and hashed in parallel and
 // folded into the tree in order. Its memory is some bundles for each worker,
 // 8 bytes for each leaf (ids), 32 for each erased or expired field, and one map
 // entry for each run.
@@ -83,6 +83,7 @@ func (p *pass) next() (*chunk, error) {
 	in.from, in.to = from, min(from+c2sp.TileWidth, p.l.Size)
 	path := p.l.Dir + "/" + c2sp.EntriesPath(p.n, entriesWidth(p.n, p.l.Size))
 	p.n++
+	in.file = p.c.entries[path]
 	var err error
 	if in.data, err = p.c.src.readInto(in.data, path, maxBundle); err != nil {
 		return nil, err
@@ -153,11 +154,11 @@ func (p *pass) fold(out *chunk) {
 		size := p.marks[i]
 		m := p.l.marks[size]
 		if size > out.from {
-			m.before = out.times[size-1-out.from]
+			m.before, m.beforeSeq, m.early = out.times[size-1-out.from], size-1, true
 			inside = true
 		}
 		if size < out.to {
-			m.after = out.times[size-out.from]
+			m.after, m.afterSeq, m.late = out.times[size-out.from], size, true
 		}
 	}
 	if !inside && len(out.hashes) == c2sp.TileWidth {

@@ -4,9 +4,9 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/c2sp"
@@ -34,13 +34,24 @@ type Manifest struct {
 	Files []ManifestFile `json:"files"`
 }
 
+// What a bundle of profile period discloses.
+const (
+	KindSystem     = "system"     // system and metric records
+	KindAudit      = "audit"      // audit and export records
+	KindCompliance = "compliance" // audit, export, system, llm_run and trace records
+)
+
+var periodKinds = []string{KindAudit, KindCompliance, KindSystem}
+
 // Scope says what was exported. Optional members are absent where empty.
 type Scope struct {
 	TenantID string `json:"tenant_id"`
-	RunID    string `json:"run_id,omitempty"`
-	Kind     string `json:"kind,omitempty"`
-	From     string `json:"from,omitempty"`  // time, as in a leaf
-	Until    string `json:"until,omitempty"` // time, as in a leaf
+	RunID    string `json:"run_id,omitempty"` // of profile run
+	// Kind, From and Until are those of profile period: records recorded at or
+	// after From and before Until, times as in a leaf.
+	Kind  string `json:"kind,omitempty"`
+	From  string `json:"from,omitempty"`
+	Until string `json:"until,omitempty"`
 }
 
 // ManifestLog is one log directory: logs/<k> in this order.
@@ -158,19 +169,78 @@ func ParseManifest(b []byte) (*Manifest, error) {
 	if f, err := strconv.ParseInt(string(v.Format), 10, 64); err == nil && f != Format {
 		return nil, errFormat(f)
 	}
-	m := new(Manifest)
-	if err := json.Unmarshal(b, m); err != nil {
-		return nil, invalid("manifest.json: %v", err)
-	}
+	m := scanManifest(b)
 	// What is written again as the same bytes had no unknown or repeated
 	// member, no other order and no white space.
-	if !utf8.Valid(b) || string(m.Marshal()) != string(b) {
+	if m == nil || string(m.Marshal()) != string(b) {
 		return nil, invalid("manifest.json: not canonical, or with members that format 1 does not have")
 	}
 	if err := m.check(); err != nil {
 		return nil, err
 	}
 	return m, nil
+}
+
+// scanManifest reads the members in their only order, or returns nil. A decoder
+// that takes any JSON could be made to take many times the memory of its input.
+func scanManifest(b []byte) *Manifest {
+	m := new(Manifest)
+	s := &scanner{b: b}
+	s.lit(`{"export_id":`)
+	m.ExportID = s.quoted()
+	s.lit(`,"files":[`)
+	for s.more('{', len(m.Files)) {
+		var f ManifestFile
+		s.lit(`{"path":`)
+		f.Path = s.quoted()
+		s.lit(`,"sha256":`)
+		f.SHA256 = s.quoted()
+		s.lit(`,"size":`)
+		f.Size = s.count()
+		s.lit(`}`)
+		m.Files = append(m.Files, f)
+	}
+	s.lit(`],"format":`)
+	m.Format = s.count()
+	s.lit(`,"logs":[`)
+	for s.more('{', len(m.Logs)) {
+		var l ManifestLog
+		s.lit(`{"dir":`)
+		l.Dir = s.quoted()
+		s.lit(`,"origin":`)
+		l.Origin = s.quoted()
+		s.lit(`,"size":`)
+		l.Size = s.count()
+		s.lit(`}`)
+		m.Logs = append(m.Logs, l)
+	}
+	s.lit(`],"profile":`)
+	m.Profile = s.quoted()
+	s.lit(`,"scope":{`)
+	for n := 0; s.more('"', n); n++ {
+		name := s.quoted()
+		s.lit(`:`)
+		value := s.quoted()
+		switch name {
+		case "from":
+			m.Scope.From = value
+		case "kind":
+			m.Scope.Kind = value
+		case "run_id":
+			m.Scope.RunID = value
+		case "tenant_id":
+			m.Scope.TenantID = value
+		case "until":
+			m.Scope.Until = value
+		default:
+			return nil
+		}
+	}
+	s.lit(`}}`)
+	if s.bad || len(s.b) > 0 {
+		return nil
+	}
+	return m
 }
 
 func (m *Manifest) check() error {
@@ -181,8 +251,8 @@ func (m *Manifest) check() error {
 		return invalid("manifest.json: tenant_id is not a tenant id")
 	case len(m.Scope.RunID) > evidence.MaxRun:
 		return invalid("manifest.json: run_id is over %d bytes", evidence.MaxRun)
-	case m.Scope.Kind != "" && evidence.ParseKind(m.Scope.Kind) == 0:
-		return invalid("manifest.json: unknown kind")
+	case m.Scope.Kind != "" && !evidence.FitName(m.Scope.Kind):
+		return invalid("manifest.json: kind is not a name")
 	case m.Profile == ProfileLog && m.Scope != (Scope{TenantID: m.Scope.TenantID}):
 		return invalid("manifest.json: profile log has no scope but the tenant")
 	case m.Profile == ProfileRun && (m.Scope.RunID == "" || m.Scope != (Scope{TenantID: m.Scope.TenantID, RunID: m.Scope.RunID})):
@@ -190,10 +260,13 @@ func (m *Manifest) check() error {
 	case len(m.Logs) == 0:
 		return invalid("manifest.json: no logs")
 	}
-	for _, t := range []string{m.Scope.From, m.Scope.Until} {
-		if _, ok := evidence.ParseMicros(t); t != "" && !ok {
-			return invalid("manifest.json: %q is not a time", t)
-		}
+	from, ok := evidence.ParseMicros(m.Scope.From)
+	until, ok2 := evidence.ParseMicros(m.Scope.Until)
+	switch s := m.Scope; {
+	case s.From != "" && !ok || s.Until != "" && !ok2:
+		return invalid("manifest.json: from or until is not a time")
+	case m.Profile == ProfilePeriod && (s.RunID != "" || !ok || !ok2 || from >= until || !slices.Contains(periodKinds, s.Kind)):
+		return invalid("manifest.json: profile period has a kind of system, audit or compliance, from, a later until, and no run_id")
 	}
 	origins := map[string]bool{}
 	for k, l := range m.Logs {

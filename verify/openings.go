@@ -19,6 +19,7 @@ const (
 	maxDisclosureLine = 6*evidence.MaxSealed + 1024
 	maxWithheldLine   = 1024
 	batchSize         = 256 << 10
+	minOpening        = 40 // less than any line has
 )
 
 // opening is what checks need of a line of disclosures.jsonl or
@@ -169,7 +170,7 @@ func (b *batcher) next() (batch, error) {
 
 func parseBatch(in batch, parse func([]byte) (opening, error)) (out parsedBatch) {
 	defer recycle(in.data)
-	out.openings = make([]opening, 0, bytes.Count(in.data, []byte{'\n'}))
+	out.openings = make([]opening, 0, min(bytes.Count(in.data, []byte{'\n'}), len(in.data)/minOpening+1))
 	line := in.line
 	for rest := in.data; len(rest) > 0; line++ {
 		text, after, ok := bytes.Cut(rest, []byte{'\n'})

@@ -1,6 +1,9 @@
 package verify
 
 import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 
 	"github.com/runledger/runledger/evidence"
@@ -44,6 +47,7 @@ type trust struct {
 	policy *Policy              // nil where none is given
 	since  *c2sp.Checkpoint     // nil where none is given, or its log has no key
 	kept   *c2sp.Checkpoint     // the checkpoint of Since, verified or not
+	roots  *x509.CertPool       // nil where none are given
 }
 
 func (o *Options) parse() (*trust, error) {
@@ -85,6 +89,12 @@ func (o *Options) parse() (*trust, error) {
 		}
 		t.policy = p
 	}
+	if o.TimeRoots != nil {
+		var err error
+		if t.roots, err = parseRoots(o.TimeRoots); err != nil {
+			return nil, err
+		}
+	}
 	if o.Since != nil {
 		c, _, err := c2sp.ParseNote(o.Since)
 		if err != nil {
@@ -100,4 +110,31 @@ func (o *Options) parse() (*trust, error) {
 		}
 	}
 	return t, nil
+}
+
+// parseRoots reads certificates in PEM: at least one, and nothing else but
+// text between them.
+func parseRoots(b []byte) (*x509.CertPool, error) {
+	pool := x509.NewCertPool()
+	n := 0
+	for {
+		block, rest := pem.Decode(b)
+		if block == nil {
+			break
+		}
+		b = rest
+		if block.Type != "CERTIFICATE" {
+			return nil, invalid("time roots: a PEM block of type %.50q", block.Type)
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, invalid("time roots: certificate %d: %v", n+1, err)
+		}
+		pool.AddCert(cert)
+		n++
+	}
+	if n == 0 || bytes.Contains(b, []byte("-----BEGIN")) {
+		return nil, invalid("time roots: no certificate in PEM, or one that is cut")
+	}
+	return pool, nil
 }

@@ -2,6 +2,8 @@ package verify
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -50,9 +52,9 @@ const (
 	WNoKey         Code = "W_NO_KEY"         // a log directory without a key was left out
 	WNoQuorum      Code = "W_NO_QUORUM"      // no witness policy was given
 	WNoTime        Code = "W_NO_TIME"        // no time from outside was checked
-	WTimeUnchecked Code = "W_TIME_UNCHECKED" // there is a time stamp, but this version does not read it
+	WTimeUnchecked Code = "W_TIME_UNCHECKED" // there are time stamps, but no roots of their authorities were given
 	WPredecessor   Code = "W_PREDECESSOR"    // the predecessor in the bundle is shorter than the log says, or no log says which it is
-	WOpen          Code = "W_OPEN"           // the run of the bundle has not ended
+	WOpen          Code = "W_OPEN"           // the run has not ended, or the log ended before the period did
 )
 
 // Finding is one thing that is wrong, or that could not be checked.
@@ -75,7 +77,10 @@ func (f *Finding) Error() string {
 	if f.Dir != "" {
 		b.WriteString(" " + f.Dir)
 	}
-	if f.To > 0 {
+	switch {
+	case f.To == f.From+1:
+		fmt.Fprintf(&b, " leaf %d", f.From)
+	case f.To > 0:
 		fmt.Fprintf(&b, " leaves %d to %d", f.From, f.To-1)
 	}
 	if f.Path != "" {
@@ -95,6 +100,13 @@ type CosignedBy struct {
 	Time string `json:"time"` // RFC 3339 UTC
 }
 
+// StampReport is an RFC 3161 time stamp that holds.
+type StampReport struct {
+	Size      int64  `json:"size"`      // of the tree that it is about, in leaves
+	Time      string `json:"time"`      // RFC 3339 UTC
+	Authority string `json:"authority"` // subject of the certificate that signed it
+}
+
 // LogReport says what was checked of one log of the bundle.
 type LogReport struct {
 	Dir      string       `json:"dir"`
@@ -109,6 +121,11 @@ type LogReport struct {
 	Closed   bool         `json:"closed"`              // ends with LOG_CLOSED, as far as the bundle shows
 	Witness  []CosignedBy `json:"witnesses,omitempty"` // of the policy, whose cosignatures hold
 	ExportID string       `json:"export_id,omitempty"` // of logs/0
+	// Timestamps are the time stamps that hold, by size.
+	Timestamps []StampReport `json:"timestamps,omitempty"`
+	// System: the log is outside the tenant's own and holds shared system
+	// records only.
+	System bool `json:"system,omitempty"`
 }
 
 // Report is the result of a verification.
@@ -118,7 +135,8 @@ type Report struct {
 	Scope    *Scope           `json:"scope,omitempty"`
 	Findings []Finding        `json:"findings"`
 	Logs     []LogReport      `json:"logs"`
-	Run      *RunReport       `json:"run,omitempty"` // of profile run
+	Run      *RunReport       `json:"run,omitempty"`    // of profile run
+	Period   *PeriodReport    `json:"period,omitempty"` // of profile period
 	Counts   map[string]int64 `json:"counts"`
 	// NotProven says what even a good verdict does not prove.
 	NotProven []string `json:"not_proven"`
@@ -152,6 +170,13 @@ func (r *Report) Has(c Code) bool {
 		}
 	}
 	return false
+}
+
+// fresh is a copy of a report as it is before logs are checked.
+func (r *Report) fresh() Report {
+	c := *r
+	c.Findings, c.Logs, c.Counts = slices.Clone(r.Findings), slices.Clone(r.Logs), maps.Clone(r.Counts)
+	return c
 }
 
 func (r *Report) class(prefix byte) bool {

@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/c2sp"
@@ -35,6 +37,9 @@ type runPass struct {
 	ids     map[evidence.ID]bool
 	outside *Finding // the first failure of check 5: 4 comes before
 	next    int64    // the smallest seq that may follow
+	mark    int      // the first of marks that no record has reached
+	from    evidence.Micros
+	until   evidence.Micros // of profile period
 }
 
 // records runs a [runPass]. It stops at the first failure of check 4, else of 5.
@@ -43,6 +48,9 @@ func (c *checker) records(l *logState) (err error) {
 	defer cancel()
 	p := &runPass{pass: pass{c: c, l: l}, cur: newChunk(), ids: map[evidence.ID]bool{}}
 	defer func() { release(p.cur) }()
+	p.from, _ = evidence.ParseMicros(c.man.Scope.From)
+	p.until, _ = evidence.ParseMicros(c.man.Scope.Until)
+	p.marks = slices.Sorted(maps.Keys(l.marks))
 	if p.disclosed, err = c.stream(ctx, l.Dir+"/disclosures.jsonl", maxDisclosureLine, parseDisclosed); err != nil {
 		return c.unreadable(l, err)
 	}
@@ -76,7 +84,7 @@ func (c *checker) records(l *logState) (err error) {
 // parse checks the lines of a batch one by one.
 func (p *runPass) parse(in batch) (out recordBatch) {
 	defer recycle(in.data)
-	out.records = make([]runRecord, 0, bytes.Count(in.data, []byte{'\n'}))
+	out.records = make([]runRecord, 0, min(bytes.Count(in.data, []byte{'\n'}), len(in.data)/minLeaf+1))
 	line := in.line
 	for rest := in.data; len(rest) > 0; line++ {
 		text, after, ok := bytes.Cut(rest, []byte{'\n'})
@@ -98,7 +106,7 @@ func (p *runPass) parse(in batch) (out recordBatch) {
 // record is what one line shows: check 4 but for its neighbours, and check 5.
 func (p *runPass) record(rec *Record) (r runRecord) {
 	at := place{origin: p.l.Origin, vkey: p.l.report.Key, seq: rec.Seq, last: rec.Seq == p.l.Size-1}
-	if err := r.leaf.Parse(rec.Leaf); err != nil {
+	if err := r.leaf.ParseText(inPlace(rec.Leaf)); err != nil {
 		r.leaf.Seq, r.wrong = rec.Seq, err.Error()
 		return r
 	}
@@ -130,12 +138,15 @@ func (p *runPass) take(out *recordBatch) (*Finding, error) {
 		case p.ids[r.leaf.ID]:
 			return p.fail(ELeaf, seq, "the id is that of an earlier leaf"), nil
 		}
-		if reason := p.c.scope(p.l, &r.leaf); reason != "" {
-			return p.fail(ELeaf, seq, reason), nil
+		if p.c.man.Profile == ProfileRun {
+			if reason := p.c.scope(p.l, &r.leaf); reason != "" {
+				return p.fail(ELeaf, seq, reason), nil
+			}
 		}
 		if r.outside && p.outside == nil {
 			p.outside = p.fail(EInclusion, seq, "the proof does not lead from this leaf to the signed tree: leaf or proof was changed, or the log never had it")
 		}
+		p.reach(&r.leaf)
 		p.next, p.last = seq+1, r.leaf.RecordedAt
 		p.ids[r.leaf.ID] = true
 		if err := p.gather(r); err != nil {
@@ -148,6 +159,22 @@ func (p *runPass) take(out *recordBatch) (*Finding, error) {
 		return f, nil
 	}
 	return nil, nil
+}
+
+// reach notes where the record stands among the others.
+func (p *runPass) reach(l *evidence.Leaf) {
+	none := p.l.report.Records == 0
+	p.l.stretch.add(l, none)
+	p.l.end = l.Seq
+	if p.from <= l.RecordedAt && l.RecordedAt < p.until {
+		p.l.stretch.inside++
+	}
+	p.l.unshared = p.l.unshared || !shared(l)
+	for ; p.mark < len(p.marks) && p.marks[p.mark] <= l.Seq; p.mark++ {
+		m := p.l.marks[p.marks[p.mark]]
+		m.before, m.beforeSeq, m.early = p.last, p.next-1, !none
+		m.after, m.afterSeq, m.late = l.RecordedAt, l.Seq, true
+	}
 }
 
 // gather is check 10 for one record, and the numbers for check 9.
@@ -217,8 +244,12 @@ func (p *runPass) finish() error {
 	}
 	if l.report.Records > 0 {
 		l.report.LastAt = p.last.String()
+		for _, size := range p.marks[p.mark:] {
+			m := l.marks[size]
+			m.before, m.beforeSeq, m.early = p.last, p.next-1, true
+		}
 	}
-	if err := p.strays(evidence.MaxInt); err != nil {
+	if err := p.strays(evidence.MaxInt + 1); err != nil {
 		return p.c.unreadable(l, err)
 	}
 	l.held.add(p.cur.held.Findings...)

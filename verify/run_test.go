@@ -36,18 +36,43 @@ func (b *bundle) setRecords(k int, seqs ...int64) {
 	for _, seq := range seqs {
 		r := b.record(k, seq)
 		records = r.Append(records)
+		var all []Withheld
 		for _, d := range l.open {
-			if d.Seq == seq {
+			switch {
+			case d.Seq != seq:
+			case b.shows(r.Leaf, d.Path):
 				open = d.Append(open)
+			default:
+				all = append(all, Withheld{seq, d.Path, Requested})
 			}
 		}
 		for _, w := range l.held {
-			if w.Seq == seq {
-				held = w.Append(held)
+			if w.Seq != seq {
+				continue
 			}
+			if !b.shows(r.Leaf, w.Path) {
+				w.Reason = Requested
+			}
+			all = append(all, w)
+		}
+		slices.SortFunc(all, func(a, b Withheld) int { return strings.Compare(a.Path, b.Path) })
+		for _, w := range all {
+			held = w.Append(held)
 		}
 	}
 	b.files[dir+recordsName], b.files[dir+"disclosures.jsonl"], b.files[dir+"withheld.jsonl"] = records, open, held
+}
+
+// shows reports whether a field is disclosed, by the kind of its record.
+func (b *bundle) shows(leaf []byte, path string) bool {
+	if b.disclose == nil || path == pathTargets {
+		return true
+	}
+	l, err := evidence.ParseLeaf(leaf)
+	if err != nil {
+		return true // a test's own
+	}
+	return slices.Contains(b.disclose, l.Kind)
 }
 
 func (b *bundle) record(k int, seq int64) *Record {

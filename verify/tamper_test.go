@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"runtime"
 	"slices"
-	"sync"
 	"testing"
 
 	"github.com/runledger/runledger/evidence"
@@ -43,38 +41,6 @@ func fullOptions(tb testing.TB, b *bundle) Options {
 	o.Policy = []byte("witness w1 " + witness(tb, "witness.example/w1").VKey().String() + "\nquorum w1\n")
 	o.Workers = 1
 	return o
-}
-
-// TestEveryByte: whatever byte of a bundle is altered, it is never verified.
-func TestEveryByte(t *testing.T) {
-	b := fullBundle(t)
-	data := b.zip()
-	opts := fullOptions(t, b)
-	r := verifyZIP(t, data, opts)
-	wantCodes(t, r, VerifiedWithLimits, WTimeUnchecked)
-	work := make(chan int)
-	var wg sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) {
-		wg.Go(func() {
-			bad := bytes.Clone(data)
-			for i := range work {
-				flip := byte(1) << (i % 8)
-				bad[i] ^= flip
-				r, err := ZIP(t.Context(), bytes.NewReader(bad), int64(len(bad)), opts)
-				bad[i] ^= flip
-				if err != nil {
-					t.Errorf("byte %d ^ %#x: %v", i, flip, err)
-				} else if r.Verdict == Verified || r.Verdict == VerifiedWithLimits {
-					t.Errorf("byte %d ^ %#x is not noticed: %s", i, flip, r.Verdict)
-				}
-			}
-		})
-	}
-	for i := 0; i < len(data); i += stride {
-		work <- i
-	}
-	close(work)
-	wg.Wait()
 }
 
 // TestEveryCut: no prefix of a bundle is verified.

@@ -1,10 +1,13 @@
 package verify
 
 import (
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/c2sp"
+	"github.com/runledger/runledger/internal/tsp"
 )
 
 // tolerance is how far clocks may be apart, in microseconds: 5 minutes.
@@ -45,42 +48,93 @@ func (c *checker) quorum(l *logState) {
 	}
 }
 
-// times is check 7: what others say of the time agrees with the leaves'
-// own t.
-func (c *checker) times(l *logState) {
-	path := l.Dir + "/checkpoint"
-	head := mark{root: l.head.Root}
-	head.before, _ = evidence.ParseMicros(l.report.LastAt)
-	for _, s := range l.head.Cosignatures {
-		c.time(l, l.Size, &head, s.Time, path, s.Witness.Name)
-	}
-	for _, size := range l.files.stamps {
-		c.rep.add(Finding{
-			Code: WTimeUnchecked, Log: l.Origin, Dir: l.Dir, Path: anchorPath(l.Dir, size, "tsr"),
-			Message: "this version does not check RFC 3161 time stamps; other tools do (see README.txt of the bundle)",
-		})
-	}
-	if len(l.head.Cosignatures) == 0 {
-		c.rep.add(Finding{Code: WNoTime, Log: l.Origin, Dir: l.Dir, Message: "no time from outside was checked: when records were made is known from the server's clock only"})
-	}
+// stampTime is the time of a stamp that holds.
+type stampTime struct {
+	size int64
+	at   evidence.Micros
+	who  string
 }
 
-// time compares one time, in seconds since 1970, at which the tree of size
-// leaves existed.
-func (c *checker) time(l *logState, size int64, m *mark, unix int64, path, who string) {
+// times is check 7: what others say of the time agrees with the leaves'
+// own t.
+func (c *checker) times(l *logState) error {
+	path := l.Dir + "/checkpoint"
+	head := &mark{}
+	if l.report.Records > 0 {
+		head.before, _ = evidence.ParseMicros(l.report.LastAt)
+		head.early, head.beforeSeq = true, l.last()
+	}
+	for _, s := range l.head.Cosignatures {
+		c.time(l, l.Size, head, cosignedAt(s), path, s.Witness.Name)
+	}
+	checked := len(l.head.Cosignatures)
+	if n := len(l.files.stamps); n > 0 && c.trust.roots == nil {
+		c.rep.add(Finding{
+			Code: WTimeUnchecked, Log: l.Origin, Dir: l.Dir, Path: anchorPath(l.Dir, l.files.stamps[0], "tsr"),
+			Message: fmt.Sprintf("%d RFC 3161 time stamps were not checked: no root certificates of their authorities were given", n),
+		})
+	} else {
+		for _, size := range l.files.stamps {
+			if err := c.stamp(l, size, head); err != nil {
+				return err
+			}
+		}
+		checked += n
+	}
+	if checked == 0 {
+		c.rep.add(Finding{Code: WNoTime, Log: l.Origin, Dir: l.Dir, Message: "no time from outside was checked: when records were made is known from the server's clock only"})
+	}
+	return nil
+}
+
+// stamp checks the time stamp over the anchor of that size.
+func (c *checker) stamp(l *logState, size int64, head *mark) error {
+	path := anchorPath(l.Dir, size, "tsr")
+	note, err := c.src.read(anchorPath(l.Dir, size, "note"), c2sp.MaxNoteSize)
+	var response []byte
+	if err == nil {
+		response, err = c.src.read(path, maxSmall)
+	}
+	var s *tsp.Stamp
+	if err == nil {
+		s, err = tsp.Verify(response, note, c.trust.roots)
+	}
+	if err != nil {
+		if !broken(err) && !errors.Is(err, evidence.ErrInvalid) && !errors.Is(err, evidence.ErrTampered) {
+			return err
+		}
+		c.rep.add(Finding{Code: ETime, Log: l.Origin, Dir: l.Dir, Path: path, Message: err.Error()})
+		return nil
+	}
+	l.report.Timestamps = append(l.report.Timestamps, StampReport{Size: size, Time: s.Time.UTC().Format(time.RFC3339Nano), Authority: s.Authority})
+	at := evidence.Micros(s.Time.UnixMicro())
+	l.stamps = append(l.stamps, stampTime{size, at, s.Authority})
+	m := l.marks[size]
+	if m == nil { // newer than the directory: it covers all that is there
+		m = head
+	}
+	c.time(l, size, m, at, path, s.Authority)
+	return nil
+}
+
+func cosignedAt(s c2sp.Cosigned) evidence.Micros {
+	return evidence.Micros(min(s.Time, 1<<40)) * 1_000_000
+}
+
+// time compares one time, at which the tree of size leaves existed.
+func (c *checker) time(l *logState, size int64, m *mark, at evidence.Micros, path, who string) {
 	f := Finding{Code: ETime, Log: l.Origin, Dir: l.Dir, Path: path}
-	at := evidence.Micros(min(unix, 1<<40)) * 1_000_000
 	switch {
 	case !at.InRange():
 		f.Message = fmt.Sprintf("the time of %s is out of range", who)
-	case m.before > at+tolerance:
-		f.From, f.To = size-1, size
+	case m.early && m.before > at+tolerance:
+		f.From, f.To = m.beforeSeq, m.beforeSeq+1
 		f.Expected, f.Found = "t not after "+(at+tolerance).String(), m.before.String()
-		f.Message = fmt.Sprintf("the leaf says it was recorded after %s saw it", who)
-	case size < l.Size && m.after < at-tolerance:
-		f.From, f.To = size, size+1
+		f.Message = fmt.Sprintf("the leaf says it was recorded after %s saw the log with it, at %d leaves", who, size)
+	case m.late && m.after < at-tolerance:
+		f.From, f.To = m.afterSeq, m.afterSeq+1
 		f.Expected, f.Found = "t not before "+(at-tolerance).String(), m.after.String()
-		f.Message = fmt.Sprintf("the leaf says it was recorded before %s saw the log without it", who)
+		f.Message = fmt.Sprintf("the leaf says it was recorded before %s saw the log without it, at %d leaves", who, size)
 	default:
 		return
 	}

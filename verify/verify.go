@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/runledger/runledger/evidence"
@@ -40,9 +41,11 @@ type checker struct {
 	man       *Manifest
 	manDigest string // SHA-256 of manifest.json, hex
 	dirs      []dirFiles
-	logs      []*logState // by directory; nil where there is no key
-	covers    []cover     // erasures and expiries that any log records
-	inScope   runScope    // of a bundle of profile run
+	entries   map[string]*ManifestFile // whose digest is checked with their leaves
+	logs      []*logState              // by directory; nil where there is no key
+	covers    []cover                  // erasures and expiries that any log records
+	inScope   runScope                 // of a bundle of profile run
+	order     []int                    // directories of the tenant's logs that LOG_OPENED leads to, newest first
 }
 
 // logState is what is known of one log of the bundle whose key is pinned.
@@ -61,21 +64,38 @@ type logState struct {
 	held    Report            // of checks 9 and 10, until 1 to 5 are through
 	claims  []claim           // fields that are said to be erased or expired
 
+	stamps []stampTime // that hold, by size
+
 	// Of a directory that does not hold every leaf:
-	sparse bool
-	own    []ownRecord             // records of the bundle's run, by seq
-	linked map[int64]evidence.Hash // trees that are proven to be of this log, by size
+	sparse   bool
+	own      []ownRecord             // records of the bundle's run, by seq
+	linked   map[int64]evidence.Hash // trees that are proven to be of this log, by size
+	stretch  stretch                 // of its records
+	end      int64                   // seq of the last record
+	unshared bool                    // holds a record that is no shared one of the system
 }
 
 // mark is what the log itself says of its tree at one size.
 type mark struct {
-	root          evidence.Hash
-	before, after evidence.Micros // t of the leaves size−1 and size, where there are any
+	root          evidence.Hash   // not of a sparse directory
+	before, after evidence.Micros // t of the last leaf before, and of the first from there on
+	early, late   bool            // whether there are such leaves in the bundle
+
+	beforeSeq, afterSeq int64
 }
 
-// want makes the pass over the leaves keep what it sees at that size.
+// last returns the seq of the last record in the bundle, if there is one.
+func (l *logState) last() int64 {
+	if l.sparse {
+		return l.end
+	}
+	return l.Size - 1
+}
+
+// want makes the pass over the leaves keep what it sees at that size. Of a
+// sparse directory it keeps times only.
 func (l *logState) want(size int64) {
-	if !l.sparse && size >= 0 && size <= l.Size && l.marks[size] == nil {
+	if size >= 0 && size <= l.Size && l.marks[size] == nil {
 		l.marks[size] = &mark{root: c2sp.EmptyRoot}
 	}
 }
@@ -113,26 +133,38 @@ func check(ctx context.Context, opts Options, open func() (*source, error)) (*Re
 // run does the checks in their order. It stops at the first failure in 1 to
 // 5; after that it collects.
 func (c *checker) run() error {
-	for _, step := range []func() error{c.container, c.digests, c.checkpoints, c.profile, c.leaves} {
+	for _, step := range []func() error{c.container, c.digests} {
+		if err := step(); err != nil || c.rep.stopped() {
+			return err
+		}
+	}
+	before := c.rep.fresh()
+	for _, step := range []func() error{c.checkpoints, c.leaves} {
 		if err := step(); err != nil {
 			return err
 		}
 		if c.rep.stopped() {
-			return nil
+			return c.settle(before)
 		}
 	}
+	c.chain()
 	for _, l := range c.logs {
 		if l != nil {
 			c.quorum(l)
-			c.times(l)
+			if err := c.times(l); err != nil {
+				return err
+			}
 			c.links(l)
 			c.accountFor(l)
 			c.rep.add(l.held.Findings...)
 			c.rep.dropped += l.held.dropped
 		}
 	}
-	if c.man.Profile == ProfileRun {
+	switch c.man.Profile {
+	case ProfileRun:
 		c.runComplete()
+	case ProfilePeriod:
+		c.periodComplete()
 	}
 	c.predecessors()
 	c.since()
@@ -245,18 +277,10 @@ func (c *checker) badSignature(l *logState, path string, err error) error {
 	return nil
 }
 
-// profile refuses to answer for profiles of which not every check is done.
-func (c *checker) profile() error {
-	if c.man.Profile == ProfilePeriod {
-		c.rep.add(Finding{Code: UProfile, Path: manifestPath, Message: "this version checks container, digests and checkpoints of a bundle of profile " + c.man.Profile + ", but not its records"})
-	}
-	return nil
-}
-
 // leaves runs checks 4 and 5, and gathers 9 and 10, over each log.
 func (c *checker) leaves() error {
-	if c.man.Profile == ProfileRun {
-		return c.runLeaves()
+	if c.man.Profile != ProfileLog {
+		return c.sparseLeaves()
 	}
 	if s := c.trust.since; s != nil {
 		for _, l := range c.logs {
@@ -286,8 +310,9 @@ func (c *checker) leaves() error {
 	return nil
 }
 
-// runLeaves is [checker.leaves] for a bundle of profile run.
-func (c *checker) runLeaves() error {
+// sparseLeaves is [checker.leaves] for bundles that hold some leaves with their
+// proofs.
+func (c *checker) sparseLeaves() error {
 	for _, l := range c.logs {
 		if l == nil {
 			continue
@@ -297,7 +322,9 @@ func (c *checker) runLeaves() error {
 		}
 		l.report.Checked = true
 	}
-	c.strangers()
+	if c.man.Profile == ProfileRun {
+		c.strangers()
+	}
 	return nil
 }
 
@@ -315,16 +342,25 @@ func (c *checker) notProven() {
 		c.rep.NotProven = append(c.rep.NotProven,
 			"that everybody is shown the same log: without a witness quorum its operator may keep another one for others")
 	}
-	if c.man.Profile == ProfileRun {
+	switch c.man.Profile {
+	case ProfileRun:
 		c.rep.NotProven = append(c.rep.NotProven,
 			"that no later record and no later revision of the run exists, in the log or elsewhere: a bundle of profile log proves that",
-			"that the records beside those of the run itself, such as the audit entries with its correlation id, are all that there are: a bundle of profile log proves that")
-		return
-	}
-	for _, l := range c.logs {
-		if l != nil && l.opened.predecessor != nil {
+			"that the records beside those of the run itself, in the window around its turning point, of the accesses to it, or with its correlation id, are all that there are: a bundle of profile log proves that",
+			"what other runs did in that window: their records are not in this bundle")
+	case ProfilePeriod:
+		c.rep.NotProven = append(c.rep.NotProven,
+			"what happened before and after the period, and whether the runs seen in it have other records")
+		if slices.ContainsFunc(c.rep.Logs, func(l LogReport) bool { return l.System }) {
 			c.rep.NotProven = append(c.rep.NotProven,
-				"that runs which began in the log "+l.opened.predecessor.Origin+" went on in "+l.Origin+" without a gap")
+				"that the records of the system's log are all that it shared in the period: only the tenant's own logs are without gaps")
+		}
+	default:
+		for _, l := range c.logs {
+			if l != nil && l.opened.predecessor != nil {
+				c.rep.NotProven = append(c.rep.NotProven,
+					"that runs which began in the log "+l.opened.predecessor.Origin+" went on in "+l.Origin+" without a gap")
+			}
 		}
 	}
 }

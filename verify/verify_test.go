@@ -240,17 +240,13 @@ func TestAnchors(t *testing.T) {
 	wantCodes(t, r, VerifiedWithLimits, WNoQuorum, WNoTime, WTimeUnchecked)
 }
 
-func TestProfilesNotChecked(t *testing.T) {
+func TestUnknownProfile(t *testing.T) {
 	b := newBundle(t, smallLog(t))
-	b.man.Profile = ProfilePeriod
+	b.man.Profile = "day"
 	b.man.Scope.RunID = "run-1"
-	delete(b.files, "logs/0/tile/entries/000.p/8")
-	b.files["logs/0/records.jsonl"] = []byte("{}\n")
 	b.seal(nil)
 	wantCodes(t, b.verify(b.keys()), CouldNotCheck, UProfile)
-	wantCodes(t, b.verify(Options{}), CouldNotCheck, UNoKey)
-	b.files["logs/0/records.jsonl"] = []byte("[]\n")
-	wantCodes(t, b.verify(b.keys()), Failed, EFile)
+	wantCodes(t, b.verify(Options{}), CouldNotCheck, UProfile)
 }
 
 func TestOptions(t *testing.T) {
