@@ -1,0 +1,211 @@
+// The lines of disclosures.jsonl, withheld.jsonl and records.jsonl, and what erasures
+// and expiries cover.
+
+// Bounds in bytes. JSON text in a string can take six times its size (\u0001), and all
+// sealed values of a record have a bound together.
+const maxSealed = 64 << 20;
+const maxDisclosureLine = 6 * maxSealed + 1024;
+const maxWithheldLine = 1024;
+const maxRecordLine = 6 * maxLeaf + maxProof * 48 + 256;
+const maxTargets = 1 << 20;
+
+const reasons = ['not_permitted', 'requested', 'erased', 'expired'];
+
+function linePath(name) {
+  const place = pathPlaces.get(name);
+  if (place === undefined) throw new Bad(`no kind of record has the sealed path ${quote(name.slice(0, 100))}`);
+  return place;
+}
+
+// parseDisclosure returns what checks need of a line: the commitment that its opening
+// makes, and the text of /targets.
+function parseDisclosure(line) {
+  const r = new LineReader(line);
+  r.lit('{"path":"');
+  const name = r.plain();
+  r.lit(',"salt":"');
+  const salt = r.plain();
+  r.lit(',"seq":');
+  const seq = r.count();
+  r.lit(',"value":"');
+  const value = r.text();
+  r.lit('}');
+  r.end();
+  const saltBytes = decode64(salt, 16, base64urlValues);
+  if (saltBytes === null) throw new Bad('the salt is not strict base64url of 16 bytes');
+  const path = linePath(name);
+  checkJSON(value);
+  const bytes = utf8.encode(value);
+  const targets = name === '/targets' && bytes.length <= maxTargets ? value : null;
+  return {seq, path, targets, commit: commitmentText(commit(name, saltBytes, bytes))};
+}
+
+function parseWithheld(line) {
+  const r = new LineReader(line);
+  r.lit('{"path":"');
+  const name = r.plain();
+  r.lit(',"reason":"');
+  const reason = r.plain();
+  r.lit(',"seq":');
+  const seq = r.count();
+  r.lit('}');
+  r.end();
+  const path = linePath(name);
+  if (!reasons.includes(reason)) throw new Bad(`unknown reason ${quote(reason.slice(0, 100))}`);
+  return {seq, path, reason};
+}
+
+// parseRecord reads a leaf with its proof; it checks neither.
+function parseRecord(line) {
+  const r = new LineReader(line);
+  r.lit('{"leaf":"');
+  const leaf = utf8.encode(r.text());
+  r.lit(',"proof":[');
+  const proof = [];
+  while (line[r.at] === '"') {
+    r.lit('"');
+    const h = hashOf(r.plain());
+    if (h === null || proof.length === maxProof) throw new Bad('not canonical');
+    proof.push(h);
+    if (!line.startsWith(',"', r.at)) break;
+    r.lit(',');
+  }
+  r.lit('],"seq":');
+  const seq = r.count();
+  r.lit('}');
+  r.end();
+  return {seq, leaf, proof};
+}
+
+// Lines reads the lines of a file one by one.
+class Lines {
+  constructor(bytes, maxLine, parse) {
+    Object.assign(this, {bytes, maxLine, parse, at: 0, line: 0, bad: ''});
+  }
+
+  // next returns what the next line says, null at the end or before a bad line.
+  next() {
+    if (this.at >= this.bytes.length || this.bad !== '') return null;
+    this.line++;
+    const end = this.bytes.indexOf(10, this.at);
+    try {
+      if (end < 0 || end + 1 - this.at > this.maxLine) throw new Bad('does not end, or is too long');
+      const out = this.parse(asText(this.bytes.subarray(this.at, end), 'not canonical'));
+      this.at = end + 1;
+      return out;
+    } catch (err) {
+      if (!(err instanceof Bad)) throw err;
+      this.bad = `line ${this.line}: ${err.message}`;
+      return null;
+    }
+  }
+}
+
+// Openings gives the lines about sealed fields by ranges of leaves. They are in order of
+// (seq, path), each at most once. After a bad line there are no more: bad says why, once
+// all lines before it have been taken.
+class Openings {
+  constructor(bytes, maxLine, parse) {
+    this.lines = new Lines(bytes ?? new Uint8Array(), maxLine, parse);
+    this.last = {seq: 0, path: -1};
+    this.bad = '';
+    this.advance();
+  }
+
+  advance() {
+    const o = this.lines.next();
+    this.head = o;
+    if (o === null) return;
+    const {seq, path} = this.last;
+    if (o.seq < seq || (o.seq === seq && o.path <= path)) {
+      this.lines.bad = `the line for leaf ${o.seq}, ${sealedPaths[o.path]} is not in order of leaf and path, or stands twice`;
+      this.head = null;
+    }
+    this.last = o;
+  }
+
+  // take returns the lines about leaves before to.
+  take(to) {
+    const out = [];
+    while (this.head !== null && this.head.seq < to) {
+      out.push(this.head);
+      this.advance();
+    }
+    if (this.head === null) this.bad = this.lines.bad;
+    return out;
+  }
+}
+
+// coverReasons are the audit events whose records say that fields are gone.
+const coverReasons = {ErasureExecuted: 'erased', RetentionApplied: 'expired'};
+
+// parseTargets reads the /targets of the record at seq of a log. A record can only speak
+// of leaves before it, or of another log of its tenant.
+function parseTargets(value, log, seq, reason) {
+  if (value === null) throw new Bad('it is too long');
+  checkJSON(value);
+  const numbers = value.replaceAll(/"(?:[^"\\]|\\.)*"/gs, '""');
+  if (/[0-9][.eE]/.test(numbers)) throw new Bad('a number is no integer');
+  const known = (o, names, what) => {
+    if (o === null) return {};
+    if (typeof o !== 'object' || Array.isArray(o) || Object.keys(o).some((k) => !names.includes(k))) throw new Bad(`${what} is none`);
+    return o;
+  };
+  const typed = (v, type, zero) => {
+    if (v === null || v === undefined) return zero;
+    if (type === 'list' ? !Array.isArray(v) : typeof v !== type) throw new Bad(`a value is no ${type}`);
+    return v;
+  };
+  const t = known(JSON.parse(value), ['log', 'ranges'], 'the object');
+  const of = typed(t.log, 'string', '');
+  if (of !== '' && !originForm.test(of)) throw new Bad('log is not the origin of a log');
+  const elsewhere = of !== '' && of !== log;
+  const covers = [];
+  for (const item of typed(t.ranges, 'list', [])) {
+    const r = known(item, ['from', 'to', 'paths'], 'a range');
+    const from = typed(r.from, 'number', 0);
+    const to = typed(r.to, 'number', 0);
+    const paths = typed(r.paths, 'list', []).map((p) => typed(p, 'string', ''));
+    if (from < 0 || from >= to || to > maxInt) throw new Bad(`range ${from} to ${to}`);
+    const cover = {log: elsewhere ? of : log, from, to: elsewhere ? to : Math.min(to, seq), path: -1, reason};
+    if (paths.length === 0) covers.push(cover);
+    for (const p of paths) covers.push({...cover, path: linePath(p)});
+  }
+  return covers;
+}
+
+// uncovered returns the claims about a log that no record covers.
+function uncovered(log, claims, covers) {
+  const by = new Map();
+  const key = (path, reason) => `${path} ${reason}`;
+  for (const c of covers) {
+    if (c.log !== log || c.from >= c.to) continue;
+    const k = key(c.path, c.reason);
+    if (!by.has(k)) by.set(k, []);
+    by.get(k).push(c);
+  }
+  for (const [k, list] of by) by.set(k, mergeRanges(list));
+  const inside = (list, seq) => {
+    let lo = 0;
+    let hi = list?.length ?? 0;
+    while (lo < hi) { // the first range that ends after seq
+      const mid = (lo + hi) >> 1;
+      if (list[mid].to <= seq) lo = mid + 1;
+      else hi = mid;
+    }
+    return list !== undefined && lo < list.length && list[lo].from <= seq;
+  };
+  return claims.filter((c) => !inside(by.get(key(c.path, c.reason)), c.seq) && !inside(by.get(key(-1, c.reason)), c.seq));
+}
+
+// mergeRanges sorts ranges and joins those that touch.
+function mergeRanges(list) {
+  list.sort((a, b) => a.from - b.from);
+  const out = [];
+  for (const {from, to} of list) {
+    const last = out[out.length - 1];
+    if (last !== undefined && from <= last.to) last.to = Math.max(last.to, to);
+    else out.push({from, to});
+  }
+  return out;
+}
