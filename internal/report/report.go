@@ -3,7 +3,7 @@
 package report
 
 import (
-	"errors"
+	"fmt"
 	"io"
 
 	"github.com/runledger/runledger/evidence"
@@ -95,7 +95,8 @@ type Step struct {
 	Flags   []string
 }
 
-// Content is a sealed field. Where Withheld is not "" there is no Value.
+// Content is a sealed field. Value is the content of a JSON string, and of all else the
+// JSON text. Where Withheld is not "" there is no Value, and none is shown.
 type Content struct{ Path, Value, Withheld string }
 
 // Entry is an audit entry or a system event.
@@ -121,8 +122,25 @@ type Control struct {
 }
 
 // HTML writes the report as one self-contained page: no script, no request
-// (Content-Security-Policy default-src 'none', style by digest).
-func HTML(w io.Writer, m *Model) error { return errors.New("report: to be written") }
+// (Content-Security-Policy default-src 'none', style by digest). It writes nothing
+// where it fails before the first byte; a failure later is that of w.
+func HTML(w io.Writer, m *Model) error {
+	page, err := writeHTML(m)
+	if err != nil {
+		return fmt.Errorf("write report of export %s as HTML: %w", m.ExportID, err)
+	}
+	_, err = w.Write(page)
+	return err
+}
 
-// PDF writes the report as PDF, with page numbers and embedded fonts.
-func PDF(w io.Writer, m *Model) error { return errors.New("report: to be written") }
+// PDF writes the report as PDF, with page numbers and embedded fonts. Letters that no
+// embedded font has (emoji, Thai, the scripts of India) show as their number, U+XXXX,
+// in a box. It is safe for concurrent use, as HTML is, and writes nothing if it fails.
+func PDF(w io.Writer, m *Model) error {
+	pdf, err := writePDF(m)
+	if err != nil {
+		return fmt.Errorf("write report of export %s as PDF: %w", m.ExportID, err)
+	}
+	_, err = w.Write(pdf)
+	return err
+}
