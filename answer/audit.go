@@ -83,9 +83,26 @@ type AuditIntegrity struct {
 	Checkpoint      string            `json:"checkpoint" doc:"the newest signed checkpoint (C2SP signed note)"`
 	VerifiedThrough int64             `json:"verified_through" doc:"leaves of the newest log that are checked"`
 	Why             *string           `json:"why" doc:"what keeps a degraded log from being verified"`
-	Witnesses       []string          `json:"witnesses"`
-	Timestamps      []string          `json:"timestamps"`
+	Witnesses       []Witness         `json:"witnesses" doc:"what others have cosigned of the newest log"`
+	Timestamps      []Timestamp       `json:"timestamps" doc:"the newest time stamp of each authority over the newest log"`
 	Metadata        evidence.Metadata `json:"metadata"`
+}
+
+// Witness is somebody who cosigns the log's checkpoints.
+type Witness struct {
+	Name  string           `json:"name"`
+	Key   *string          `json:"key" doc:"verifier key; null where the server has no policy that names it"`
+	URL   *string          `json:"url"`
+	Size  int64            `json:"size" doc:"of the newest tree that it has cosigned; 0 where it has none"`
+	Time  *evidence.Micros `json:"time" doc:"when, as it says"`
+	Error *string          `json:"error" doc:"why it does not cosign at present"`
+}
+
+// Timestamp is what a time-stamping authority (RFC 3161) has stamped.
+type Timestamp struct {
+	Authority string          `json:"authority"`
+	Size      int64           `json:"size" doc:"of the tree whose checkpoint was stamped"`
+	Time      evidence.Micros `json:"time" doc:"when, as it says"`
 }
 
 // Anomaly is something that does not match what was signed.

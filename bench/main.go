@@ -17,7 +17,7 @@ import (
 )
 
 func main() {
-	what := flag.String("run", "append", "append | stored | read | otlp | facade")
+	what := flag.String("run", "append", "append | stored | read | otlp | facade | verify | export")
 	dir := flag.String("dir", os.TempDir(), "where the data goes")
 	seconds := flag.Float64("seconds", 3, "length of one measurement")
 	rounds := flag.Int("rounds", 3, "interleaved rounds; medians are reported")
@@ -44,8 +44,16 @@ func main() {
 		b.reading(ctx)
 	case "otlp":
 		b.otlp(ctx)
+	case "verify":
+		b.verifying(ctx)
 	case "facade":
 		b.facade(ctx)
+	case "export":
+		b.exporting(ctx)
+	case "export-one": // by run export, in a process of its own
+		b.exportOne(ctx)
+	case "verify-one":
+		b.verifyOne(ctx)
 	default:
 		flag.Usage()
 		os.Exit(2)

@@ -132,10 +132,14 @@ type peer struct {
 	stop     context.CancelFunc
 }
 
-func openPeer(ctx context.Context, dir string) (_ *peer, err error) {
-	// It logs to stderr, and for ever after its shutdown.
+// quietPeer: Tessera logs to stderr, and for ever after its shutdown.
+func quietPeer() {
 	klog.LogToStderr(false)
 	klog.SetOutput(io.Discard)
+}
+
+func openPeer(ctx context.Context, dir string) (_ *peer, err error) {
+	quietPeer()
 	ctx, stop := context.WithCancel(ctx)
 	defer func() {
 		if err != nil {

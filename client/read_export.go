@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"net/http"
 	"net/url"
@@ -49,9 +50,8 @@ func (c *Client) ExportRun(ctx context.Context, run string, o ExportOptions) (*a
 // DownloadExport writes the bytes of an export to w and returns how many they
 // are. checksum is what the export's description says, "sha256:" and hex. Bytes
 // that are others are evidence.ErrTampered: w has them by then, so what was
-// written is to be thrown away after any error. It is repeated only until the
-// first byte has come. [Config].TryTimeout bounds each wait for bytes, not the
-// whole.
+// written is to be thrown away after any error. A download that breaks off goes on
+// where it was. [Config].TryTimeout bounds each wait for bytes, not the whole.
 func (c *Client) DownloadExport(ctx context.Context, exportID, checksum string, w io.Writer) (int64, error) {
 	if !isChecksum(checksum) {
 		return 0, parameterError("checksum", `must be "sha256:" and 64 lower-case hex digits`)
@@ -59,28 +59,74 @@ func (c *Client) DownloadExport(ctx context.Context, exportID, checksum string, 
 	if strings.Trim(exportID, ".") == "" {
 		return 0, parameterError("export_id", "names no export")
 	}
+	d := &download{c: c, out: w, sum: sha256.New(), checksum: checksum}
+	d.path = "/api/v1/exports/" + url.PathEscape(exportID) + "/content"
+	if err := d.run(ctx); err != nil {
+		return d.n, fmt.Errorf("download %s: %w", exportID, err)
+	}
+	if got := fmt.Sprintf("sha256:%x", d.sum.Sum(nil)); got != checksum {
+		return d.n, fmt.Errorf("download %s: %w: the bytes are %s", exportID, evidence.ErrTampered, got)
+	}
+	return d.n, nil
+}
+
+// download is one that is under way.
+type download struct {
+	c              *Client
+	path, checksum string
+	out            io.Writer
+	sum            hash.Hash
+	n              int64 // bytes that out and sum have
+}
+
+// run goes on until all is there, or too many tries brought nothing.
+func (d *download) run(ctx context.Context) error {
+	for idle := 0; ; {
+		had := d.n
+		err := d.part(ctx)
+		if err == nil || !errors.Is(err, evidence.ErrUnavailable) {
+			return err
+		}
+		if idle++; d.n > had {
+			idle = 0
+		}
+		if d.n == 0 || idle > max(d.c.cfg.MaxRetries, 0) {
+			return err
+		}
+		d.c.cfg.Logger.WarnContext(ctx, "runledger: download broke off", "path", d.path, "bytes", d.n, "err", err)
+		if !sleep(ctx, d.c.backoff(idle)) {
+			return ended(ctx, err)
+		}
+	}
+}
+
+// errNoResume: the server gives out the whole only.
+var errNoResume = errors.New("it broke off and the server cannot go on")
+
+// part fetches what is left.
+func (d *download) part(ctx context.Context) error {
 	rq := request{
-		method: http.MethodGet, path: "/api/v1/exports/" + url.PathEscape(exportID) + "/content",
-		header: http.Header{"Accept": {"*/*"}}, retries: max(c.cfg.MaxRetries, 0),
+		method: http.MethodGet, path: d.path, header: http.Header{"Accept": {"*/*"}}, retries: max(d.c.cfg.MaxRetries, 0),
+	}
+	if d.n > 0 {
+		rq.header.Set("Range", fmt.Sprintf("bytes=%d-", d.n))
+		rq.header.Set("If-Range", `"`+d.checksum+`"`)
 	}
 	var body *stream
-	err := c.repeat(ctx, rq, func() (err error) {
-		body, err = c.open(ctx, rq)
+	err := d.c.repeat(ctx, rq, func() (err error) {
+		body, err = d.c.open(ctx, rq)
 		return err
 	})
 	if err != nil {
-		return 0, fmt.Errorf("download %s: %w", exportID, err)
+		return err
 	}
 	defer body.Close()
-	sum := sha256.New()
-	n, err := io.Copy(io.MultiWriter(w, sum), body)
-	if err != nil {
-		return n, fmt.Errorf("download %s: %w", exportID, err)
+	if d.n > 0 && (body.status != http.StatusPartialContent || !strings.HasPrefix(body.rng, fmt.Sprintf("bytes %d-", d.n))) {
+		return errNoResume
 	}
-	if got := fmt.Sprintf("sha256:%x", sum.Sum(nil)); got != checksum {
-		return n, fmt.Errorf("download %s: %w: the bytes are %s", exportID, evidence.ErrTampered, got)
-	}
-	return n, nil
+	n, err := io.Copy(io.MultiWriter(d.out, d.sum), body)
+	d.n += n
+	return err
 }
 
 // isChecksum reports whether s is written as answers show digests.
@@ -97,6 +143,8 @@ type stream struct {
 	cancel context.CancelCauseFunc
 	watch  *time.Timer // ends ctx
 	limit  time.Duration
+	status int
+	rng    string // header Content-Range
 }
 
 // open sends a request and returns the body of its answer.
@@ -112,7 +160,7 @@ func (c *Client) open(ctx context.Context, rq request) (*stream, error) {
 		s.cancel(nil)
 		return nil, err
 	}
-	s.body = resp.Body
+	s.body, s.status, s.rng = resp.Body, resp.StatusCode, resp.Header.Get("Content-Range")
 	return s, nil
 }
 

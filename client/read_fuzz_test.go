@@ -17,7 +17,7 @@ func FuzzParseAnswer(f *testing.F) {
 		answer.RunList{Items: []answer.RunEnvelope{{Models: []string{}, Completeness: []string{}, Revisions: []answer.Revision{}, Metadata: meta}}, Page: answer.Page{FiltersApplied: map[string]any{"limit": 1.5}, Metadata: meta}},
 		answer.RunTrace{Steps: []answer.Step{{Prompt: answer.Shown([]byte(`[1e400,{"a":null}]`)), Events: []answer.StepEvent{}, Flags: []string{}, Metadata: meta}}, Events: []answer.StepEvent{}, Metadata: meta},
 		answer.SystemTelemetry{Status: "telemetry_not_collected", AvailableData: []string{"events"}, Metadata: meta},
-		answer.AuditIntegrity{Anomalies: []answer.Anomaly{}, Witnesses: []string{}, Timestamps: []string{}, Metadata: meta},
+		answer.AuditIntegrity{Anomalies: []answer.Anomaly{}, Witnesses: []answer.Witness{}, Timestamps: []answer.Timestamp{}, Metadata: meta},
 	} {
 		b, err := json.Marshal(v)
 		if err != nil {

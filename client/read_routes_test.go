@@ -160,7 +160,7 @@ func readings() []reading {
 		{
 			"Integrity", func(ctx context.Context, c *client.Client) (any, error) { return c.Integrity(ctx) }, "/audit/integrity",
 			&answer.AuditIntegrity{
-				IntegrityStatus: "verified", Anomalies: []answer.Anomaly{{Code: "c"}}, Witnesses: []string{}, Timestamps: []string{}, Metadata: meta(),
+				IntegrityStatus: "verified", Anomalies: []answer.Anomaly{{Code: "c"}}, Witnesses: []answer.Witness{}, Timestamps: []answer.Timestamp{}, Metadata: meta(),
 			},
 		},
 		{

@@ -21,14 +21,17 @@ const (
 // Inclusion is a receipt with the proof that its leaf is in a signed tree.
 type Inclusion struct {
 	Receipt
-	Leaf       []byte // the leaf's exact bytes
+	// Leaf is the leaf's exact bytes. Empty: the server does not show them to this
+	// credential, such as those of a record that another producer sent.
+	Leaf       []byte
 	Proof      string // C2SP tlog-proof text, with the checkpoint in it
 	Checkpoint string // the signed checkpoint
 	// VKey is the log's key as the server states it: a hint. Trust no proof for
 	// it.
 	VKey string
 	// Verified says that the proof was checked with one of
-	// [Config].VerifierKeys. False: there are none.
+	// [Config].VerifierKeys. False: there are none, or there is no leaf, without
+	// which nothing says that the proof is of this record.
 	Verified bool
 }
 
@@ -52,7 +55,7 @@ func (c *Client) WaitReceipt(ctx context.Context, id string) (*Inclusion, error)
 			}
 			continue
 		}
-		if len(c.keys) > 0 {
+		if len(c.keys) > 0 && len(in.Leaf) > 0 {
 			if err := verify(in, id, c.keys); err != nil {
 				return nil, fmt.Errorf("receipt %s: %w", id, err)
 			}
@@ -98,8 +101,8 @@ func parseInclusion(body []byte, id string) (*Inclusion, error) {
 	if r.ID != id {
 		return nil, fmt.Errorf("it is of record %s", r.ID)
 	}
-	if w.Leaf == "" || w.Proof == "" {
-		return nil, errors.New("it has no leaf or no proof")
+	if w.Proof == "" {
+		return nil, errors.New("it has no proof")
 	}
 	return &Inclusion{Receipt: r, Leaf: []byte(w.Leaf), Proof: w.Proof, Checkpoint: w.Checkpoint, VKey: w.VKey}, nil
 }

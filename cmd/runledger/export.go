@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/control"
@@ -19,9 +20,13 @@ import (
 
 type exportCmd struct {
 	Tenant    string   `help:"The tenant." required:"" placeholder:"NAME"`
-	Profile   string   `help:"What to export: log, the tenant's whole log, or run. Default: run where one is named, else log." default:"" enum:"log,run," placeholder:"PROFILE"`
+	Profile   string   `help:"What to export: log, the tenant's whole log, run, or period. Default: run where one is named, period where a scope is, else log." default:"" enum:"log,run,period," placeholder:"PROFILE"`
 	RunID     string   `help:"The run, by its id, its alias or its trace id." name:"run" placeholder:"ID"`
-	Format    string   `help:"zip, or json: a run's files as one document, for programs. The ZIP is the form that can be verified." default:"zip" enum:"zip,json" placeholder:"FORMAT"`
+	Scope     string   `help:"Which records of a period are disclosed: system, audit or compliance." default:"" enum:"system,audit,compliance," placeholder:"SCOPE"`
+	From      string   `help:"Begin of the period, by the time of recording: 2026-11-01 or 2026-11-01T12:00:00Z." placeholder:"TIME"`
+	Until     string   `help:"End of the period: what was recorded then is no longer in it." placeholder:"TIME"`
+	Tags      []string `help:"A compliance tag, such as SOC2, that the export's records carry. May be given more than once." name:"tag" sep:"none" placeholder:"NAME"`
+	Format    string   `help:"zip, or of a run or period json, its files as one document, for programs; csv, its records as a table; pdf, the report. The ZIP is the form that can be verified." default:"zip" enum:"zip,json,csv,pdf" placeholder:"FORMAT"`
 	Out       string   `help:"The file to write; with a slash at the end, a directory." required:"" placeholder:"FILE.zip|DIR/"`
 	Disclose  []string `help:"Disclose these sealed fields only: a path such as /prompt, or a pattern. May be given more than once." sep:"none" placeholder:"PATTERN"`
 	Withhold  []string `help:"Do not disclose these sealed fields: a path such as /prompt, or a pattern such as *. May be given more than once." sep:"none" placeholder:"PATTERN"`
@@ -35,6 +40,7 @@ func (exportCmd) Help() string {
     runledger export --tenant acme --out acme.zip
     runledger export --tenant acme --run run-1 --out run-1.zip
     runledger export --tenant acme --out acme/ --withhold /prompt --withhold /response
+    runledger export --tenant acme --scope audit --from 2026-10-01 --until 2026-11-01 --out october.zip
 
 A log of 4 GiB or more, or of more than 16 million records, does not fit a ZIP: export it as a directory.`
 }
@@ -53,14 +59,22 @@ func (c *exportCmd) Run(e *env) error {
 	if _, err := os.Stat(filepath.Dir(out)); err != nil {
 		return inputError(err)
 	}
+	from, until, err := c.period()
+	if err != nil {
+		return err
+	}
 	return e.with(func(s *session) error {
 		what := "the log"
-		if c.RunID != "" {
+		switch c.Profile {
+		case verify.ProfileRun:
 			what = "run " + c.RunID
+		case verify.ProfilePeriod:
+			what = "what was recorded from " + from + " until " + until
 		}
 		e.notef("exporting %s of %s …\n", what, c.Tenant)
 		info, body, err := s.Export(e.ctx, c.Tenant, control.ExportRequest{
 			Profile: c.Profile, Run: c.RunID, Form: form, Disclose: c.Disclose, Withhold: c.Withhold, SinceSize: c.SinceSize,
+			Scope: c.Scope, From: from, Until: until, Tags: c.Tags,
 		})
 		if err != nil {
 			return err
@@ -87,6 +101,9 @@ func (c *exportCmd) Run(e *env) error {
 		if info.Run != "" {
 			e.printf("run       %s, %d records in the bundle\n", info.Run, info.Records)
 		}
+		if c.Profile == verify.ProfilePeriod {
+			e.printf("period    %s until %s, %d records in the bundle\n", from, until, info.Records)
+		}
 		e.printf("checksum  %s\nwritten   %s, %d bytes\n", info.Checksum, c.Out, info.Bytes)
 		return nil
 	})
@@ -96,24 +113,53 @@ func (c *exportCmd) Run(e *env) error {
 func (c *exportCmd) form() (string, error) {
 	if c.Profile == "" {
 		c.Profile = verify.ProfileLog
-		if c.RunID != "" {
+		switch {
+		case c.RunID != "":
 			c.Profile = verify.ProfileRun
+		case c.Scope != "":
+			c.Profile = verify.ProfilePeriod
 		}
 	}
 	directory := strings.HasSuffix(c.Out, "/")
 	switch {
 	case c.Profile == verify.ProfileRun && c.RunID == "":
 		return "", usage("--profile run needs --run ID")
-	case c.Profile == verify.ProfileLog && c.RunID != "":
+	case c.Profile != verify.ProfileRun && c.RunID != "":
 		return "", usage("--run is for --profile run")
-	case c.Format == control.FormJSON && c.Profile != verify.ProfileRun:
-		return "", usage("--format json is for a run")
-	case c.Format == control.FormJSON && directory:
-		return "", usage("--format json writes a file, not a directory")
+	case c.Profile == verify.ProfilePeriod && (c.Scope == "" || c.From == "" || c.Until == ""):
+		return "", usage("--profile period needs --scope, --from and --until")
+	case c.Profile != verify.ProfilePeriod && (c.Scope != "" || c.From != "" || c.Until != ""):
+		return "", usage("--scope, --from and --until are for --profile period")
+	case c.Format != control.FormZIP && c.Profile == verify.ProfileLog:
+		return "", usage("--format %s is for a run or a period", c.Format)
+	case c.Format != control.FormZIP && directory:
+		return "", usage("--format %s writes a file, not a directory", c.Format)
 	case directory:
 		return control.FormDirectory, nil
 	}
 	return c.Format, nil
+}
+
+// period returns the bounds of the period as records have them, or "".
+func (c *exportCmd) period() (from, until string, err error) {
+	if c.Profile != verify.ProfilePeriod {
+		return "", "", nil
+	}
+	if from, err = timeFlag("--from", c.From); err != nil {
+		return "", "", err
+	}
+	until, err = timeFlag("--until", c.Until)
+	return from, until, err
+}
+
+// timeFlag reads a time, or a date, which stands for its first moment in UTC.
+func timeFlag(name, value string) (string, error) {
+	for _, layout := range []string{time.RFC3339Nano, time.DateOnly} {
+		if t, err := time.Parse(layout, value); err == nil && evidence.MicrosOf(t).InRange() {
+			return evidence.MicrosOf(t).String(), nil
+		}
+	}
+	return "", usage("%s must be a time such as 2026-11-01 or 2026-11-01T12:00:00Z", name)
 }
 
 // writeFile writes beside the final place and moves the file there once it is

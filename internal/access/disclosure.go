@@ -24,7 +24,7 @@ const maxAnswer = 64 << 20
 
 // passed are the headers of a recorded answer that leave, beside those of the
 // guard: the record has the digest of the body only, so no other may say
-// anything.
+// anything. RecordNow lets the Etag pass too: it names what the body is a part of.
 var passed = []string{
 	"Accept-Ranges", "Allow", "Content-Disposition", "Content-Language", "Content-Range", "Content-Type", "Link", "Location",
 	"Retry-After", "Www-Authenticate",
@@ -218,6 +218,9 @@ func (d *disclosure) send() {
 		if v := d.header[name]; v != nil {
 			h[name] = v
 		}
+	}
+	if v := d.header["Etag"]; v != nil && d.through {
+		h["Etag"] = v
 	}
 	h.Set("Cache-Control", "no-store")
 	d.w.WriteHeader(d.status)

@@ -21,7 +21,7 @@ func (d *disclosure) append(ctx context.Context, digest string, size int64) erro
 // entry returns the record of the request. What the handler refused is a
 // denial and no view.
 func (d *disclosure) entry(digest string, size int64) *evidence.Record {
-	status := cmp.Or(d.status, http.StatusOK)
+	status := cmp.Or(d.status, d.view.Status, http.StatusOK)
 	topic := cmp.Or(d.rule.Topic, "unknown")
 	event, decision, entityType, entityID := d.event(status), "ALLOWED", cmp.Or(d.view.EntityType, "LOG"), cmp.Or(d.view.EntityID, topic)
 	if status == http.StatusForbidden {

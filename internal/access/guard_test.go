@@ -39,7 +39,7 @@ var guarded = []struct {
 	{"GET /api/v1/logs/audit/access", "", "auditor observer tenant_admin", eventView},
 	{"GET /guard/logs/{id}", "/guard/logs/r1", "viewer operator auditor observer tenant_admin", eventView},
 	{"GET /guard/logs/export", "", "operator auditor observer", eventExport},
-	{"POST /api/v1/exports", "", "operator auditor observer", eventExport},
+	{"POST /api/v1/exports", "", "auditor observer", eventExport},
 	{"GET /api/v1/exports/{export_id}", "/api/v1/exports/e", "operator auditor observer", eventView},
 	{"GET /api/v1/exports/{export_id}/content", "/api/v1/exports/e/content", "operator auditor observer", eventExport},
 	{"GET /api/v1/traces/{run_id}", "/api/v1/traces/r1", "viewer operator auditor observer tenant_admin", eventView},

@@ -9,8 +9,9 @@ import (
 	"github.com/runledger/runledger/evidence"
 )
 
-// publicPaths are all that may be public (contract section 8).
-var publicPaths = []string{"/healthz", "/readyz", "/openapi.json", "/docs", "/console/login"}
+// publicPaths are all that may be public (contract section 8). /verify is a page
+// without data, for people who have no credential: auditors.
+var publicPaths = []string{"/healthz", "/readyz", "/openapi.json", "/docs", "/verify", "/console/login"}
 
 var (
 	tiers      = []string{string(Public), string(Session), string(KeyTier)}

@@ -42,6 +42,9 @@ type View struct {
 	// the answer itself: the bytes of an export.
 	Digest string
 	Bytes  int64
+	// Status is that of an answer which is recorded before it is begun, see RecordNow.
+	// Default: 200.
+	Status int
 	// Recorded says that the request has its record, and the guard appends none:
 	// RecordNow did, or the handler through what has a record of its own.
 	Recorded bool

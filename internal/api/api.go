@@ -97,6 +97,7 @@ var tags = []*huma.Tag{
 	{Name: "traces", Description: "Replay verification, for SDKs. It has no authority over logs."},
 	{Name: "guard", Description: "What a console shows: the same answers, and nothing more."},
 	{Name: "ingest", Description: "The way in, append-only."},
+	{Name: "transparency", Description: "The log as those see it who watch it from outside."},
 	{Name: "administration", Description: "Credentials and tenants."},
 	{Name: "operation", Description: "Health, metrics, schema."},
 }

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 
@@ -16,7 +15,7 @@ import (
 
 // ExportParams say what a bundle holds and in which form.
 type ExportParams struct {
-	Format         string `query:"format" enum:"zip,json" default:"zip" doc:"zip is the form that an auditor verifies"`
+	Format         string `query:"format" enum:"zip,json,csv,pdf" default:"zip" doc:"zip is the form that an auditor verifies; the others are views of it"`
 	Disclose       string `query:"disclose" doc:"sealed paths that are disclosed, comma between; * stands for any part. Default: all that may be"`
 	Withhold       string `query:"withhold" doc:"sealed paths that are not, whatever disclose says"`
 	SinceSize      int64  `query:"since_size" minimum:"0" doc:"adds the proof that the log extends its tree of this size"`
@@ -45,6 +44,7 @@ func (a *API) exports() {
 		func(ctx context.Context, r facade.Reader, v *access.View, in *guardExportInput) (*answer.EvidenceBundle, error) {
 			return a.export(ctx, r, v, in.RunID, &in.ExportParams)
 		})
+	a.periodExports()
 	a.mux.HandleFunc("GET "+contentPath, func(w http.ResponseWriter, r *http.Request) {
 		if err := a.content(w, r); err != nil {
 			a.write(w, r, err)
@@ -67,7 +67,7 @@ func (a *API) export(ctx context.Context, r facade.Reader, v *access.View, id st
 	s, err := a.cfg.Exports.Open(ctx, export.Request{
 		Tenant: r.Tenant, Profile: export.ProfileRun, Run: run, Format: in.Format, By: by,
 		Disclose: words(in.Disclose), Withhold: words(in.Withhold), NotPermitted: !r.Content, Synthetic: shown(r),
-		SinceSize: in.SinceSize, Unrecorded: true,
+		NoAudit: !access.GrantOf(ctx).Permissions.Has(access.AuditRead), SinceSize: in.SinceSize, Unrecorded: true,
 	}, export.IdempotencyKey(in.IdempotencyKey))
 	if err != nil {
 		return nil, err
@@ -101,55 +101,6 @@ func words(s string) []string {
 		return nil
 	}
 	return strings.Split(s, ",")
-}
-
-// roleLink is the role of who comes by a signed link.
-const roleLink = "link"
-
-// content gives out the bytes of an export: all of them, since the record made
-// before the first of them leaves has the digest of them all. So there are no
-// ranges, and no conditions. Who downloads must be let see what is in them; a signed
-// link was only given to who is.
-func (a *API) content(w http.ResponseWriter, r *http.Request) error {
-	ctx := r.Context()
-	grant, v := access.GrantOf(ctx), access.ViewOf(ctx)
-	c, err := a.cfg.Exports.Content(ctx, grant.Tenant, r.PathValue("export_id"))
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	if grant.Role != roleLink {
-		if err := a.mayRead(ctx, grant, c.Stored); err != nil {
-			return err
-		}
-	}
-	v.Run, v.EntityType, v.EntityID = c.Run, "EXPORT", c.ExportID
-	v.Records, v.Digest, v.Bytes = c.Records, c.Digest, c.Bytes
-	if err := access.RecordNow(ctx); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", c.ContentType())
-	w.Header().Set("Content-Disposition", `attachment; filename="`+c.FileName()+`"`)
-	if _, err := io.Copy(w, c); err != nil && ctx.Err() == nil {
-		a.cfg.Logger.WarnContext(ctx, "an export was not given out whole", "export", c.ExportID, "err", err)
-		panic(http.ErrAbortHandler) // the client must not take a part for the whole
-	}
-	return nil
-}
-
-// mayRead says whether all that is in an export may be shown to who asks.
-func (a *API) mayRead(ctx context.Context, grant access.Grant, s *export.Stored) error {
-	r := readerOf(grant)
-	if _, err := a.cfg.Facade.RunID(ctx, r, s.Run); err != nil {
-		return fmt.Errorf("export: %w", err)
-	}
-	if !s.NotPermitted && !r.Content {
-		return fmt.Errorf("%w: there is sealed content in it, which needs logs.read_content", problem.ErrDenied)
-	}
-	if want := shown(r); want != nil && (s.Synthetic == nil || *s.Synthetic != *want) {
-		return fmt.Errorf("%w: it was made for who sees synthetic records and others; export again", problem.ErrDenied)
-	}
-	return nil
 }
 
 // Link returns who makes a request for the bytes of an export by its signed link;

@@ -164,7 +164,7 @@ func (a *API) takeBody(ctx huma.Context, next func(huma.Context)) {
 		size = min(size, n)
 	}
 	if !a.bodies.TryAcquire(size) {
-		a.refuse(ctx, fmt.Errorf("traces: %w: other requests take all the room", problem.ErrTooMany))
+		a.refuse(ctx, fmt.Errorf("body: %w: other requests take all the room", problem.ErrTooMany))
 		return
 	}
 	defer a.bodies.Release(size)

@@ -76,7 +76,9 @@ type KeyList struct {
 // Forms of an export.
 const (
 	FormZIP       = "zip"
-	FormJSON      = "json"      // of profile run
+	FormJSON      = "json"      // of profiles run and period
+	FormCSV       = "csv"       // of profiles run and period
+	FormPDF       = "pdf"       // of profiles run and period
 	FormDirectory = "directory" // streamed as tar
 )
 
@@ -89,6 +91,11 @@ type ExportRequest struct {
 	Disclose  []string `json:"disclose,omitempty"`
 	Withhold  []string `json:"withhold,omitempty"`
 	SinceSize int64    `json:"since_size,omitempty"`
+	// Of profile period; times as records have them.
+	Scope string   `json:"scope,omitempty"`
+	From  string   `json:"from,omitempty"`
+	Until string   `json:"until,omitempty"`
+	Tags  []string `json:"compliance_tags,omitempty"`
 }
 
 // ExportInfo stands in the header Runledger-Export of the answer, whose body

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/export"
 )
 
@@ -13,9 +14,11 @@ func (h *handler) export(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(w, r, &req); err != nil {
 		return err
 	}
-	format, ok := map[string]string{FormZIP: export.FormatZIP, FormDirectory: export.FormatZIP, FormJSON: export.FormatJSON}[req.Form]
+	format, ok := map[string]string{
+		FormZIP: export.FormatZIP, FormDirectory: export.FormatZIP, FormJSON: export.FormatJSON, FormCSV: export.FormatCSV, FormPDF: export.FormatPDF,
+	}[req.Form]
 	if !ok {
-		return invalid("form", "must be zip, json or directory")
+		return invalid("form", "must be zip, json, csv, pdf or directory")
 	}
 	tenant, run := r.PathValue("tenant"), req.Run
 	if run != "" {
@@ -24,8 +27,17 @@ func (h *handler) export(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
+	from, err := timeOf("from", req.From)
+	if err != nil {
+		return err
+	}
+	until, err := timeOf("until", req.Until)
+	if err != nil {
+		return err
+	}
 	b, err := h.cfg.Exporter.Export(r.Context(), export.Request{
 		Tenant: tenant, Profile: req.Profile, Run: run, Format: format, ExportID: req.ExportID,
+		Scope: req.Scope, From: from, Until: until, Tags: req.Tags,
 		By: callerOf(r.Context()).requester(), Disclose: req.Disclose, Withhold: req.Withhold, SinceSize: req.SinceSize,
 		Directory: req.Form == FormDirectory,
 	})
@@ -45,7 +57,7 @@ func (h *handler) export(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Content-Type", "application/x-tar")
 	if req.Form != FormDirectory {
 		write = b.Write
-		w.Header().Set("Content-Type", "application/"+format)
+		w.Header().Set("Content-Type", export.ContentType(format))
 		w.Header().Set("Content-Length", strconv.FormatInt(b.Bytes, 10))
 	}
 	w.WriteHeader(http.StatusOK)
@@ -55,4 +67,16 @@ func (h *handler) export(w http.ResponseWriter, r *http.Request) error {
 		panic(http.ErrAbortHandler)
 	}
 	return nil
+}
+
+// timeOf reads a time as records have it; "" is none.
+func timeOf(field, text string) (evidence.Micros, error) {
+	if text == "" {
+		return 0, nil
+	}
+	at, ok := evidence.ParseMicros(text)
+	if !ok {
+		return 0, invalid(field, "must be a time such as 2026-11-01T12:00:00.000000Z")
+	}
+	return at, nil
 }

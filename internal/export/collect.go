@@ -19,19 +19,28 @@ func (j *job) collect(ctx context.Context) (manifest file, err error) {
 	for _, l := range j.logs {
 		man.Logs = append(man.Logs, verify.ManifestLog{Dir: l.dir, Origin: l.Origin, Size: l.head.Size})
 	}
-	if j.run != nil {
+	switch {
+	case j.run != nil:
 		err = j.collectRun(ctx)
-	} else {
+	case j.period != nil:
+		err = j.collectPeriod(ctx, &man.Scope)
+	default:
 		err = j.collectLogs(ctx)
 	}
 	if err != nil {
 		return file{}, err
 	}
-	for _, l := range j.logs {
-		j.files = append(j.files, memoryFile(l.dir+"/checkpoint", l.note))
-	}
 	if err := j.since(ctx); err != nil {
 		return file{}, err
+	}
+	if err := j.closeViews(); err != nil {
+		return file{}, err
+	}
+	if j.single() {
+		return file{}, nil
+	}
+	for _, l := range j.logs {
+		j.files = append(j.files, memoryFile(l.dir+"/checkpoint", l.note))
 	}
 	counted, err := j.counts.marshal()
 	if err != nil {
@@ -54,24 +63,19 @@ func (j *job) collectLogs(ctx context.Context) error {
 		if err := j.log(ctx, l, &j.counts.Logs[k]); err != nil {
 			return fmt.Errorf("log %s: %w", l.Origin, err)
 		}
+		if err := j.anchors(ctx, &j.logs[k], 0, l.head.Size-1); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
 // since adds the proof that the log extends an older tree.
 func (j *job) since(ctx context.Context) error {
-	l, old := j.logs[0], j.req.SinceSize
-	if old == 0 || old == l.head.Size {
+	if j.single() {
 		return nil
 	}
-	hashes, err := j.e.cfg.Ledger.Consistency(ctx, j.req.Tenant, l.No, old, l.head.Size)
-	if err != nil {
-		return err
-	}
-	c := c2sp.Consistency{Old: old, Hashes: hashes, Note: l.note}
-	path := fmt.Sprintf("%s/consistency/%d-%d.add-checkpoint", l.dir, old, l.head.Size)
-	j.files = append(j.files, memoryFile(path, c.Marshal()))
-	return nil
+	return j.link(ctx, &j.logs[0], j.req.SinceSize)
 }
 
 // collector reads one log once and writes its files side by side, each kind
@@ -104,7 +108,7 @@ func (j *job) log(ctx context.Context, part logPart, counts *logCompleteness) er
 		return err
 	}
 	size := part.head.Size
-	err := j.e.cfg.Ledger.Records(ctx, j.req.Tenant, part.No, 0, size, func(r ledger.LogRecord) error {
+	err := j.e.cfg.Ledger.Records(ctx, part.Tenant, part.No, 0, size, func(r ledger.LogRecord) error {
 		if err := c.record(&r); err != nil {
 			return fmt.Errorf("leaf %d: %w", r.Seq, err)
 		}
@@ -137,7 +141,7 @@ func (c *collector) record(r *ledger.LogRecord) error {
 		c.j.files = append(c.j.files, c.entries.finish(c.part.dir+"/"+c2sp.EntriesPath(n, int(next-n*c2sp.TileWidth))))
 	}
 	c.j.counts.add(c.sealed.counts, r.Leaf)
-	if err := c.sealed.record(r.Leaf, r.Open, wasErased); err != nil {
+	if _, err := c.sealed.record(r.Leaf, r.Open, wasErased); err != nil {
 		return err
 	}
 	c.j.progress(1)

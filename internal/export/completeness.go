@@ -16,6 +16,9 @@ type completeness struct {
 	Logs    []logCompleteness `json:"logs"`
 	Runs    *runCompleteness  `json:"runs,omitempty"` // of profile log
 	Run     *oneRun           `json:"run,omitempty"`  // of profile run
+	// Period and Controls are of profile period; Controls of scope compliance only.
+	Period   *periodCompleteness `json:"period,omitempty"`
+	Controls []controlCount      `json:"controls,omitempty"`
 
 	runs map[string]bool // ended, by run; 1 entry a run, as the verifier has
 }
@@ -62,6 +65,43 @@ type oneRun struct {
 	Correlated int64    `json:"correlated"`
 	Truncated  bool     `json:"correlated_truncated"`
 	Marks      []string `json:"completeness"` // of its newest llm_run
+	// Window is the time around its turning point, and how much there is in it.
+	Window windowCounts `json:"window"`
+	// Accesses counts the entries about who looked at the run, Exports the records
+	// of its exports. Where there are more than one bundle takes, AccessesTruncated
+	// is true. AccessesHidden: who asked may not read audit entries, so there are
+	// neither these, nor correlated ones, nor those of the window without a run.
+	Accesses          int64 `json:"accesses"`
+	Exports           int64 `json:"exports"`
+	AccessesTruncated bool  `json:"accesses_truncated"`
+	AccessesHidden    bool  `json:"accesses_hidden"`
+}
+
+// windowCounts says what the bundle has in the window of its run.
+type windowCounts struct {
+	Center string `json:"center"`
+	Why    string `json:"why"` // which time of the run the center is
+	Start  string `json:"start"`
+	End    string `json:"end"`
+	System int64  `json:"system"`
+	Policy int64  `json:"policy"`
+	Shared int64  `json:"shared"` // of the system log
+	// SharedLeftOut counts shared records of which content is gone.
+	SharedLeftOut int64 `json:"shared_left_out"`
+	Truncated     bool  `json:"truncated"`
+}
+
+// completeness is what is known before the records are written.
+func (r *runParts) completeness(req *Request) *oneRun {
+	w := &r.window
+	return &oneRun{
+		RunID: req.Run, Correlated: r.bound, Truncated: r.cut, Marks: []string{},
+		Accesses: r.looks, Exports: r.exports, AccessesTruncated: r.looksCut, AccessesHidden: req.NoAudit,
+		Window: windowCounts{
+			Center: w.center.String(), Why: w.why, Start: w.start.String(), End: w.end.String(),
+			System: w.system, Policy: w.policy, Shared: w.shared, SharedLeftOut: w.leftOut, Truncated: w.cut,
+		},
+	}
 }
 
 // add counts a record of the run.

@@ -22,6 +22,17 @@ type kept struct {
 	dropped bool // the registry does not have it any more
 }
 
+// keepFor is how long its bytes are kept, at most.
+func (s *Stored) keepFor() time.Duration {
+	if s.Profile == ProfilePeriod {
+		return KeepPeriod
+	}
+	return KeepContent
+}
+
+// KeptUntil is when its bytes are gone at the latest.
+func (s *Stored) KeptUntil() time.Time { return s.MadeAt.Add(s.keepFor()) }
+
 // keep takes a bundle into the registry. The caller holds mu.
 func (x *Exports) keep(k *kept) {
 	x.kept[keptID{k.Tenant, k.ExportID}] = k
@@ -29,7 +40,7 @@ func (x *Exports) keep(k *kept) {
 	x.bytes += k.Bytes
 	x.sweep(k.MadeAt)
 	// Nobody may come by again to sweep.
-	time.AfterFunc(KeepContent, func() {
+	time.AfterFunc(k.keepFor(), func() {
 		x.mu.Lock()
 		defer x.mu.Unlock()
 		x.sweep(x.cfg.Now())
@@ -92,9 +103,17 @@ type Content struct {
 }
 
 // ContentType is the media type of the bytes.
-func (c *Content) ContentType() string {
-	if c.Format == FormatJSON {
+func (c *Content) ContentType() string { return ContentType(c.Format) }
+
+// ContentType is the media type of a format.
+func ContentType(format string) string {
+	switch format {
+	case FormatJSON:
 		return "application/json"
+	case FormatCSV:
+		return "text/csv; charset=utf-8; header=present"
+	case FormatPDF:
+		return "application/pdf"
 	}
 	return "application/zip"
 }

@@ -1,25 +1,47 @@
 // Package export writes evidence bundles: a tenant's records with all that an
 // auditor needs to check them offline, as a ZIP or as a directory of the same
-// files (formats.md section 7), or, for programs, as one JSON document. Package
+// files (formats.md section 7), or, for programs and people, as a document. Package
 // verify reads the first two.
 //
 // # Profiles
 //
-// log is every record of the tenant's logs. run is what there is of one run: its
-// own records, of all kinds, from n = 0; audit entries that a correlation id of
-// these records binds to it, also where they are of another run; where the run
-// began in an older log, that log and the LOG_OPENED records that put them in
-// order; and what says by whose order something of all this was erased or has
-// expired. Each record has its proof against its log's checkpoint.
+// log is every record of the tenant's logs. run is what there is of one run:
+//
+//   - its own records, of all kinds, from n = 0;
+//   - audit entries that a correlation id of these records binds to it, also where
+//     they are of another run;
+//   - what happened within 30 s of its turning point: system records and entries about
+//     policy that are of no other run, and the shared records of the system log;
+//   - who looked at it, and the records of its exports, up to this one;
+//   - where the run began in an older log, that log and the LOG_OPENED records that put
+//     them in order;
+//   - and what says by whose order something of all this was erased or has expired.
+//
+// period is all that was recorded in a time, of which only the kinds of a scope are
+// disclosed, with both neighbours, so that nothing can have been left out. In runs and
+// periods each record has its proof against its log's checkpoint.
+//
+// The checkpoints are cosigned by the witnesses, if any; time stamps are in the bundle
+// with the proof that the log extends what was stamped: the last before the records,
+// the first after them, and the newest.
+//
+// # Formats
+//
+// zip is the bundle, also as a directory, with report.html and report.pdf for people.
+// json is its files as one document. csv, a table, and pdf, the report, are views that
+// prove nothing by themselves; they are made of the same proven records in the same
+// pass and never have more of their content than the bundle would disclose. What a
+// report lists is bounded, and it says so.
 //
 // # An export is itself evidence
 //
 //	export, pending      appended before anything is read
 //	checkpoint           published; the bundle holds the log up to it
 //	files                read, checked against their commitments, spooled
-//	export, completed    names the SHA-256 of manifest.json
+//	export, completed    names the SHA-256 of manifest.json, or of csv and pdf that
+//	                     of their bytes
 //	receipt.*            that record, its proof, and the way from the bundle's
-//	                     checkpoint to the one that covers it
+//	                     checkpoint to the one that covers it; of bundles
 //	LOG_EXPORT           who got how many bytes and records, and their digest;
 //	                     where the caller does not record that itself
 //
@@ -48,5 +70,5 @@
 // gives the same export for the same request, and makes signed links. Nothing of
 // it outlives the process: what the log knows and it does not is gone.
 //
-// It does not decide who may export, and of the profiles it does not have period.
+// It does not decide who may export.
 package export

@@ -93,7 +93,7 @@ const RetentionHot = "hot"
 // Request says what to export.
 type Request struct {
 	Tenant  string
-	Profile string // ProfileLog or ProfileRun
+	Profile string // ProfileLog, ProfileRun or ProfilePeriod
 	// Run is the run of profile run, by its own id.
 	Run string
 	// Scope, From and Until say which records profile period is about: all whose t is
@@ -142,16 +142,16 @@ func invalid(field, reason string) error {
 func (r *Request) check() error {
 	run := r.Profile == ProfileRun
 	switch {
-	case r.Profile != ProfileLog && !run:
-		return invalid("profile", "must be log or run")
+	case r.Profile != ProfileLog && r.Profile != ProfilePeriod && !run:
+		return invalid("profile", "must be log, run or period")
 	case run && (r.Run == "" || len(r.Run) > evidence.MaxRun):
 		return invalid("run_id", "is required, with at most 128 bytes")
 	case !run && r.Run != "":
 		return invalid("run_id", "is for profile run")
-	case r.Format != FormatZIP && r.Format != FormatJSON:
-		return invalid("format", "must be zip or json")
-	case r.Format == FormatJSON && (!run || r.Directory):
-		return invalid("format", "json is for profile run, and not for a directory")
+	case !slices.Contains([]string{FormatZIP, FormatJSON, FormatCSV, FormatPDF}, r.Format):
+		return invalid("format", "must be zip, json, csv or pdf")
+	case r.Format != FormatZIP && (r.Profile == ProfileLog || r.Directory):
+		return invalid("format", "must be zip for profile log and for a directory")
 	case !evidence.FitName(r.ExportID):
 		return invalid("export_id", "is not a name")
 	case r.By.Name == "":
@@ -159,21 +159,27 @@ func (r *Request) check() error {
 	case r.SinceSize < 0:
 		return invalid("since_size", "must not be negative")
 	}
-	return nil
+	return r.checkPeriod()
 }
 
 // job is one export on its way.
 type job struct {
-	e      *Exporter
-	req    Request
-	choice choice
-	logs   []logPart // in the order of the bundle
-	run    *runParts // of profile run
-	total  int64     // leaves
-	done   int64
-	counts *completeness
-	files  []file
-	spools []*Spool
+	e       *Exporter
+	req     Request
+	choice  choice
+	logs    []logPart // in the order of the bundle
+	run     *runParts // of profile run
+	period  *period   // of profile period
+	views   []view    // what else is made of the records, see views.go
+	table   *table    // of format csv
+	model   modelView // of the report; nil: there is none
+	total   int64     // leaves
+	done    int64
+	counts  *completeness
+	stamped []stamp // the time stamps of the bundle
+	files   []file
+	doc     *file // of formats csv and pdf
+	spools  []*Spool
 }
 
 // logPart is one log of the bundle, up to a checkpoint.
@@ -184,6 +190,9 @@ type logPart struct {
 	note []byte
 	vkey c2sp.VKey
 }
+
+// system says that the log is in the bundle for the shared records of its tenant's.
+func (p *logPart) system(req *Request) bool { return p.Tenant != req.Tenant }
 
 // Export makes a bundle and records it, see the package comment. The error
 // wraps evidence.ErrTampered where the store does not hold what was signed.
@@ -241,10 +250,20 @@ func (j *job) failed(ctx context.Context, why error) {
 	}
 }
 
+// reports says that the export has a report for people.
+func (j *job) reports() bool {
+	return j.req.Profile != ProfileLog && (j.req.Format == FormatZIP || j.req.Format == FormatPDF)
+}
+
+// single says that the export is one file, a table or a report, that is no bundle.
+func (j *job) single() bool { return j.req.Format == FormatCSV || j.req.Format == FormatPDF }
+
 func (j *job) bundle(ctx context.Context, logs []ledger.LogInfo) (*Bundle, error) {
 	choose := j.choose
 	if j.req.Profile == ProfileRun {
 		choose = j.chooseRun
+	} else if j.req.Profile == ProfilePeriod {
+		choose = j.choosePeriod
 	}
 	if err := choose(ctx, logs); err != nil {
 		return nil, err
@@ -254,22 +273,30 @@ func (j *job) bundle(ctx context.Context, logs []ledger.LogInfo) (*Bundle, error
 		return nil, err
 	}
 	receipt, err := j.state(ctx, completed, func(r *evidence.Record) {
-		r.SetText("manifest", manifestFact(manifest))
+		if j.single() {
+			r.SetText("checksum", digest(j.doc.sha256[:]))
+			r.SetInt("size_bytes", j.doc.size)
+		} else {
+			r.SetText("manifest", manifestFact(manifest))
+		}
 		r.SetInt("record_count", j.counts.Records)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("record the export: %w", err)
 	}
-	receipts, err := j.receipt(ctx, receipt)
-	if err != nil {
-		return nil, err
-	}
 	newest := j.logs[0]
 	b := &Bundle{
 		ExportID: j.req.ExportID, Tenant: j.req.Tenant, Run: j.req.Run, Format: j.req.Format,
 		Log: newest.Origin, Size: newest.head.Size, Checkpoint: newest.note, Records: j.counts.Records,
-		files: slices.Concat([]file{manifest}, j.files, receipts), spools: j.spools,
+		doc: j.doc, spools: j.spools,
 		end: store.Position{LogNo: newest.No, Seq: newest.head.Size},
+	}
+	if !j.single() {
+		receipts, err := j.receipt(ctx, receipt)
+		if err != nil {
+			return nil, err
+		}
+		b.files = slices.Concat([]file{manifest}, j.files, receipts)
 	}
 	if err := b.measure(j.req.Directory); errors.Is(err, zipstore.ErrFormat) {
 		return nil, fmt.Errorf("it does not fit a ZIP, export it as a directory: %w: %w", evidence.ErrTooLarge, err)
@@ -307,7 +334,7 @@ func (j *job) choose(ctx context.Context, logs []ledger.LogInfo) error {
 // part adds a log to the bundle, behind those that it has, and publishes its
 // checkpoint.
 func (j *job) part(ctx context.Context, info ledger.LogInfo) error {
-	head, note, err := j.e.cfg.Ledger.PublishNow(ctx, j.req.Tenant, info.No)
+	head, note, err := j.checkpoint(ctx, info.Tenant, info.No)
 	if err != nil {
 		return fmt.Errorf("checkpoint of %s: %w", info.Origin, err)
 	}
@@ -318,7 +345,9 @@ func (j *job) part(ctx context.Context, info ledger.LogInfo) error {
 	if err != nil {
 		return err
 	}
-	j.logs = append(j.logs, logPart{LogInfo: info, dir: fmt.Sprintf("logs/%d", len(j.logs)), head: head, note: note, vkey: vkey})
+	j.logs = append(j.logs, logPart{
+		LogInfo: info, dir: fmt.Sprintf("logs/%d", len(j.logs)), head: head, note: note, vkey: vkey,
+	})
 	return nil
 }
 

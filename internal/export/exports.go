@@ -27,12 +27,17 @@ const (
 	// KeepKeys is how long an idempotency key is known, as long as the process
 	// lives and there are not more than maxKeys.
 	KeepKeys = 24 * time.Hour
+	// KeepPeriod is how long the bytes of an export of a period are: it is asked for
+	// now and fetched later.
+	KeepPeriod = 24 * time.Hour
 	// DefaultMaxBytes bounds what all kept bundles have on the disk together.
 	DefaultMaxBytes = 1 << 30
 
 	maxKeys      = 1 << 14
-	makeWithin   = 10 * time.Minute // an export that takes longer is given up
 	maxKeyLength = 255
+	// An export that takes longer is given up; one of a period may have to wait.
+	makeWithin       = 10 * time.Minute
+	makePeriodWithin = 4 * time.Hour
 )
 
 // ExportsConfig says how finished bundles are kept. Exporter and Links are
@@ -45,6 +50,9 @@ type ExportsConfig struct {
 	// newest stays whatever its size. Default: DefaultMaxBytes.
 	MaxBytes int64
 	Now      func() time.Time // default time.Now
+	// Waiting is how many exports of periods may wait for their turn, each tenant's
+	// and four times as many of all: one is made at a time. Default 8.
+	Waiting int
 }
 
 // Exports keeps finished bundles for those who asked for them. It may be used
@@ -61,7 +69,10 @@ type Exports struct {
 	bytes  int64   // of all of them
 	recent map[fingerprint]*entry
 	keys   map[idempotencyID]*entry
+	tasks  map[keptID]*task // exports of periods, as far as they are remembered
 	closed bool
+
+	turn chan struct{} // held by the export of a period that is being made
 }
 
 // IdempotencyKey is what a client sends to get the same export again, "" for
@@ -72,6 +83,7 @@ type IdempotencyKey string
 type Stored struct {
 	ExportID   string
 	Tenant     string
+	Profile    string
 	Run        string
 	Format     string
 	Digest     string // "sha256:" and hex, of the bytes
@@ -85,6 +97,8 @@ type Stored struct {
 	// Synthetic: there are such correlated entries and such content in it only, see
 	// [Request].
 	Synthetic *bool
+	// NoAudit: there are no audit entries in it but the run's own, see [Request].
+	NoAudit bool
 
 	end store.Position // of what was in the log
 }
@@ -104,16 +118,22 @@ type entry struct {
 	// stored and err may be read once done is closed.
 	stored *Stored
 	err    error
+	// Of an export of a period: its task, and what is closed once its state pending
+	// is recorded, or done is closed.
+	task  *task
+	begun chan struct{}
 }
 
 // NewExports returns an empty registry.
 func NewExports(cfg ExportsConfig) *Exports {
 	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, DefaultMaxBytes)
+	cfg.Waiting = cmp.Or(cfg.Waiting, 8)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
 	x := &Exports{
 		cfg: cfg, kept: map[keptID]*kept{}, recent: map[fingerprint]*entry{}, keys: map[idempotencyID]*entry{},
+		tasks: map[keptID]*task{}, turn: make(chan struct{}, 1),
 	}
 	x.ctx, x.cancel = context.WithCancel(context.Background())
 	return x
@@ -142,19 +162,10 @@ func (x *Exports) Close() error {
 // [KeepKeys]. The same key with other parameters is evidence.ErrConflict. An
 // export goes on when its caller's ctx ends; the next to ask for it gets it.
 func (x *Exports) Open(ctx context.Context, req Request, key IdempotencyKey) (*Stored, error) {
-	switch {
-	case req.ExportID != "":
-		return nil, invalid("export_id", "is chosen by the server")
-	case req.Directory:
-		return nil, invalid("format", "a directory has no bytes of its own")
-	case len(key) > maxKeyLength || !printable(string(key)):
-		return nil, invalid("Idempotency-Key", "must be at most 255 printable ASCII characters")
+	if req.Profile == ProfilePeriod {
+		return nil, invalid("profile", "a period is exported in the background")
 	}
-	checked := req
-	if _, err := x.cfg.Exporter.job(&checked); err != nil {
-		return nil, err
-	}
-	if err := x.dropErased(ctx, req.Tenant); err != nil {
+	if err := x.check(ctx, req, key); err != nil {
 		return nil, err
 	}
 	e, err := x.entry(ctx, req, key)
@@ -167,6 +178,22 @@ func (x *Exports) Open(ctx context.Context, req Request, key IdempotencyKey) (*S
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+// check refuses a request that cannot be kept, or makes no sense.
+func (x *Exports) check(ctx context.Context, req Request, key IdempotencyKey) error {
+	switch {
+	case req.ExportID != "":
+		return invalid("export_id", "is chosen by the server")
+	case req.Directory:
+		return invalid("format", "a directory has no bytes of its own")
+	case len(key) > maxKeyLength || !printable(string(key)):
+		return invalid("Idempotency-Key", "must be at most 255 printable ASCII characters")
+	}
+	if _, err := x.cfg.Exporter.job(&req); err != nil { // a copy: it gets no defaults
+		return err
+	}
+	return x.dropErased(ctx, req.Tenant)
 }
 
 func printable(s string) bool {
@@ -202,6 +229,11 @@ func (x *Exports) entry(ctx context.Context, req Request, key IdempotencyKey) (*
 	e := x.recent[print]
 	if e == nil {
 		e = &entry{print: print, done: make(chan struct{})}
+		if req.Profile == ProfilePeriod {
+			if err := x.addTask(e, &req); err != nil {
+				return nil, err
+			}
+		}
 		x.recent[print] = e
 		x.making.Add(1)
 		go x.make(context.WithoutCancel(ctx), e, req)
@@ -215,26 +247,39 @@ func (x *Exports) entry(ctx context.Context, req Request, key IdempotencyKey) (*
 // make makes the export of an entry.
 func (x *Exports) make(ctx context.Context, e *entry, req Request) {
 	defer x.making.Done()
-	ctx, cancel := context.WithTimeout(ctx, makeWithin)
+	within := makeWithin
+	if e.task != nil {
+		within = makePeriodWithin
+	}
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	defer context.AfterFunc(x.ctx, cancel)()
-	k, err := x.export(ctx, req)
+	k, err := x.export(ctx, req, e)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	defer close(e.done)
 	e.at = x.cfg.Now()
 	if e.err = err; err != nil {
 		x.forget(func(other *entry) bool { return other == e })
-		return
+	} else {
+		e.stored = &k.Stored
+		k.MadeAt = e.at
+		x.keep(k)
 	}
-	e.stored = &k.Stored
-	k.MadeAt = e.at
-	x.keep(k)
+	if e.task != nil {
+		x.endTask(e.task, err)
+	}
 }
 
 // export makes a bundle and puts its bytes into one spool.
-func (x *Exports) export(ctx context.Context, req Request) (*kept, error) {
-	b, err := x.cfg.Exporter.Export(ctx, req)
+func (x *Exports) export(ctx context.Context, req Request, e *entry) (_ *kept, err error) {
+	defer x.caught(ctx, &err)
+	var b *Bundle
+	if e.task != nil {
+		b, err = x.period(ctx, req, e)
+	} else {
+		b, err = x.cfg.Exporter.Export(ctx, req)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -250,9 +295,9 @@ func (x *Exports) export(ctx context.Context, req Request) (*kept, error) {
 		return nil, errors.Join(err, s.Close())
 	}
 	return &kept{spool: s, Stored: Stored{
-		ExportID: b.ExportID, Tenant: b.Tenant, Run: b.Run, Format: b.Format, Digest: b.Digest, Bytes: b.Bytes,
+		ExportID: b.ExportID, Tenant: b.Tenant, Profile: req.Profile, Run: b.Run, Format: b.Format, Digest: b.Digest, Bytes: b.Bytes,
 		Records: b.Records, Checkpoint: b.Checkpoint, Metadata: b.Metadata, NotPermitted: req.NotPermitted,
-		Synthetic: req.Synthetic, end: b.end,
+		Synthetic: req.Synthetic, NoAudit: req.NoAudit, end: b.end,
 	}}, nil
 }
 
@@ -282,16 +327,20 @@ func (x *Exports) sweep(now time.Time) {
 			delete(x.keys, k)
 		}
 	}
-	for len(x.order) > 0 && (now.Sub(x.order[0].MadeAt) >= KeepContent || x.bytes > x.cfg.MaxBytes && len(x.order) > 1) {
-		_ = x.drop(x.order[0]) // a file without a name, which goes with the process at the latest
+	for _, k := range slices.Clone(x.order) {
+		if now.Sub(k.MadeAt) >= k.keepFor() || x.bytes > x.cfg.MaxBytes && len(x.order) > 1 {
+			_ = x.drop(k) // a file without a name, which goes with the process at the latest
+		}
 	}
+	x.sweepTasks(now)
 }
 
 func fingerprintOf(req Request) (fingerprint, error) {
 	sorted := func(list []string) []string { return slices.Compact(slices.Sorted(slices.Values(list))) }
 	b, err := json.Marshal([]any{
-		req.Tenant, req.Profile, req.Run, cmp.Or(req.Format, FormatZIP), req.By, req.By.credential(),
-		sorted(req.Disclose), sorted(req.Withhold), req.NotPermitted, req.Synthetic, req.Unrecorded, req.SinceSize,
+		req.Tenant, req.Profile, req.Run, req.Scope, req.From, req.Until, sorted(req.Tags),
+		cmp.Or(req.Format, FormatZIP), req.By, req.By.credential(), sorted(req.Disclose), sorted(req.Withhold),
+		req.NotPermitted, req.Synthetic, req.NoAudit, req.Unrecorded, req.SinceSize,
 	})
 	return sha256.Sum256(b), err
 }

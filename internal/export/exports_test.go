@@ -80,7 +80,7 @@ func TestExports(t *testing.T) {
 	x, _ := r.exports(0)
 	s := open(t, x, runRequest("run-1"), "")
 	z := content(t, x, s.ExportID)
-	if int64(len(z)) != s.Bytes || s.Digest != evidence.Checksum(evidence.Hash(sha256.Sum256(z))) || s.Records != 4 {
+	if int64(len(z)) != s.Bytes || s.Digest != evidence.Checksum(evidence.Hash(sha256.Sum256(z))) || s.Records != 5 { // with that it was begun
 		t.Errorf("%d bytes, %+v", len(z), s)
 	}
 	r.good(z, verify.Options{})
@@ -98,7 +98,7 @@ func TestExports(t *testing.T) {
 		t.Fatal(err)
 	}
 	if a.RunID != "run-1" || a.ExportID != s.ExportID || a.Checksum != s.Digest || *a.DownloadURL != "/api/v1/exports/"+s.ExportID+"/content" ||
-		a.RetentionClass != "hot" || a.ComplianceTags == nil || a.SizeBytes != s.Bytes || a.RecordCount != 4 || a.Format != "zip" ||
+		a.RetentionClass != "hot" || a.ComplianceTags == nil || a.SizeBytes != s.Bytes || a.RecordCount != 5 || a.Format != "zip" ||
 		!strings.HasPrefix(a.Checkpoint, "test.example/") || *a.Metadata.SystemID != "key-1" || a.Metadata.Origin != "SYSTEM" ||
 		*a.Metadata.Checksum != s.Digest || !cmp.Equal(a.Metadata.PolicyIDs, []string{"p-2"}) {
 		t.Errorf("%+v", a)

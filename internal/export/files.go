@@ -106,6 +106,7 @@ type Bundle struct {
 	Metadata evidence.Metadata
 
 	files  []file // in the order of a ZIP: manifest.json, its files, the receipt
+	doc    *file  // of formats csv and pdf: all that is given out
 	spools []*Spool
 	end    store.Position // what stands here or behind came after it was made
 }
@@ -122,6 +123,12 @@ func (b *Bundle) Close() error {
 
 // Write writes the bundle in its format.
 func (b *Bundle) Write(w io.Writer) error {
+	if b.doc != nil {
+		if _, err := io.Copy(w, b.doc.open()); err != nil {
+			return fmt.Errorf("%s: %w", b.Format, err)
+		}
+		return nil
+	}
 	if b.Format == FormatJSON {
 		return b.writeJSON(w)
 	}

@@ -121,13 +121,16 @@ func (j *job) explain(ctx context.Context) (again bool, err error) {
 			return r.gone.left > 0, err
 		})
 	}
-	r.known, r.gone = r.gone, goneFields{}
+	r.reasons, r.gone = r.gone, goneFields{}
 	return again, err
 }
 
 // explainBy takes those records of a page into the bundle that explain something.
 func (j *job) explainBy(ctx context.Context, page []store.Found) (found bool, err error) {
 	for _, part := range j.logs {
+		if part.system(&j.req) {
+			continue
+		}
 		at := map[int64]store.Found{}
 		var here []store.Found
 		for _, f := range slices.Backward(page) { // the newest come first

@@ -2,8 +2,10 @@ package export
 
 import (
 	"bufio"
+	"encoding/base64"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/runledger/runledger/evidence"
 )
@@ -16,9 +18,10 @@ const jsonNote = "The files of an evidence bundle as one document, for programs 
 //
 //	{"format":"json","verifiable_form":"zip","note":…,
 //	 "manifest":{…},           manifest.json, verbatim
-//	 "files":{"<path>":"…"}}   every other file, as text, in the order of the ZIP
+//	 "files":{"<path>":"…"}}   every other file, as text, in the order of the ZIP;
+//	                           time stamps, which are none, as {"base64":"…"}
 //
-// All files of profile run are UTF-8 text, so the ZIP can be made from it.
+// So a ZIP can be made from it, and that verifies. It has no reports for people.
 func (b *Bundle) writeJSON(w io.Writer) error {
 	out := bufio.NewWriterSize(w, 64<<10)
 	fmt.Fprintf(out, `{"format":"json","verifiable_form":"zip","note":%s,"manifest":`, evidence.QuoteJSON(jsonNote))
@@ -35,14 +38,35 @@ func (b *Bundle) writeJSON(w io.Writer) error {
 		default:
 			fmt.Fprint(out, ",")
 		}
-		fmt.Fprintf(out, "%s:\"", evidence.QuoteJSON(f.path))
-		if _, err := io.Copy(escaper{out}, f.open()); err != nil {
+		fmt.Fprintf(out, "%s:", evidence.QuoteJSON(f.path))
+		if err := writeJSONFile(out, f); err != nil {
 			return fmt.Errorf("json: %s: %w", f.path, err)
 		}
-		fmt.Fprint(out, `"`)
 	}
 	fmt.Fprint(out, "}}\n")
 	return out.Flush() // and the first error of what was written
+}
+
+// writeJSONFile writes a file as a JSON value.
+func writeJSONFile(out *bufio.Writer, f *file) error {
+	before, after := `"`, `"`
+	var w io.Writer = escaper{out}
+	if strings.HasSuffix(f.path, ".tsr") {
+		before, after = `{"base64":"`, `"}`
+		encoder := base64.NewEncoder(base64.StdEncoding, out)
+		w = encoder
+	}
+	fmt.Fprint(out, before)
+	if _, err := io.Copy(w, f.open()); err != nil {
+		return err
+	}
+	if c, ok := w.(io.Closer); ok {
+		if err := c.Close(); err != nil {
+			return err
+		}
+	}
+	fmt.Fprint(out, after)
+	return nil
 }
 
 // escaper writes UTF-8 text as the inside of a JSON string.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/runledger/runledger/answer"
+	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/problem"
 )
 
@@ -86,4 +87,70 @@ func (x *Exports) Answer(s *Stored, credential string) (answer.EvidenceBundle, e
 		DownloadURL: &path, SignedURL: &signed, SizeBytes: s.Bytes, RecordCount: s.Records,
 		Checkpoint: string(s.Checkpoint), Metadata: s.Metadata,
 	}, nil
+}
+
+// StatusPath is the path of the state of an export.
+func StatusPath(exportID string) string { return "/api/v1/exports/" + exportID }
+
+// Status describes the state of an export to a credential; with links to its bytes
+// where it may read them.
+func (x *Exports) Status(s *State, credential string, mayRead bool) (*answer.ExportStatus, error) {
+	l := s.Leaf
+	out := &answer.ExportStatus{
+		ExportID: l.Text("export_id"), Status: s.Status, Reason: optional(s.Reason),
+		Progress: answer.ExportProgress{Done: s.Done, Total: s.Total},
+		Scope:    l.Text("scope"), Format: l.Text("format"), RunID: optional(l.Text("about_run")),
+		From: timeOf(l, "from"), Until: timeOf(l, "until"),
+		RetentionClass: optional(l.Text("retention_class")), ComplianceTags: []string{},
+		StatusURL: StatusPath(l.Text("export_id")), Metadata: evidence.MetadataOf(s.Tenant, l, "", s.Hash),
+	}
+	if tags, ok := l.Fact("compliance_tags"); ok {
+		out.ComplianceTags = append(out.ComplianceTags, tags.List...)
+	}
+	if s.Status != completed {
+		return out, nil
+	}
+	out.Checksum, out.Manifest = optional(l.Text("checksum")), optional(l.Text("manifest"))
+	out.SizeBytes, out.RecordCount = numberOf(l, "size_bytes"), numberOf(l, "record_count")
+	if s.Stored == nil {
+		return out, nil
+	}
+	out.Checksum, out.SizeBytes, out.RecordCount = &s.Stored.Digest, &s.Stored.Bytes, &s.Stored.Records
+	checkpoint, until := string(s.Stored.Checkpoint), evidence.MicrosOf(s.Stored.KeptUntil())
+	out.Checkpoint, out.KeptUntil = &checkpoint, &until
+	if !mayRead {
+		return out, nil
+	}
+	token, err := x.Link(s.Tenant, s.Stored.ExportID, credential)
+	if err != nil {
+		return nil, err
+	}
+	path := ContentPath(s.Stored.ExportID)
+	signed := path + "?" + LinkParameter + "=" + token
+	out.DownloadURL, out.SignedURL = &path, &signed
+	return out, nil
+}
+
+func optional(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+func numberOf(l *evidence.Leaf, name string) *int64 {
+	n, ok := l.Int(name)
+	if !ok {
+		return nil
+	}
+	return &n
+}
+
+func timeOf(l *evidence.Leaf, name string) *evidence.Micros {
+	n, ok := l.Int(name)
+	if !ok {
+		return nil
+	}
+	at := evidence.Micros(n)
+	return &at
 }

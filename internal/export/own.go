@@ -6,7 +6,6 @@ import (
 
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/ledger"
-	"github.com/runledger/runledger/verify"
 )
 
 // States of an export, one record each.
@@ -40,8 +39,15 @@ func (j *job) record(kind evidence.Kind, component string) *evidence.Record {
 func (j *job) state(ctx context.Context, status string, more func(*evidence.Record)) (ledger.Receipt, error) {
 	r := j.record(evidence.KindExport, "LogExportService")
 	r.SetText("export_id", j.req.ExportID)
-	r.SetText("scope", "compliance")
-	if j.req.Profile == verify.ProfileRun {
+	r.SetText("scope", ScopeCompliance)
+	r.SetNames("compliance_tags", j.req.Tags)
+	switch j.req.Profile {
+	case ProfilePeriod:
+		r.SetText("scope", j.req.Scope)
+		r.SetText("retention_class", RetentionHot)
+		setTime(r, "from", j.req.From)
+		setTime(r, "until", j.req.Until)
+	case ProfileRun:
 		r.SetText("scope", "llm_run")
 		r.SetText("about_run", j.req.Run)
 		r.SetText("retention_class", RetentionHot)
@@ -55,10 +61,11 @@ func (j *job) state(ctx context.Context, status string, more func(*evidence.Reco
 		Disclose     []string `json:"disclose"`
 		Withhold     []string `json:"withhold"`
 		NotPermitted bool     `json:"not_permitted"`
+		NoAudit      bool     `json:"no_audit"`
 		SinceSize    int64    `json:"since_size"`
 	}{
 		j.req.Profile, j.req.Directory, append([]string{}, j.req.Disclose...), append([]string{}, j.req.Withhold...),
-		j.req.NotPermitted, j.req.SinceSize,
+		j.req.NotPermitted, j.req.NoAudit, j.req.SinceSize,
 	})
 	if err != nil {
 		return ledger.Receipt{}, err
@@ -93,4 +100,8 @@ func (j *job) append(ctx context.Context, r *evidence.Record) (ledger.Receipt, e
 		return ledger.Receipt{}, err
 	}
 	return receipts[0], nil
+}
+
+func setTime(r *evidence.Record, name string, at evidence.Micros) {
+	r.PutFact(evidence.Fact{Field: evidence.PublicField(r.Kind, name), Int: int64(at)})
 }

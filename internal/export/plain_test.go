@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/export"
 )
 
@@ -68,25 +69,36 @@ func unzip(t *testing.T, z []byte, dir string) {
 func TestReadme(t *testing.T) {
 	r := newRig(t)
 	r.steps(1, 0, 600)
-	checkReadme(t, zipOf(t, r.export(export.Request{})), r.keys, "logs/0/tile/entries/000")
+	a := newAuthority(t)
+	a.stamp(r, "acme")
+	r.steps(1, 600, 30)
+	checkReadme(t, zipOf(t, r.export(export.Request{})), r.keys, "logs/0/tile/entries/000", a.roots())
 }
 
 // TestReadmeOfRun is TestReadme of a run that stands in two logs.
 func TestReadmeOfRun(t *testing.T) {
 	r := newRig(t)
-	r.steps(1, 0, 100)
+	a := newAuthority(t)
+	r.steps(1, 0, 50)
+	a.stamp(r, "acme")
+	r.steps(1, 50, 50)
+	a.stamp(r, "acme")
 	info, err := r.Rollover(context.Background(), "acme")
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.steps(1, 100, 20)
 	r.append("acme", end("run-1", 1, ""))
-	checkReadme(t, zipOf(t, r.exportRun(export.Request{Run: "run-1"})), []string{info.VKey, r.keys[0]}, "logs/1/records.jsonl")
+	a.stamp(r, "acme")
+	r.append(evidence.SystemTenant, happened(1, "15:00:00", "SHARED", `,"visibility":"shared"`))
+	keys := []string{info.VKey, r.systemKey(), r.keys[0]}
+	checkReadme(t, zipOf(t, r.exportRun(export.Request{Run: "run-1"})), keys, "logs/2/records.jsonl", a.roots())
 }
 
-// checkReadme does that for a bundle, with the keys of its logs in their order,
-// and a file of it that holds leaves.
-func checkReadme(t *testing.T, z []byte, keys []string, leaves string) {
+// checkReadme does that for a bundle that has a time stamp in logs/0, with the keys of
+// its logs in their order, a file of it that holds leaves, and the file with the roots
+// of the authority.
+func checkReadme(t *testing.T, z []byte, keys []string, leaves, roots string) {
 	dir := t.TempDir()
 	unzip(t, z, dir)
 	readme, err := os.ReadFile(filepath.Join(dir, "README.txt"))
@@ -101,6 +113,7 @@ func checkReadme(t *testing.T, z []byte, keys []string, leaves string) {
 	text := string(readme)
 	sums := block(t, text, "The digests of the files:")
 	signature := block(t, text, "first three lines:")
+	stamps := block(t, text, "the file that $ROOTS names:")
 	_, program, ok := strings.Cut(text, strings.Repeat("-", 78)+"\n")
 	if !ok {
 		t.Fatal("README.txt has no program")
@@ -118,13 +131,13 @@ func checkReadme(t *testing.T, z []byte, keys []string, leaves string) {
 	shell := func(script string) (string, error) {
 		cmd := exec.Command("sh", "-e", "-c", script)
 		cmd.Dir = dir
-		cmd.Env = append(os.Environ(), "VKEY="+keys[0])
+		cmd.Env = append(os.Environ(), "VKEY="+keys[0], "ROOTS="+roots)
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
 	commands := map[string]string{"sha256sum": sums, "program": check + ` . ` + strings.Join(keys, " ")}
 	if _, err := exec.LookPath("openssl"); err == nil {
-		commands["openssl"] = signature
+		commands["openssl"], commands["stamps"] = signature, stamps
 	} else if os.Getenv("CI") != "" {
 		t.Error("openssl is not installed")
 	} else {
@@ -148,6 +161,8 @@ func checkReadme(t *testing.T, z []byte, keys []string, leaves string) {
 		{"disclosure", "logs/0/disclosures.jsonl", half, []string{"sha256sum", "program"}},
 		{"receipt", "receipt.leaf", half, []string{"program"}},
 		{"way", "receipt.consistency", half, []string{"program"}},
+		{"stamp", one(t, dir, "logs/0/anchors/*.tsr"), half, []string{"sha256sum", "stamps"}},
+		{"stamped checkpoint", one(t, dir, "logs/0/anchors/*.note"), func(int) int { return 5 }, []string{"sha256sum", "stamps", "program"}},
 	} {
 		path := filepath.Join(dir, filepath.FromSlash(tamper.file))
 		good, err := os.ReadFile(path)
@@ -172,6 +187,20 @@ func checkReadme(t *testing.T, z []byte, keys []string, leaves string) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// one returns a file of a directory by a pattern.
+func one(t *testing.T, dir, pattern string) string {
+	t.Helper()
+	list, err := filepath.Glob(filepath.Join(dir, pattern))
+	if err != nil || len(list) == 0 {
+		t.Fatalf("no %s in the bundle: %v", pattern, err)
+	}
+	name, err := filepath.Rel(dir, list[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.ToSlash(name)
 }
 
 // block returns the indented lines that follow a text.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"text/template"
+
+	"github.com/runledger/runledger/evidence"
 )
 
 //go:embed readme.tmpl
@@ -38,25 +40,37 @@ const (
     openssl pkeyutl -verify -pubin -keyform DER -inkey /tmp/key \
         -rawin -in /tmp/body -sigfile /tmp/sig
 `
+	stampsCheck = `    for stamp in logs/*/anchors/*.tsr; do
+        [ ! -e "$stamp" ] || openssl ts -verify -CAfile "$ROOTS" \
+            -in "$stamp" -data "${stamp%.tsr}.note" || exit 1
+    done
+`
 )
 
 type readmeLog struct {
 	Dir, Origin, Root string
 	Size, Records     int64
+	System            bool // of the system tenant, in the bundle of another
 }
 
 // readme returns README.txt: what this is, and how to check it.
 func (j *job) readme() ([]byte, error) {
 	data := struct {
-		ExportID, Tenant, Run       string
-		Logs                        []readmeLog
-		Sha256sum, OpenSSL, Program string
-	}{j.req.ExportID, j.req.Tenant, j.req.Run, nil, sha256sumCheck, opensslCheck, checkProgram}
+		ExportID, Tenant, Run, Scope        string
+		From, Until                         evidence.Micros
+		Logs                                []readmeLog
+		Sha256sum, OpenSSL, Stamps, Program string
+	}{
+		ExportID: j.req.ExportID, Tenant: j.req.Tenant, Run: j.req.Run, Scope: j.req.Scope, From: j.req.From, Until: j.req.Until,
+		Sha256sum: sha256sumCheck, OpenSSL: opensslCheck, Stamps: stampsCheck, Program: checkProgram,
+	}
 	for k, l := range j.logs {
-		data.Logs = append(data.Logs, readmeLog{l.dir, l.Origin, l.head.Root.String(), l.head.Size, j.counts.Logs[k].Records})
+		data.Logs = append(data.Logs, readmeLog{
+			l.dir, l.Origin, l.head.Root.String(), l.head.Size, j.counts.Logs[k].Records, l.system(&j.req),
+		})
 	}
 	tmpl := readmeTemplate
-	if j.run != nil {
+	if j.req.Profile != ProfileLog {
 		tmpl, data.Program = readmeRunTemplate, checkRunProgram
 	}
 	var b bytes.Buffer
@@ -66,12 +80,12 @@ func (j *job) readme() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// policy returns the keys of the logs as a tlog-policy file. No witness is
-// known yet, so it asks for none.
+// policy returns the keys of the logs as a tlog-policy file. It asks for no witness:
+// whom to trust is for the reader to say.
 func (j *job) policy() []byte {
 	var b strings.Builder
-	b.WriteString("# What the exporter says of keys and witnesses: a hint. Take keys from the\n" +
-		"# operator of the log by another way than this bundle.\n")
+	b.WriteString("# What the exporter says of keys: a hint. Take keys, and the witnesses whom you\n" +
+		"# trust, by another way than this bundle.\n")
 	for _, l := range j.logs {
 		b.WriteString("log " + l.VKey + "\n")
 	}

@@ -15,22 +15,39 @@ import (
 )
 
 // runParts is what a bundle of profile run is made of: the run's own records;
-// audit entries that a correlation id binds to it; the LOG_OPENED records that
-// put several logs in order; and the records of erasures and expiries that
-// account for what is gone. The run's own erasures are among its records.
+// audit entries that a correlation id binds to it; what happened around its turning
+// point; who looked at it; the LOG_OPENED records that put several logs in order; and
+// the records of erasures and expiries that account for what is gone. The run's own
+// erasures are among its records.
 type runParts struct {
-	places map[int][]store.Found // by log number, in order of seq
+	places map[int][]store.Found // by log number, in order of seq once they are sorted
+	shared map[int][]store.Found // of the system tenant's logs
 	has    map[store.Position]bool
 	oldest int // number of the oldest log that the bundle needs
 	bound  int64
 	cut    bool // there are more entries than maxBound
+	window window
+	// correlations are those of the run's own records.
+	correlations map[string]bool
+	// looks and exports count the entries about who looked at the run, and the
+	// records of its exports. Where there are more, looksCut is true.
+	looks, exports int64
+	looksCut       bool
 
 	// Of the pass over the records:
-	next   int64 // n of the run's next record
-	gone   goneFields
-	covers []cover
-	known  goneFields // of the pass before
-	meta   runMetadata
+	next    int64 // n of the run's next record
+	gone    goneFields
+	covers  []cover
+	reasons goneFields // of the pass before
+	meta    runMetadata
+}
+
+// in returns the places of the bundle's records of a log.
+func (r *runParts) in(req *Request, part *logPart) []store.Found {
+	if part.system(req) {
+		return r.shared[part.No]
+	}
+	return r.places[part.No]
 }
 
 // maxBound is how many audit entries of one correlation a bundle takes.
@@ -63,12 +80,28 @@ func (j *job) chooseRun(ctx context.Context, logs []ledger.LogInfo) error {
 	if err != nil {
 		return err
 	}
-	j.run = &runParts{places: map[int][]store.Found{}, has: map[store.Position]bool{}, oldest: newest.No}
+	j.run = &runParts{
+		places: map[int][]store.Found{}, shared: map[int][]store.Found{}, has: map[store.Position]bool{}, oldest: newest.No,
+	}
 	for _, f := range own {
 		j.take(f)
 	}
-	if err := j.correlated(ctx); err != nil {
+	course, err := j.readCourse(ctx)
+	if err != nil {
+		return err
+	}
+	j.run.window, j.run.correlations = course.window(), course.correlations
+	if err := j.correlated(ctx, course.correlations); err != nil {
 		return fmt.Errorf("correlated audit entries: %w", err)
+	}
+	if err := j.inWindow(ctx); err != nil {
+		return err
+	}
+	if err := j.accesses(ctx); err != nil {
+		return err
+	}
+	if err := j.systemParts(ctx); err != nil {
+		return err
 	}
 	for _, info := range slices.Backward(logs[:len(logs)-1]) {
 		if info.No < j.run.oldest {
@@ -87,6 +120,27 @@ func (j *job) chooseRun(ctx context.Context, logs []ledger.LogInfo) error {
 	return nil
 }
 
+// systemParts adds the logs of the system tenant whose records the bundle has, the
+// newest first.
+func (j *job) systemParts(ctx context.Context) error {
+	if len(j.run.shared) == 0 {
+		return nil
+	}
+	logs, err := j.e.cfg.Ledger.Logs(ctx, evidence.SystemTenant)
+	if err != nil {
+		return err
+	}
+	for _, info := range slices.Backward(logs) {
+		if list := j.run.shared[info.No]; len(list) > 0 {
+			slices.SortFunc(list, bySeq)
+			if err := j.part(ctx, info); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // take adds a record to the bundle, once, unless it stands beyond the newest
 // checkpoint: it came meanwhile.
 func (j *job) take(f store.Found) bool {
@@ -95,31 +149,20 @@ func (j *job) take(f store.Found) bool {
 		return false
 	}
 	j.run.has[f.Position] = true
-	list := j.run.places[f.LogNo]
-	at, _ := slices.BinarySearchFunc(list, f, func(a, b store.Found) int { return cmp.Compare(a.Seq, b.Seq) })
-	j.run.places[f.LogNo] = slices.Insert(list, at, f)
+	j.run.places[f.LogNo] = append(j.run.places[f.LogNo], f)
 	j.run.oldest = min(j.run.oldest, f.LogNo)
 	j.total++
 	return true
 }
 
-// correlated adds the audit entries that have a correlation id of one of the
+// correlated adds the audit entries that have one of the correlation ids of the
 // run's own records.
-func (j *job) correlated(ctx context.Context) error {
-	seen := map[string]bool{}
-	for _, no := range slices.Sorted(maps.Keys(j.run.places)) {
-		err := j.e.cfg.Ledger.LeavesAt(ctx, j.req.Tenant, no, j.run.places[no], func(l *evidence.Leaf) error {
-			if id := l.Text("correlation_id"); id != "" {
-				seen[id] = true
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
+func (j *job) correlated(ctx context.Context, ids map[string]bool) error {
+	if j.req.NoAudit {
+		return nil
 	}
 	const together = 50
-	for ids := range slices.Chunk(slices.Sorted(maps.Keys(seen)), together) {
+	for ids := range slices.Chunk(slices.Sorted(maps.Keys(ids)), together) {
 		err := j.audits(ctx, j.seen(store.Condition{Field: "correlation_id", Values: ids}), func(page []store.Found) (bool, error) {
 			for _, f := range page {
 				if j.run.bound == maxBound {
@@ -139,32 +182,18 @@ func (j *job) correlated(ctx context.Context) error {
 	return nil
 }
 
-// seen adds to a condition that of records which the requester may see.
-func (j *job) seen(c store.Condition) []store.Condition {
+// seen adds to conditions that of records which the requester may see.
+func (j *job) seen(c ...store.Condition) []store.Condition {
 	if s := j.req.Synthetic; s != nil {
-		return []store.Condition{c, {Field: "is_synthetic", Values: []string{strconv.FormatBool(*s)}}}
+		c = append(c, store.Condition{Field: "is_synthetic", Values: []string{strconv.FormatBool(*s)}})
 	}
-	return []store.Condition{c}
+	return c
 }
 
 // audits calls fn for the audit entries of a condition, newest first and page by
 // page, as long as it returns true.
 func (j *job) audits(ctx context.Context, where []store.Condition, fn func([]store.Found) (bool, error)) error {
-	newest := j.logs[0]
-	q := store.Query{
-		Tenant: j.req.Tenant, Kind: evidence.KindAudit, Where: where,
-		Below: store.Position{LogNo: newest.No, Seq: newest.head.Size}, Limit: 500,
-	}
-	for {
-		page, err := j.e.cfg.Ledger.Find(ctx, q)
-		if err != nil {
-			return err
-		}
-		if more, err := fn(page); err != nil || !more || len(page) < q.Limit {
-			return err
-		}
-		q.After = &page[len(page)-1].Position
-	}
+	return j.pages(ctx, j.query(evidence.KindAudit, where...), fn)
 }
 
 // collectRun writes the records of a run. Where something is gone and none of
@@ -183,7 +212,7 @@ func (j *job) collectRun(ctx context.Context) error {
 			return err
 		}
 	}
-	j.files, j.spools, j.done = nil, nil, 0
+	j.files, j.spools, j.stamped, j.done = nil, nil, nil, 0
 	return j.runPass(ctx)
 }
 
@@ -192,11 +221,15 @@ func (j *job) collectRun(ctx context.Context) error {
 func (j *job) runPass(ctx context.Context) error {
 	r := j.run
 	j.counts = newCompleteness(j.logs)
-	j.counts.Run = &oneRun{RunID: j.req.Run, Correlated: r.bound, Truncated: r.cut, Marks: []string{}}
+	j.counts.Run = r.completeness(&j.req)
 	r.next, r.gone, r.covers, r.meta = 0, goneFields{}, nil, runMetadata{}
-	for k, part := range slices.Backward(j.logs) {
-		if err := j.runLog(ctx, part, &j.counts.Logs[k]); err != nil {
-			return fmt.Errorf("log %s: %w", part.Origin, err)
+	own := func(s *shown) bool { return s.leaf.Run == j.req.Run && !s.part.system(&j.req) }
+	if err := j.openViews(newRunReport(j), own, runKinds...); err != nil {
+		return err
+	}
+	for k := range slices.Backward(j.logs) {
+		if err := j.runLog(ctx, &j.logs[k], &j.counts.Logs[k]); err != nil {
+			return fmt.Errorf("log %s: %w", j.logs[k].Origin, err)
 		}
 	}
 	if r.next == 0 {
@@ -208,48 +241,60 @@ func (j *job) runPass(ctx context.Context) error {
 	return nil
 }
 
-func (j *job) runLog(ctx context.Context, part logPart, counts *logCompleteness) error {
-	var records *fileWriter
-	sealed := discloser{choice: &j.choice, counts: counts}
-	if err := j.writers(&records, &sealed.disclosed, &sealed.withheld); err != nil {
+func (j *job) runLog(ctx context.Context, part *logPart, counts *logCompleteness) error {
+	out, err := j.recordFiles(part, counts)
+	if err != nil {
 		return err
 	}
-	var line []byte
-	err := j.e.cfg.Ledger.ProveRecords(ctx, j.req.Tenant, part.No, part.head, j.run.places[part.No], func(rec *ledger.ProvenRecord) error {
+	list := j.run.in(&j.req, part)
+	slices.SortFunc(list, bySeq)
+	if len(list) == 0 { // the newest log may have none
+		out.finish()
+		return nil
+	}
+	// Time stamps are to say when the run's own records were made; who looked at it
+	// came later, and comes again with each export.
+	span, own := [2]int64{list[0].Seq, list[len(list)-1].Seq}, false
+	err = j.e.cfg.Ledger.ProveRecords(ctx, part.Tenant, part.No, part.head, list, func(rec *ledger.ProvenRecord) error {
+		if rec.Leaf.Run == j.req.Run && !part.system(&j.req) {
+			if !own {
+				span[0], own = rec.Seq, true
+			}
+			span[1] = rec.Seq
+		}
 		if err := j.run.record(j.req, part, rec); err != nil {
 			return err
 		}
-		j.counts.add(counts, rec.Leaf)
 		if rec.Leaf.Run == j.req.Run {
 			j.counts.Run.add(rec.Leaf)
 		}
-		out := verify.Record{Seq: rec.Seq, Leaf: rec.Raw, Proof: rec.Proof}
-		line = out.Append(line[:0])
-		if _, err := records.Write(line); err != nil {
-			return err
-		}
-		gone := func(path string) verify.Reason {
-			j.run.gone.add(part.Origin, rec.Seq, path)
-			return cmp.Or(j.run.known.reason(part.Origin, rec.Seq, path), verify.Erased)
-		}
-		if err := sealed.record(rec.Leaf, rec.Open, gone); err != nil {
+		gone := func(path string) verify.Reason { return j.run.known(part.Origin, rec.Seq, path) }
+		if err := out.add(rec, gone); err != nil {
 			return fmt.Errorf("leaf %d: %w", rec.Seq, err)
 		}
-		j.progress(1)
 		return ctx.Err()
 	})
 	if err != nil {
 		return err
 	}
-	j.files = append(j.files, records.finish(part.dir+"/records.jsonl"),
-		sealed.disclosed.finish(part.dir+"/disclosures.jsonl"), sealed.withheld.finish(part.dir+"/withheld.jsonl"))
-	return nil
+	out.finish()
+	return j.anchors(ctx, part, span[0], span[1])
+}
+
+// runKinds are the kinds of record that the table of a run has.
+var runKinds = []evidence.Kind{evidence.KindLLMRun, evidence.KindTrace, evidence.KindTraceStep, evidence.KindTraceEvent}
+
+// known returns the reason that the pass before found for a field that is gone, and
+// notes the field for the next.
+func (r *runParts) known(origin string, seq int64, path string) verify.Reason {
+	r.gone.add(origin, seq, path)
+	return cmp.Or(r.reasons.reason(origin, seq, path), verify.Erased)
 }
 
 // record notes what one record of the bundle says, and that the run has no gap:
 // where the database leads is not believed.
-func (r *runParts) record(req Request, part logPart, rec *ledger.ProvenRecord) error {
-	if rec.Leaf.Run == req.Run {
+func (r *runParts) record(req Request, part *logPart, rec *ledger.ProvenRecord) error {
+	if rec.Leaf.Run == req.Run && !part.system(&req) {
 		if rec.Leaf.N != r.next {
 			return fmt.Errorf("run %q: %w: record %d is not where the database says", req.Run, evidence.ErrTampered, r.next)
 		}

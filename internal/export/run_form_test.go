@@ -117,8 +117,8 @@ func BenchmarkRun(b *testing.B) {
 		r.steps(1, i*50, 50)
 		r.steps(2, 1000+i*450, 450)
 	}
-	r.append("acme", end("run-1", 1, `,"correlation_id":"order-7"`), policy(1, `,"correlation_id":"order-7"`))
-	req := export.Request{Tenant: "acme", Profile: verify.ProfileRun, Run: "run-1", By: export.Requester{Name: "cli:test"}}
+	r.append("acme", end("run-1", 1, ""))
+	req := export.Request{Tenant: "acme", Profile: verify.ProfileRun, Run: "run-1", By: export.Requester{Name: "cli:test"}, NoAudit: true}
 	var z []byte
 	b.Run("export", func(b *testing.B) {
 		for b.Loop() {
@@ -126,7 +126,7 @@ func BenchmarkRun(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			if z = zipOf(b, bundle); bundle.Records != 1002 {
+			if z = zipOf(b, bundle); bundle.Records != 1001 {
 				b.Fatal(bundle.Records)
 			}
 			if err := bundle.Close(); err != nil {

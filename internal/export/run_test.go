@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"testing"
@@ -80,18 +81,13 @@ func fileOf(t testing.TB, z []byte, name string) []byte {
 	return b
 }
 
+// linesOf yields the lines of a file.
+func linesOf(b []byte) iter.Seq[[]byte] { return bytes.SplitSeq(bytes.TrimSpace(b), []byte("\n")) }
+
 // leavesOf returns "<run>/<n> <kind>" of the records in a directory.
 func leavesOf(t testing.TB, z []byte, dir string) (list []string) {
 	t.Helper()
-	for _, line := range bytes.Split(bytes.TrimSpace(fileOf(t, z, dir+"/records.jsonl")), []byte("\n")) {
-		rec, err := verify.ParseRecord(line)
-		if err != nil {
-			t.Fatal(err)
-		}
-		l, err := evidence.ParseLeaf(rec.Leaf)
-		if err != nil {
-			t.Fatal(err)
-		}
+	for _, l := range parsedLeaves(t, z, dir) {
 		list = append(list, strings.TrimSpace(fmt.Sprintf("%s/%d %s %s", l.Run, l.N, l.Kind, l.Text("event_type"))))
 	}
 	return list
@@ -117,8 +113,9 @@ func TestRunBundle(t *testing.T) {
 	if diff := cmp.Diff(want, rep.Run); diff != "" {
 		t.Error(diff)
 	}
-	if rep.Counts["leaves"] != 31 || rep.Logs[0].Records != 31 || b.Records != 31 || int64(len(z)) != b.Bytes {
-		t.Errorf("counts %v, %+v", rep.Counts, b)
+	// And that this export was begun.
+	if rep.Counts["leaves"] != 32 || rep.Counts["export"] != 1 || rep.Logs[0].Records != 32 || b.Records != 32 || int64(len(z)) != b.Bytes {
+		t.Errorf("counts %v, %d records, %d bytes", rep.Counts, b.Records, b.Bytes)
 	}
 	if bytes.Contains(z, []byte("step 31")) || !bytes.Contains(z, []byte("step 29")) {
 		t.Error("not the content of this run alone")
@@ -141,7 +138,7 @@ func TestRunBundle(t *testing.T) {
 	if err := json.Unmarshal(fileOf(t, z, "completeness.json"), &counted); err != nil {
 		t.Fatal(err)
 	}
-	if counted.Records != 31 || counted.Run["ended"] != true || counted.Run["record_count"] != 31.0 || counted.Runs != nil {
+	if counted.Records != 32 || counted.Run["records"] != 31.0 || counted.Run["ended"] != true || counted.Run["record_count"] != 31.0 || counted.Runs != nil {
 		t.Errorf("completeness %+v", counted)
 	}
 }
@@ -223,17 +220,18 @@ func TestRunErased(t *testing.T) {
 }
 
 func TestRunWithhold(t *testing.T) {
-	// 3 steps with actor, params and prompt; the ending with actor and prompt.
+	// 3 steps with actor, params and prompt; the ending with actor and prompt; the
+	// pending export with actor, request and who requested it.
 	for name, tt := range map[string]struct {
 		req                                export.Request
 		disclosed, requested, notPermitted int64
 	}{
-		"all":                    {export.Request{}, 11, 0, 0},
-		"withhold":               {export.Request{Withhold: []string{"/prompt"}}, 7, 4, 0},
-		"disclose":               {export.Request{Disclose: []string{"p*"}}, 7, 4, 0},
-		"both":                   {export.Request{Disclose: []string{"p*"}, Withhold: []string{"params"}}, 4, 7, 0},
-		"not permitted":          {export.Request{NotPermitted: true}, 0, 0, 11},
-		"not permitted and more": {export.Request{NotPermitted: true, Withhold: []string{"/prompt"}, Disclose: []string{"*"}}, 0, 0, 11},
+		"all":                    {export.Request{}, 14, 0, 0},
+		"withhold":               {export.Request{Withhold: []string{"/prompt"}}, 10, 4, 0},
+		"disclose":               {export.Request{Disclose: []string{"p*"}}, 7, 7, 0},
+		"both":                   {export.Request{Disclose: []string{"p*"}, Withhold: []string{"params"}}, 4, 10, 0},
+		"not permitted":          {export.Request{NotPermitted: true}, 0, 0, 14},
+		"not permitted and more": {export.Request{NotPermitted: true, Withhold: []string{"/prompt"}, Disclose: []string{"*"}}, 0, 0, 14},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
@@ -266,7 +264,8 @@ func TestRunCorrelated(t *testing.T) {
 	rep := r.good(z, verify.Options{})
 	want := []string{
 		"/0 audit PolicyEvaluated", "run-1/0 trace_step", "run-1/1 trace_step", "run-2/0 audit PolicyEvaluated",
-		"run-1/2 audit PolicyEvaluated", "run-1/3 llm_run",
+		"/0 audit PolicyEvaluated", // of another correlation, but in the window
+		"run-1/2 audit PolicyEvaluated", "run-1/3 llm_run", "/0 export",
 	}
 	if diff := cmp.Diff(want, leavesOf(t, z, "logs/0")); diff != "" {
 		t.Error(diff)
@@ -290,7 +289,7 @@ func TestRunCorrelated(t *testing.T) {
 	}
 	z = zipOf(t, r.exportRun(export.Request{Run: "run-1"}))
 	rep = r.good(z, verify.Options{})
-	if rep.Counts["withheld_erased"] != 2 || rep.Counts["leaves"] != 8 || rep.Run.Records != 4 {
+	if rep.Counts["withheld_erased"] != 2 || rep.Counts["leaves"] != 13 || rep.Counts["export"] != 3 || rep.Run.Records != 4 {
 		t.Errorf("counts %v", rep.Counts)
 	}
 }
@@ -320,7 +319,7 @@ func TestRunRollover(t *testing.T) {
 	r.append("acme", end("run-3", 1, ""))
 	keys := []string{r.keys[0], info.VKey}
 	for run, want := range map[string]struct{ logs, newest, older, records int64 }{
-		"run-1": {2, 23, 300, 322}, "run-2": {2, 1, 3, 3}, "run-3": {1, 3, 0, 3},
+		"run-1": {2, 24, 300, 322}, "run-2": {2, 2, 3, 3}, "run-3": {1, 4, 0, 3},
 	} {
 		z := zipOf(t, r.exportRun(export.Request{Run: run}))
 		rep := r.good(z, verify.Options{Keys: keys})
@@ -376,7 +375,9 @@ func TestRunBadRequests(t *testing.T) {
 	for name, edit := range map[string]func(*export.Request){
 		"no run":           func(r *export.Request) { r.Run = "" },
 		"long run":         func(r *export.Request) { r.Run = strings.Repeat("x", 129) },
-		"format":           func(r *export.Request) { r.Format = "pdf" },
+		"format":           func(r *export.Request) { r.Format = "xml" },
+		"table of a log":   func(r *export.Request) { r.Profile, r.Run, r.Format = verify.ProfileLog, "", export.FormatCSV },
+		"csv directory":    func(r *export.Request) { r.Format, r.Directory = export.FormatCSV, true },
 		"json of a log":    func(r *export.Request) { r.Profile, r.Run, r.Format = verify.ProfileLog, "", export.FormatJSON },
 		"json directory":   func(r *export.Request) { r.Format, r.Directory = export.FormatJSON, true },
 		"run of a log":     func(r *export.Request) { r.Profile = verify.ProfileLog },

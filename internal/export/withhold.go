@@ -124,46 +124,57 @@ func coverReason(l *evidence.Leaf) verify.Reason {
 type discloser struct {
 	choice    *choice
 	counts    *logCompleteness
-	disclosed *fileWriter
+	disclosed *fileWriter // nil, as withheld is: nothing is written
 	withheld  *fileWriter
+	fields    []shownField
 	line      []byte
 }
 
 // record accounts for each sealed field of a record: its value, or why not.
-// gone says why a field that cannot be opened any more is gone.
-func (d *discloser) record(l *evidence.Leaf, open map[string]ledger.Opened, gone func(path string) verify.Reason) error {
+// gone says why a field that cannot be opened any more is gone. The list that it
+// returns is good until the next call.
+func (d *discloser) record(l *evidence.Leaf, open map[string]ledger.Opened, gone func(path string) verify.Reason) ([]shownField, error) {
+	d.fields = d.fields[:0]
 	for _, h := range l.H { // sorted by path, as the lines must be
 		o, ok := open[h.Path]
 		if !ok {
 			if err := d.withhold(l.Seq, h.Path, gone(h.Path)); err != nil {
-				return err
+				return nil, err
 			}
 			continue
 		}
 		// What was altered must not be passed off as a disclosure.
 		if evidence.Commit(h.Path, o.Salt, []byte(o.JSON)) != h.Hash {
-			return tampered("the stored content of %s is not what the leaf commits to", h.Path)
+			return nil, tampered("the stored content of %s is not what the leaf commits to", h.Path)
 		}
 		if reason := d.choice.reason(l, h.Path); reason != "" {
 			if err := d.withhold(l.Seq, h.Path, reason); err != nil {
-				return err
+				return nil, err
 			}
+			continue
+		}
+		d.fields = append(d.fields, shownField{path: h.Path, json: o.JSON})
+		d.counts.Disclosed++
+		if d.disclosed == nil {
 			continue
 		}
 		line := verify.Disclosure{Seq: l.Seq, Path: h.Path, Salt: o.Salt, Value: []byte(o.JSON)}
 		d.line = line.Append(d.line[:0])
-		d.counts.Disclosed++
 		if _, err := d.disclosed.Write(d.line); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return d.fields, nil
 }
 
 func (d *discloser) withhold(seq int64, path string, reason verify.Reason) error {
+	d.fields = append(d.fields, shownField{path: path, withheld: reason})
+	d.counts.Withheld[string(reason)]++
+	if d.withheld == nil {
+		return nil
+	}
 	w := verify.Withheld{Seq: seq, Path: path, Reason: reason}
 	d.line = w.Append(d.line[:0])
-	d.counts.Withheld[string(reason)]++
 	_, err := d.withheld.Write(d.line)
 	return err
 }

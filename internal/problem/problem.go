@@ -28,6 +28,8 @@ var (
 	ErrMethod = errors.New("method not allowed")
 	// ErrGone: what was there is there no more: 410.
 	ErrGone = errors.New("gone")
+	// ErrRange: the range that is asked for is not there: 416.
+	ErrRange = errors.New("range not satisfiable")
 	// ErrTooMany: too much at once: 429.
 	ErrTooMany = errors.New("too much at once")
 )
@@ -52,6 +54,7 @@ var kinds = []Kind{
 	{evidence.ErrForbidden, http.StatusForbidden, "forbidden", "Not permitted", 0},
 	{ErrMethod, http.StatusMethodNotAllowed, "method_not_allowed", "Method not allowed", 0},
 	{ErrGone, http.StatusGone, "gone", "No longer there", 0},
+	{ErrRange, http.StatusRequestedRangeNotSatisfiable, "range_not_satisfiable", "No such range", 0},
 	{ErrTooMany, http.StatusTooManyRequests, "too_many_requests", "Too much at once", 1},
 	{ErrMalformed, http.StatusBadRequest, "malformed", "Malformed request", 0},
 	{evidence.ErrNotFound, http.StatusNotFound, "not_found", "Not found", 0},

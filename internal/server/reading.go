@@ -5,9 +5,9 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/runledger/runledger/evidence"
-
 	"github.com/runledger/runledger/internal/access"
 	"github.com/runledger/runledger/internal/api"
 	"github.com/runledger/runledger/internal/export"
@@ -25,8 +25,9 @@ type reading struct {
 // in, where it is not nil, takes what the replay API writes.
 func (d *Deployment) newReading(runs facade.Runs, in replay.Ingest, cfg *Config) (*reading, error) {
 	exports := export.NewExports(export.ExportsConfig{Exporter: d.exporter, Links: d.master})
+	d.recoverExports(exports, cfg)
 	r := &reading{exports: exports, cfg: api.Config{
-		Facade: facade.New(facade.Config{Ledger: d.Ledger, Runs: runs}), Exports: exports,
+		Facade: facade.New(facade.Config{Ledger: d.Ledger, Runs: runs, Witnesses: d.outside.status()}), Exports: exports,
 		Logger: cfg.Logger, Version: cfg.Version,
 	}}
 	if in != nil {
@@ -39,6 +40,20 @@ func (d *Deployment) newReading(runs facade.Runs, in replay.Ingest, cfg *Config)
 	api.New(mux, r.cfg)
 	d.operator.Store(mux)
 	return r, nil
+}
+
+// recoverWithin bounds how long the start waits for what it has to say of exports that
+// were being made when the process before ended. What is left is said at the next start.
+const recoverWithin = 30 * time.Second
+
+// recoverExports records which exports a process that died has left undone. Nothing else
+// depends on it, so it keeps no server from starting.
+func (d *Deployment) recoverExports(exports *export.Exports, cfg *Config) {
+	ctx, cancel := context.WithTimeout(context.Background(), recoverWithin)
+	defer cancel()
+	if err := exports.Recover(ctx); err != nil {
+		cfg.Logger.Warn("exports that were not finished are not recorded as failed", "err", err)
+	}
 }
 
 // readAs is control.ReadFunc: the operator reads what the API answers.

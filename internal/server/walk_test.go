@@ -310,7 +310,7 @@ func TestWalk(t *testing.T) {
 	routes := 0
 	for path, methods := range w.doc.Paths {
 		op := methods["get"]
-		if op == nil {
+		if op == nil || strings.HasPrefix(path, "/api/v1/transparency/") { // see TestTransparencyWalk
 			continue
 		}
 		routes++
