@@ -2,6 +2,7 @@ package verify
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/runledger/runledger/evidence"
 )
@@ -150,6 +151,7 @@ func (c *checker) runComplete() {
 	}
 	c.later(rep)
 	c.manifestOrder()
+	c.foreign()
 }
 
 // gap is a finding about leaves from to to; 0 and 0 where none are meant.
@@ -174,6 +176,22 @@ func (c *checker) later(rep *RunReport) {
 			if rep.LaterCount++; len(rep.Later) < MaxLater {
 				rep.Later = append(rep.Later, LaterRecord{Dir: l.Dir, LeafIndex: r.seq, N: r.n, Kind: r.kind.String(), RecordID: r.id.String()})
 			}
+		}
+	}
+}
+
+// foreign says which directories nothing makes one of the tenant's: their records of
+// no run, such as entries about policies, may be anybody's.
+func (c *checker) foreign() {
+	if c.logs[c.order[len(c.order)-1]] == nil {
+		return // W_NO_KEY: they may stand behind that one
+	}
+	for k, l := range c.logs {
+		if l != nil && !l.report.System && !slices.Contains(c.order, k) {
+			c.rep.add(Finding{
+				Code: WPredecessor, Log: l.Origin, Dir: l.Dir,
+				Message: "nothing in the bundle leads from the newest log to this one: its records may be another tenant's",
+			})
 		}
 	}
 }

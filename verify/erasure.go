@@ -14,6 +14,7 @@ const maxTargets = 1 << 20
 // path, or all, of the leaves from (in it) to (not in it) of a log.
 type cover struct {
 	log      string // origin
+	by       int    // number of the directory that holds the record
 	from, to int64
 	path     int // in sealedPaths; −1 for all
 	reason   Reason
@@ -30,7 +31,8 @@ type claim struct {
 var coverReasons = map[string]Reason{"ErasureExecuted": Erased, "RetentionApplied": Expired}
 
 // parseTargets reads the /targets of the record at seq of a log. A record
-// can only speak of leaves before it, or of another log of its tenant.
+// can only speak of leaves before it, or of an earlier log of its tenant: see
+// [uncovered].
 func parseTargets(value []byte, log string, seq int64, reason Reason) ([]cover, error) {
 	t, err := evidence.ParseTargets(value)
 	if err != nil {
@@ -59,16 +61,17 @@ func parseTargets(value []byte, log string, seq int64, reason Reason) ([]cover, 
 // interval is a range of leaves: from is in it, to is not.
 type interval struct{ from, to int64 }
 
-// uncovered returns the claims about a log that no record covers, in order
-// of seq.
-func uncovered(log string, claims []claim, covers []cover) (out []claim) {
+// uncovered returns the claims about the log of directory k that no record covers,
+// in order of seq. Directories stand newest first, and a log is closed before the
+// next one opens: a record that stands behind k is older than all of its leaves.
+func uncovered(log string, k int, claims []claim, covers []cover) (out []claim) {
 	type key struct {
 		path   int
 		reason Reason
 	}
 	by := map[key][]interval{}
 	for _, c := range covers {
-		if c.log == log && c.from < c.to {
+		if c.log == log && c.by <= k && c.from < c.to {
 			by[key{c.path, c.reason}] = append(by[key{c.path, c.reason}], interval{c.from, c.to})
 		}
 	}

@@ -127,7 +127,7 @@ func TestUncovered(t *testing.T) {
 		reason := rapid.SampledFrom([]Reason{Erased, Expired})
 		seq := rapid.Int64Range(0, 30)
 		covers := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) cover {
-			return cover{"a", seq.Draw(t, "from"), seq.Draw(t, "to"), rapid.IntRange(-1, 2).Draw(t, "path"), reason.Draw(t, "reason")}
+			return cover{"a", rapid.IntRange(0, 2).Draw(t, "by"), seq.Draw(t, "from"), seq.Draw(t, "to"), rapid.IntRange(-1, 2).Draw(t, "path"), reason.Draw(t, "reason")}
 		}), 0, 10).Draw(t, "covers")
 		claims := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) claim {
 			return claim{seq.Draw(t, "seq"), uint8(rapid.IntRange(0, 2).Draw(t, "path")), reason.Draw(t, "reason")}
@@ -136,13 +136,13 @@ func TestUncovered(t *testing.T) {
 		for _, c := range claims {
 			ok := false
 			for _, v := range covers {
-				ok = ok || v.from <= c.seq && c.seq < v.to && (v.path < 0 || v.path == int(c.path)) && v.reason == c.reason
+				ok = ok || v.by <= 1 && v.from <= c.seq && c.seq < v.to && (v.path < 0 || v.path == int(c.path)) && v.reason == c.reason
 			}
 			if !ok {
 				want = append(want, c)
 			}
 		}
-		if diff := cmp.Diff(want, uncovered("a", claims, covers), cmp.AllowUnexported(claim{})); diff != "" {
+		if diff := cmp.Diff(want, uncovered("a", 1, claims, covers), cmp.AllowUnexported(claim{})); diff != "" {
 			t.Fatal(diff)
 		}
 	})
@@ -286,7 +286,7 @@ func FuzzTargets(f *testing.F) {
 	f.Add([]byte(`{"ranges":[{"from":2,"to":3,"paths":["/prompt"]},{"from":0,"to":9}]}`), int64(5))
 	f.Fuzz(func(t *testing.T, b []byte, seq int64) {
 		covers, err := parseTargets(b, "a", seq, Erased)
-		if err == nil && len(uncovered("a", []claim{{seq, 0, Erased}}, covers)) == 0 {
+		if err == nil && len(uncovered("a", 0, []claim{{seq, 0, Erased}}, covers)) == 0 {
 			t.Fatalf("%s covers its own record %d", b, seq)
 		}
 	})

@@ -240,6 +240,8 @@ func (c *checker) checkExport(l *logState, leaf *evidence.Leaf) error {
 		return errContainer(fmt.Sprintf("%s is of the manifest %q; this one has %s", receiptLeaf, leaf.Text("manifest"), c.manDigest))
 	case leaf.Text("export_id") != c.man.ExportID:
 		return errContainer(fmt.Sprintf("%s is of export %q, the manifest of %q", receiptLeaf, leaf.Text("export_id"), c.man.ExportID))
+	case l.report.Closed:
+		return errContainer(receiptLeaf + " stands behind LOG_CLOSED, which no leaf may follow")
 	case leaf.Seq < l.Size:
 		return errContainer(fmt.Sprintf("%s says leaf %d, which is in the bundle", receiptLeaf, leaf.Seq))
 	case leaf.RecordedAt < last:

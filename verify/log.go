@@ -200,7 +200,7 @@ func (p *pass) finish() error {
 	if p.disclosed.bad == "" && p.withheld.bad == "" {
 		l.claims = p.claims
 	}
-	p.c.covers = append(p.c.covers, p.covers...)
+	p.c.cover(l, p.covers)
 	p.c.rep.Counts["runs"] += int64(len(p.runs.states))
 	for _, s := range p.runs.states {
 		if s.ended {
@@ -210,10 +210,19 @@ func (p *pass) finish() error {
 	return nil
 }
 
+// cover keeps what the records of a log say is gone.
+func (c *checker) cover(l *logState, covers []cover) {
+	by := c.dirOf(l.Origin)
+	for _, v := range covers {
+		v.by = by
+		c.covers = append(c.covers, v)
+	}
+}
+
 // accountFor checks what is said to be erased or expired, once every log has
 // been read: the record may stand in a later log of the tenant.
 func (c *checker) accountFor(l *logState) {
-	for _, claim := range uncovered(l.Origin, l.claims, c.covers) {
+	for _, claim := range uncovered(l.Origin, c.dirOf(l.Origin), l.claims, c.covers) {
 		l.held.add(Finding{
 			Code: EUnaccounted, Log: l.Origin, Dir: l.Dir, From: claim.seq, To: claim.seq + 1, Path: sealedPaths[claim.path],
 			Message: "said to be " + string(claim.reason) + ", but no record of the tenant's logs says so of this field",

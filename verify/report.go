@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // Verdict is the answer of a verification.
@@ -142,9 +143,12 @@ type Report struct {
 	NotProven []string `json:"not_proven"`
 
 	dropped int64
+	codes   map[Code]bool // of Findings
 }
 
-// maxFindings bounds a report: beyond it findings are only counted.
+// maxFindings bounds a report: beyond it findings are only counted, but for the
+// first of each code. Else findings that weigh little, which whoever makes a bundle
+// can have any number of, would keep out those that make the verdict.
 const maxFindings = 1000
 
 // ExitStatus is the exit status of the verify command: VERIFIED 0, FAILED 1,
@@ -176,6 +180,7 @@ func (r *Report) Has(c Code) bool {
 func (r *Report) fresh() Report {
 	c := *r
 	c.Findings, c.Logs, c.Counts = slices.Clone(r.Findings), slices.Clone(r.Logs), maps.Clone(r.Counts)
+	c.codes = maps.Clone(r.codes)
 	return c
 }
 
@@ -194,6 +199,7 @@ func (r *Report) stopped() bool { return r.class('E') || r.class('U') }
 // add appends findings; the same finding about the next leaf becomes one.
 func (r *Report) add(findings ...Finding) {
 	for _, f := range findings {
+		f.Path, f.Expected, f.Found, f.Message = printable(f.Path), printable(f.Expected), printable(f.Found), printable(f.Message)
 		if n := len(r.Findings); n > 0 {
 			last := &r.Findings[n-1]
 			joined := *last
@@ -203,12 +209,34 @@ func (r *Report) add(findings ...Finding) {
 				continue
 			}
 		}
-		if len(r.Findings) >= maxFindings {
+		if len(r.Findings) >= maxFindings && r.codes[f.Code] {
 			r.dropped++
 			continue
 		}
+		if r.codes == nil {
+			r.codes = map[Code]bool{}
+		}
+		r.codes[f.Code] = true
 		r.Findings = append(r.Findings, f)
 	}
+}
+
+// printable writes what a terminal would take for more than text, or would not show,
+// as its code: names and values of a bundle stand in findings.
+func printable(s string) string {
+	hidden := func(c rune) bool { return !unicode.IsGraphic(c) }
+	if !strings.ContainsFunc(s, hidden) {
+		return s
+	}
+	var b strings.Builder
+	for _, c := range s {
+		if hidden(c) {
+			fmt.Fprintf(&b, "\\u%04x", c)
+		} else {
+			b.WriteRune(c)
+		}
+	}
+	return b.String()
 }
 
 // finish sets the verdict.

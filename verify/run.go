@@ -266,7 +266,7 @@ func (p *runPass) finish() error {
 	if p.disclosed.bad == "" && p.withheld.bad == "" {
 		l.claims = p.cur.claims
 	}
-	p.c.covers = append(p.c.covers, p.cur.covers...)
+	p.c.cover(l, p.cur.covers)
 	p.c.rep.Counts["leaves"] += l.report.Records
 	p.tally(p.cur)
 	if n := l.report.Records; n > 0 {

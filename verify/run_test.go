@@ -437,15 +437,17 @@ func TestRunOverLogs(t *testing.T) {
 		t.Errorf("predecessor of another root: %s %v", r.Verdict, r.Findings)
 	}
 	// The run's records stand in the older log only; the newest has the receipt.
-	l = newLog(t, testOrigin)
-	l.now = older.now
-	l.opened(facts{"predecessor_log": pre})
 	older2 := newLog(t, older.origin())
 	older2.opened(nil)
 	older2.step1("r")
 	older2.ended("r", nil)
-	b = runBundle(t, "r", []*testLog{l, older2}, nil, []int64{1, 2}).seal(nil)
+	l = newLog(t, testOrigin)
+	l.now = older2.now
+	l.opened(facts{"predecessor_log": FormatPredecessor(older2.origin(), older2.size(), older2.root(older2.size()))})
+	b = runBundle(t, "r", []*testLog{l, older2}, []int64{0}, []int64{1, 2}).seal(nil)
 	wantCodes(t, b.verify(b.keys()), VerifiedWithLimits, limits...)
+	b = runBundle(t, "r", []*testLog{l, older2}, nil, []int64{1, 2}).seal(nil)
+	wantCodes(t, b.verify(b.keys()), VerifiedWithLimits, WNoQuorum, WNoTime, WPredecessor)
 }
 
 func TestRunSince(t *testing.T) {

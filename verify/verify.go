@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/runledger/runledger/evidence"
@@ -342,6 +343,13 @@ func (c *checker) notProven() {
 		c.rep.NotProven = append(c.rep.NotProven,
 			"that everybody is shown the same log: without a witness quorum its operator may keep another one for others")
 	}
+	for _, view := range views {
+		if _, ok := c.src.size[view]; ok {
+			c.rep.NotProven = append(c.rep.NotProven,
+				"that "+strings.Join(views, ", ")+" say what the records say: they are views, made by who exported them")
+			break
+		}
+	}
 	switch c.man.Profile {
 	case ProfileRun:
 		c.rep.NotProven = append(c.rep.NotProven,
@@ -364,5 +372,8 @@ func (c *checker) notProven() {
 		}
 	}
 }
+
+// views are files for people.
+var views = []string{"report.pdf", "report.html", "completeness.json"}
 
 func unixTime(sec int64) string { return time.Unix(sec, 0).UTC().Format(time.RFC3339) }

@@ -33,6 +33,8 @@ type cli struct {
 	Prove      proveCmd      `cmd:"" help:"Prove that a record is in the log."`
 	Export     exportCmd     `cmd:"" help:"Write an evidence bundle."`
 	Verify     verifyCmd     `cmd:"" help:"Check a bundle, or a whole data directory."`
+	Mirror     mirrorCmd     `cmd:"" help:"Copy a log from its server, and check it as it grows."`
+	Witness    witnessCmd    `cmd:"" help:"Cosign the checkpoints of others' logs."`
 	Keys       keysCmd       `cmd:"" help:"List and rotate signing keys."`
 	Clock      clockCmd      `cmd:"" help:"Tell a server that its clock is right."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`

@@ -279,8 +279,17 @@ func (s *screen) integrity(i *answer.AuditIntegrity) {
 	}
 	p.put("verified", fmt.Sprintf("%s, %d of %d leaves", verified, i.VerifiedThrough, i.TreeSize))
 	p.put("root", i.RootHash)
-	p.put("witnesses", strings.Join(i.Witnesses, ", "))
-	p.put("timestamps", strings.Join(i.Timestamps, ", "))
+	for n := range i.Witnesses {
+		w := &i.Witnesses[n]
+		said := "nothing cosigned"
+		if w.Time != nil {
+			said = fmt.Sprintf("cosigned %d leaves, %s", w.Size, moment(*w.Time))
+		}
+		p.put("witness", joined(": ", w.Name, joined("; ", said, text(w.Error))))
+	}
+	for _, t := range i.Timestamps {
+		p.put("timestamp", fmt.Sprintf("%s: %d leaves, %s", t.Authority, t.Size, moment(t.Time)))
+	}
 	// Not folded: it is to be copied.
 	for n, line := range cleanLines(strings.TrimRight(i.Checkpoint, "\n")) {
 		name := ""

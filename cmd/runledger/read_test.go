@@ -102,7 +102,7 @@ func TestReadCommands(t *testing.T) {
 		{[]string{"audit", "identity"}, logs + "/audit/identity", answer.AuditIdentity{Entries: []answer.AuditEntry{entry}, Page: goldenPage("")}, "viewer"},
 		{[]string{"audit", "authorization"}, logs + "/audit/authorization", answer.AuditAuthorization{Decisions: []answer.AuthorizationDecision{}, Page: goldenPage("")}, ""},
 		{[]string{"audit", "access"}, logs + "/audit/access", answer.AuditAccess{AccessEvents: []answer.AuditEntry{entry}, Page: goldenPage("")}, "viewer"},
-		{[]string{"audit", "integrity"}, logs + "/audit/integrity", answer.AuditIntegrity{IntegrityStatus: "verified", Anomalies: []answer.Anomaly{}, Witnesses: []string{}, Timestamps: []string{}, Metadata: goldenMeta()}, "Anomalies: none"},
+		{[]string{"audit", "integrity"}, logs + "/audit/integrity", answer.AuditIntegrity{IntegrityStatus: "verified", Anomalies: []answer.Anomaly{}, Witnesses: []answer.Witness{}, Timestamps: []answer.Timestamp{}, Metadata: goldenMeta()}, "Anomalies: none"},
 		{[]string{"audit", "exports", "--run-id", "r"}, logs + "/audit/exports?run_id=r", answer.AuditExports{Exports: []answer.ExportState{}, Page: goldenPage("")}, ""},
 	}
 	for _, test := range tests {
@@ -269,7 +269,7 @@ func TestReadUnavailable(t *testing.T) {
 
 func TestReadIntegrityBad(t *testing.T) {
 	address, _ := ledgerServer(t, func(w http.ResponseWriter, _ *http.Request) {
-		_ = json.NewEncoder(w).Encode(answer.AuditIntegrity{IntegrityStatus: "compromised", Anomalies: []answer.Anomaly{}, Witnesses: []string{}, Timestamps: []string{}, Metadata: goldenMeta()})
+		_ = json.NewEncoder(w).Encode(answer.AuditIntegrity{IntegrityStatus: "compromised", Anomalies: []answer.Anomaly{}, Witnesses: []answer.Witness{}, Timestamps: []answer.Timestamp{}, Metadata: goldenMeta()})
 	})
 	for _, more := range [][]string{nil, {"--json"}} {
 		if status, stdout, _ := command(append([]string{"audit", "integrity", "--url", address}, more...)...); status != 1 || !strings.Contains(stdout, "compromised") {

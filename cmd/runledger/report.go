@@ -11,32 +11,66 @@ import (
 // printReport prints a verification of a bundle for people.
 func (e *env) printReport(name string, r *verify.Report) {
 	e.printf("%s  %s\n", r.Verdict, name)
-	for _, l := range r.Logs {
-		e.printf("\n%s  %s\n", l.Dir, l.Origin)
-		if !l.Checked {
-			e.printf("  %-9s not checked\n", "records")
-			continue
-		}
-		if l.Records == l.Size {
-			e.printf("  %-9s %d", "records", l.Size)
-		} else {
-			e.printf("  %-9s %d of %d", "records", l.Records, l.Size)
-		}
-		if l.Records > 0 {
-			e.printf(", recorded %s\n  %-9s to %s", l.FirstAt, "", l.LastAt)
-		}
-		e.printf("\n")
-		e.printf("  %-9s %s\n", "root", l.Root)
-		for _, w := range l.Witness {
-			e.printf("  %-9s %s, %s\n", "witness", w.Name, w.Time)
-		}
+	e.printf("%s", wrap("", meaning[r.Verdict]))
+	for i := range r.Logs {
+		e.printChecked(&r.Logs[i])
 	}
 	if r.Run != nil && r.Verdict != verify.Failed {
 		e.printRun(r.Run)
 	}
+	if r.Period != nil && r.Verdict != verify.Failed {
+		e.printPeriod(r.Period)
+	}
 	if r.Counts["leaves"] > 0 {
 		e.printf("\n%s", wrap("", "in all: "+countText(r.Counts)))
 	}
+	e.printFindings(r)
+	if r.Verdict != verify.Failed && len(r.NotProven) > 0 {
+		e.printf("\nNot proven\n")
+		for _, text := range r.NotProven {
+			e.printf("%s", wrap("  ", text))
+		}
+	}
+}
+
+// meaning says in a sentence what a verdict means.
+var meaning = map[verify.Verdict]string{
+	verify.Verified:           "Every check was done, and all hold.",
+	verify.VerifiedWithLimits: "Every check that was done holds. What was not done is under Limits.",
+	verify.Failed:             "At least one check does not hold: do not rely on this bundle.",
+	verify.CouldNotCheck:      "This says nothing about the bundle: what it takes to check it is missing.",
+}
+
+// printChecked prints what was checked of one log.
+func (e *env) printChecked(l *verify.LogReport) {
+	e.printf("\n%s  %s\n", l.Dir, l.Origin)
+	if l.System {
+		e.printf("  %-9s what the system shares with its tenants\n", "log")
+	}
+	if !l.Checked {
+		e.printf("  %-9s not checked\n", "records")
+		return
+	}
+	if l.Records == l.Size {
+		e.printf("  %-9s %d", "records", l.Size)
+	} else {
+		e.printf("  %-9s %d of %d", "records", l.Records, l.Size)
+	}
+	if l.Records > 0 {
+		e.printf(", recorded %s\n  %-9s to %s", l.FirstAt, "", l.LastAt)
+	}
+	e.printf("\n")
+	e.printf("  %-9s %s\n", "root", l.Root)
+	for _, w := range l.Witness {
+		e.printf("  %-9s %s, %s\n", "witness", w.Name, w.Time)
+	}
+	for _, s := range l.Timestamps {
+		e.printf("%s", wrapLines(fmt.Sprintf("  %-9s ", "stamp"), "            ", fmt.Sprintf("%s, %d leaves, by %s", s.Time, s.Size, s.Authority)))
+	}
+}
+
+// printFindings prints what is wrong, by class.
+func (e *env) printFindings(r *verify.Report) {
 	for _, part := range []struct{ title, prefix string }{
 		{"Failures", "E_"}, {"Could not check", "U_"}, {"Limits", "W_"},
 	} {
@@ -53,12 +87,19 @@ func (e *env) printReport(name string, r *verify.Report) {
 			e.printf("%s", wrap("  ", f.Error()))
 		}
 	}
-	if r.Verdict != verify.Failed && len(r.NotProven) > 0 {
-		e.printf("\nNot proven\n")
-		for _, text := range r.NotProven {
-			e.printf("%s", wrap("  ", text))
-		}
+	if n := r.Counts["findings_not_listed"]; n > 0 {
+		e.printf("  and %d more\n", n)
 	}
+}
+
+// printPeriod prints what a bundle of a period holds.
+func (e *env) printPeriod(p *verify.PeriodReport) {
+	end := ""
+	if p.Open {
+		end = ", as far as the log goes"
+	}
+	e.printf("\nperiod, scope %s\n  %-9s %s\n  %-9s %s (not in it)%s\n", p.Kind, "from", p.From, "until", p.Until, end)
+	e.printf("  %-9s %d, without a gap\n", "records", p.Records)
 }
 
 // printRun prints what a bundle of a run holds of it.

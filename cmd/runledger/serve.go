@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -9,11 +10,13 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/access"
 	"github.com/runledger/runledger/internal/dialect"
 	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/prices"
 	"github.com/runledger/runledger/internal/server"
+	"github.com/runledger/runledger/internal/stream"
 )
 
 type serveCmd struct {
@@ -41,6 +44,13 @@ type serveCmd struct {
 	NearThreshold int           `help:"Percentage of a limit from which a run counts as near it." name:"run-near-threshold" default:"80" env:"RUNLEDGER_RUN_NEAR_THRESHOLD" placeholder:"PERCENT"`
 	Prices        string        `help:"A file of prices that comes before the built-in ones." env:"RUNLEDGER_PRICES" type:"path" placeholder:"FILE"`
 	Dialects      string        `help:"A file of dialects in place of the built-in ones." env:"RUNLEDGER_DIALECTS" type:"path" placeholder:"FILE"`
+
+	Streams string `help:"A YAML file of streams and alarms: what records are passed on, and to where." env:"RUNLEDGER_STREAMS" type:"path" placeholder:"FILE"`
+
+	WitnessPolicy  string `help:"A tlog-policy file of witnesses, with their URLs: they are asked to cosign every checkpoint, and at the start what they have seen." env:"RUNLEDGER_WITNESS_POLICY" type:"path" placeholder:"FILE"`
+	TimestampURL   string `help:"A time-stamping authority (RFC 3161) that stamps checkpoints, each log at most once in 10 minutes." name:"timestamp-url" env:"RUNLEDGER_TIMESTAMP_URL" placeholder:"URL"`
+	TimestampRoots string `help:"Root certificates, PEM, that its certificate must lead to. Default: any." env:"RUNLEDGER_TIMESTAMP_ROOTS" type:"path" placeholder:"FILE"`
+	TimestampName  string `help:"Its name in records. Default: the subject of its certificate." env:"RUNLEDGER_TIMESTAMP_NAME" placeholder:"NAME"`
 
 	DiskReserve size          `help:"Ingest stops when less than this is free. Default: 5% of the disk, at most 256 MiB." env:"RUNLEDGER_DISK_RESERVE" placeholder:"SIZE"`
 	Grace       time.Duration `help:"How long running requests may take to end when the server stops." default:"10s" env:"RUNLEDGER_GRACE" placeholder:"TIME"`
@@ -114,6 +124,17 @@ func (c *serveCmd) tables(cfg *server.ServeConfig) error {
 			return &usageError{fmt.Sprintf("%s: %v", c.Dialects, err)}
 		}
 		cfg.DialectsDigest = digest(b)
+	}
+	if c.Streams != "" {
+		var err error
+		if cfg.Streams, err = stream.Load(c.Streams); errors.Is(err, evidence.ErrInvalid) {
+			return &usageError{err.Error()}
+		} else if err != nil {
+			return err
+		}
+	}
+	if err := c.outside(cfg); err != nil {
+		return err
 	}
 	return c.access(cfg)
 }

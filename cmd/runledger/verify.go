@@ -15,19 +15,21 @@ import (
 )
 
 type verifyCmd struct {
-	Bundle string   `arg:"" optional:"" help:"A bundle: a ZIP, or a directory. Without it the data directory is checked."`
-	Key    []string `help:"The verifier key of a log, from its operator and not from the bundle. May be given more than once." sep:"none" placeholder:"VKEY"`
-	Policy string   `help:"A C2SP tlog-policy file: witnesses and their quorum." placeholder:"FILE"`
-	Since  string   `help:"A checkpoint kept from before, which the log must extend." placeholder:"FILE"`
-	Tenant string   `help:"Of a data directory: this tenant only." placeholder:"NAME"`
+	Bundle    string   `arg:"" optional:"" help:"A bundle: a ZIP, or a directory. Without it the data directory is checked."`
+	Key       []string `help:"The verifier key of a log, from its operator and not from the bundle. May be given more than once." sep:"none" placeholder:"VKEY"`
+	Policy    string   `help:"A C2SP tlog-policy file: witnesses and their quorum." placeholder:"FILE"`
+	Since     string   `help:"A checkpoint kept from before, which the log must extend." placeholder:"FILE"`
+	TimeRoots string   `help:"Root certificates (PEM) of the time-stamping authorities that are trusted. Without them RFC 3161 time stamps are not checked." placeholder:"FILE"`
+	Tenant    string   `help:"Of a data directory: this tenant only." placeholder:"NAME"`
 }
 
 // Help implements kong.HelpProvider.
 func (verifyCmd) Help() string {
-	return `Of a bundle, everything is checked offline: files, signatures, every leaf, the tree, runs without gaps, disclosed fields against their commitments, the record of the export.
+	return `Of a bundle, everything is checked offline: files, signatures, every leaf, the tree, runs and periods without gaps, times, disclosed fields against their commitments, the record of the export.
 
     runledger verify acme.zip --key "$VKEY"
     runledger verify acme.zip --key "$VKEY" --since acme.checkpoint
+    runledger verify acme.zip --key "$VKEY" --policy witnesses --time-roots roots.pem
 
 Of a data directory, also every table and column, whether or not a server holds it. It is opened for reading only.
 
@@ -36,14 +38,14 @@ Of a data directory, also every table and column, whether or not a server holds 
 Verdicts: VERIFIED 0, FAILED 1, COULD-NOT-CHECK 4, VERIFIED-WITH-LIMITS 10.`
 }
 
-// maxPolicyFile bounds what is read of --policy.
+// maxPolicyFile bounds what is read of --policy and --time-roots.
 const maxPolicyFile = 1 << 20
 
 // Run verifies.
 func (c *verifyCmd) Run(e *env) error {
 	if c.Bundle == "" {
-		if len(c.Key) > 0 || c.Policy != "" || c.Since != "" {
-			return usage("--key, --policy and --since are for a bundle: name it")
+		if len(c.Key) > 0 || c.Policy != "" || c.Since != "" || c.TimeRoots != "" {
+			return usage("--key, --policy, --since and --time-roots are for a bundle: name it")
 		}
 		return c.live(e)
 	}
@@ -56,6 +58,9 @@ func (c *verifyCmd) Run(e *env) error {
 		return err
 	}
 	if opts.Since, err = readSmall(c.Since, c2sp.MaxNoteSize); err != nil {
+		return err
+	}
+	if opts.TimeRoots, err = readSmall(c.TimeRoots, maxPolicyFile); err != nil {
 		return err
 	}
 	bar := e.progress("verify")

@@ -39,7 +39,6 @@ type rule struct {
 const (
 	canonicalJSON = "github.com/go-json-experiment/json" // RFC 8785, in evidence
 	sumdb         = "golang.org/x/mod/sumdb"             // Merkle tree and signed notes
-	timeStamps    = "github.com/digitorus"               // RFC 3161 responses
 )
 
 var (
@@ -55,7 +54,7 @@ var rules = []rule{
 	{pkg: "evidence", may: none, external: []string{canonicalJSON}},
 	{pkg: "internal/c2sp", may: []string{"evidence"}, external: []string{sumdb}},
 	{pkg: "internal/zipstore", may: none, external: none},
-	{pkg: "internal/tsp", may: []string{"evidence"}, external: []string{timeStamps}},
+	{pkg: "internal/tsp", may: []string{"evidence"}, external: none},
 	{
 		pkg:      "verify",
 		may:      []string{"evidence", "internal/c2sp", "internal/zipstore", "internal/tsp"},

@@ -14,6 +14,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/runledger/runledger/answer"
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/store"
@@ -31,6 +32,7 @@ type Ledger interface {
 	RunState(ctx context.Context, tenant, run string) (store.RunState, error)
 	Integrity(tenant string) ledger.Integrity
 	Logs(ctx context.Context, tenant string) ([]ledger.LogInfo, error)
+	Newest(ctx context.Context, tenant string, logNo int) ([]ledger.Attestation, error)
 }
 
 // Runs knows the runs whose end has not been seen; runs.Tracker is one.
@@ -43,6 +45,10 @@ type Config struct {
 	Ledger Ledger
 	Runs   Runs
 	Now    func() time.Time // default time.Now
+	// Witnesses tells what the witnesses of the server's policy have said of a
+	// tenant's newest log, and what keeps that from being enough. Default: what is
+	// kept of witnesses is shown.
+	Witnesses func(tenant string) (list []answer.Witness, why string)
 }
 
 // Facade answers. It may be used from several goroutines.

@@ -35,7 +35,7 @@ type notedStore struct {
 // unnoted are the questions that nobody who reads asks: of a server's start, its
 // credentials, and verification.
 var unnoted = []string{
-	"APIKey", "APIKeys", "AllRuns", "Checkpoints", "Damage", "Guards", "Index", "Instance", "OpenRuns", "RecordIDs",
+	"APIKey", "APIKeys", "AllRuns", "Attestations", "Checkpoints", "Damage", "Guards", "Index", "Instance", "OpenRuns", "RecordIDs",
 	"SealedSegments", "Setting", "Tiles",
 }
 

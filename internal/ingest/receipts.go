@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/access"
 	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/store"
 )
@@ -17,14 +18,16 @@ import (
 const maxScans = 2
 
 // ProofAnswer is the answer of GET /api/v1/receipts/{id}. While no checkpoint
-// covers the record yet (202) it ends with LeafIndex.
+// covers the record yet (202) it ends with LeafIndex. It has no leaf where the caller
+// may not see records of that kind: the proof, which says nothing of what it proves,
+// is for everyone who may ask.
 type ProofAnswer struct {
 	ID         string `json:"id"`
 	Log        string `json:"log"`
 	LogNo      int    `json:"log_no"`
 	LeafIndex  int64  `json:"leaf_index"`
 	LeafHash   string `json:"leaf_hash,omitempty"`
-	Leaf       string `json:"leaf,omitempty"`       // verbatim
+	Leaf       string `json:"leaf,omitempty"`       // verbatim; see shows
 	Proof      string `json:"proof,omitempty"`      // C2SP tlog-proof
 	Checkpoint string `json:"checkpoint,omitempty"` // the one in the proof
 	VKey       string `json:"vkey,omitempty"`
@@ -43,7 +46,7 @@ func (h *Handler) receipt(w http.ResponseWriter, r *http.Request) (int, error) {
 	if err := h.require(r.Context(), c, permission, r.Pattern); err != nil {
 		return 0, err
 	}
-	out, err := h.prove(r.Context(), c.Tenant, r.PathValue("id"))
+	out, err := h.prove(r.Context(), c, r.PathValue("id"))
 	w.Header().Set("Cache-Control", "no-store")
 	if errors.Is(err, ledger.ErrNotPublished) {
 		w.Header().Set("Retry-After", strconv.Itoa(retryFull))
@@ -57,7 +60,8 @@ func (h *Handler) receipt(w http.ResponseWriter, r *http.Request) (int, error) {
 
 // prove returns what is known of a record. With ledger.ErrNotPublished that is
 // its place only.
-func (h *Handler) prove(ctx context.Context, tenant, name string) (*ProofAnswer, error) {
+func (h *Handler) prove(ctx context.Context, c Caller, name string) (*ProofAnswer, error) {
+	tenant := c.Tenant
 	pos, err := h.locate(ctx, tenant, name)
 	if err != nil {
 		return nil, err
@@ -80,9 +84,31 @@ func (h *Handler) prove(ctx context.Context, tenant, name string) (*ProofAnswer,
 		return nil, fmt.Errorf("record %s: %w: %w", name, evidence.ErrTampered, err)
 	}
 	out.ID = leaf.ID.String()
-	out.LeafHash, out.Leaf = evidence.LeafHash(p.Leaf).String(), string(p.Leaf)
+	out.LeafHash = evidence.LeafHash(p.Leaf).String()
+	if shows(c, access.GrantOf(ctx), leaf) {
+		out.Leaf = string(p.Leaf)
+	}
 	out.Proof, out.Checkpoint, out.VKey = string(p.Marshal()), string(p.Note), info.VKey
 	return out, nil
+}
+
+// permAudit is what reading records of the AUDIT topic takes.
+const permAudit = "audit.read"
+
+// shows reports whether a caller may see the public facts of a record: a producer
+// those of what it sent itself, and who reads what the topics of the facade would
+// show them. Receipts are no views, so nothing else may be seen by them.
+func shows(c Caller, g access.Grant, l *evidence.Leaf) bool {
+	if c.has(permIngest) && c.Credential != "" && l.Text("producer") == c.Credential {
+		return true
+	}
+	if !c.has(permRead) || (l.Kind == evidence.KindAudit || l.Kind == evidence.KindExport) && !c.has(permAudit) {
+		return false
+	}
+	if synthetic, _ := l.Int("is_synthetic"); synthetic != 0 {
+		return g.IncludeSynthetic
+	}
+	return !g.SyntheticOnly
 }
 
 // locate finds a record by its id, or a span's step also by

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -29,6 +30,12 @@ type Anchor interface {
 	Accept(origin string, lost, note []byte) error
 	// Lost returns the notes that Accept put aside.
 	Lost(origin string) ([][]byte, error)
+	// KeepFork keeps, for good, two notes that contradict each other: that of the
+	// database, and that which somebody else has seen; nil where it was not shown.
+	// The same two are kept once.
+	KeepFork(origin string, ours, seen []byte) error
+	// Forks returns the notes that KeepFork keeps, ours before what was seen.
+	Forks(origin string) ([][]byte, error)
 }
 
 // DirAnchor is an anchor in a directory: <dir>/<instance>/<hex>.note.
@@ -162,7 +169,57 @@ func (a *DirAnchor) Lost(origin string) ([][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	names, err := filepath.Glob(strings.TrimSuffix(path, ".note") + ".lost-*")
+	return readAside(strings.TrimSuffix(path, ".note") + ".lost-*")
+}
+
+// maxForks bounds the pairs of notes that are kept of one log: two are a proof.
+const maxForks = 64
+
+// KeepFork implements Anchor: <hex>.fork-<n>.ours and <hex>.fork-<n>.seen.
+func (a *DirAnchor) KeepFork(origin string, ours, seen []byte) error {
+	path, err := a.path(origin)
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i := 1; i <= maxForks; i++ {
+		name := fmt.Sprintf("%s.fork-%d", strings.TrimSuffix(path, ".note"), i)
+		have, err := os.ReadFile(name + ".ours")
+		if errors.Is(err, fs.ErrNotExist) {
+			if seen != nil {
+				err = a.replace(name+".seen", seen)
+			} else {
+				err = nil
+			}
+			return errors.Join(err, a.replace(name+".ours", ours)) // last: it says that both are there
+		}
+		if err != nil {
+			return err
+		}
+		other, err := os.ReadFile(name + ".seen")
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if bytes.Equal(have, ours) && bytes.Equal(other, seen) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// Forks implements Anchor.
+func (a *DirAnchor) Forks(origin string) ([][]byte, error) {
+	path, err := a.path(origin)
+	if err != nil {
+		return nil, err
+	}
+	return readAside(strings.TrimSuffix(path, ".note") + ".fork-*")
+}
+
+// readAside reads what was put aside under a pattern, in order of the names.
+func readAside(pattern string) ([][]byte, error) {
+	names, err := filepath.Glob(pattern)
 	if err != nil {
 		return nil, err
 	}

@@ -145,6 +145,8 @@ func (l *Ledger) Integrity(tenant string) Integrity {
 	}
 	if err := l.Writable(); err != nil {
 		out.Status, out.Why = StatusDegraded, err.Error()
+	} else if err := l.Publishing(); err != nil {
+		out.Status, out.Why = StatusDegraded, err.Error()
 	} else if t.failed != nil {
 		out.Status, out.Why = StatusDegraded, t.failed.Error()
 	} else if t.lastVerified != nil {

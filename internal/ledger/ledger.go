@@ -36,6 +36,10 @@ type Config struct {
 	// AcceptRollback goes on with a database whose head does not extend the
 	// anchor (a restored backup): it opens a successor log that names both.
 	AcceptRollback bool
+	// Witnesses, where not nil, is asked by Open, before anything is written, whether
+	// the heads extend what witnesses last saw. One that contradicts is treated as an
+	// anchor that does.
+	Witnesses WitnessFunc
 	// PublishEvery is the time between two published checkpoints of a log.
 	// Default 1 s.
 	PublishEvery time.Duration
@@ -93,12 +97,14 @@ type Ledger struct {
 	logs   map[store.LogRef]*openLog
 	newest map[string]*openLog // by tenant
 
-	halted  atomic.Pointer[haltError]
-	stop    chan struct{} // closed by Close
-	ended   chan struct{} // closed once the committer has answered all it ever will
-	stopped sync.WaitGroup
-	closing sync.Once
-	state   integrityState
+	halted atomic.Pointer[haltError]
+	// unpublished is why the last round of publishing failed; nil before the first.
+	unpublished atomic.Pointer[error]
+	stop        chan struct{} // closed by Close
+	ended       chan struct{} // closed once the committer has answered all it ever will
+	stopped     sync.WaitGroup
+	closing     sync.Once
+	state       integrityState
 }
 
 // haltError is why the ledger stopped writing for good.

@@ -29,6 +29,7 @@ type logFold struct {
 	broken   bool  // a leaf is missing: hashes mean nothing from there on
 	points   []store.Checkpoint
 	pointsTo int64 // checkpoints below this size were read
+	saidTo   int64 // attestations below this size were read
 	segments map[int64]segmentUse
 	tiles    map[tileKey]evidence.Hash // that the log must have
 	opened   *evidence.Leaf            // leaf 0
@@ -90,6 +91,9 @@ func (f *logFold) leaves(ctx context.Context) error {
 		return err
 	}
 	if err := f.readCheckpoints(ctx); err != nil {
+		return err
+	}
+	if err := f.readAttestations(ctx); err != nil {
 		return err
 	}
 	return f.chunks(ctx)

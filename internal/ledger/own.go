@@ -12,6 +12,7 @@ const (
 	eventOpened    = "LOG_OPENED"
 	eventClosed    = "LOG_CLOSED"
 	eventAnomaly   = "INTEGRITY_ANOMALY"
+	eventAnchored  = "CHECKPOINT_ANCHORED"
 	eventErased    = "ErasureExecuted"
 	eventRetention = "RetentionApplied"
 

@@ -26,13 +26,24 @@ func (l *Ledger) publishLoop() {
 			if l.halted.Load() != nil {
 				continue
 			}
-			if err := l.publishAll(context.Background()); err != nil {
+			err := l.publishAll(context.Background())
+			if err != nil {
 				l.log.Error("publish checkpoints", "err", err)
 			}
+			l.unpublished.Store(&err)
 		case <-l.stop:
 			return
 		}
 	}
+}
+
+// Publishing returns nil, or why a checkpoint could not be given out of late, or a head
+// not be signed: an anchor that cannot be read or written.
+func (l *Ledger) Publishing() error {
+	if err := l.unpublished.Load(); err != nil && *err != nil {
+		return fmt.Errorf("checkpoints are not published: %w: %w", *err, evidence.ErrUnavailable)
+	}
+	return nil
 }
 
 func (l *Ledger) publishAll(ctx context.Context) error {
@@ -62,10 +73,11 @@ func (l *Ledger) publish(ctx context.Context, o *openLog) error {
 	note, size, broken := o.durable.note, o.durable.tree.size(), o.broken
 	done := bytes.Equal(note, o.published)
 	o.mu.Unlock()
-	if done || broken != nil {
+	// An anchor that could not be read is looked at again although nothing changed.
+	if broken != nil || done && l.Publishing() == nil {
 		return nil
 	}
-	if err := l.checkAnchor(o, time.Now()); err != nil {
+	if err := l.checkAnchor(o, time.Now()); err != nil || done {
 		return err
 	}
 	if err := l.anchor.Write(o.Origin, note); err != nil {

@@ -24,52 +24,106 @@ type rollback struct {
 	done bool
 }
 
-// checkHeads compares the head of every log with its signature and its
-// anchor. It reads a head and a note of each log, and a few tiles where the
+// checkHeads compares the head of every log with its signature, its anchor, and what
+// witnesses saw. It reads a head and a note of each log, and a few tiles where the
 // anchor is behind, whatever the size of the logs.
 func (l *Ledger) checkHeads(ctx context.Context) ([]rollback, error) {
 	logs, err := l.store.Logs(ctx, "")
 	if err != nil {
 		return nil, err
 	}
-	var back []rollback
+	checked := make([]checkedLog, len(logs))
+	var heads []SignedHead
 	origins := map[string]bool{}
 	for i, lg := range logs {
 		origins[lg.Origin] = true
-		o, err := l.openKey(lg)
+		c := &checked[i]
+		c.newest = i+1 == len(logs) || logs[i+1].Tenant != lg.Tenant
+		if !c.newest {
+			c.next = &logs[i+1]
+		}
+		head, err := l.checkHead(ctx, lg, c)
 		if err != nil {
 			return nil, err
 		}
-		head, err := checkedHead(ctx, l.store, o)
-		if err != nil {
-			return nil, err
+		// Of a log with a successor witnesses may have seen what an operator gave up.
+		if c.why == nil && c.newest {
+			heads = append(heads, head)
 		}
-		newest := i+1 == len(logs) || logs[i+1].Tenant != lg.Tenant
-		lost, err := l.compareAnchor(ctx, o, head)
-		if err == nil && newest {
-			lost, err = l.checkPoints(ctx, o, head)
+	}
+	seen := l.askWitnesses(ctx, heads)
+	var back []rollback
+	for i := range checked {
+		c := &checked[i]
+		if s, ok := seen[c.log.Origin]; ok && c.why == nil {
+			c.why, c.lost = s.refusal(c.head.Size), s.Note
+			l.keepFork(c.log.Origin, c.head.Note, s)
 		}
-		if err == nil {
+		if c.why == nil {
 			continue
 		}
-		if !errors.Is(err, ErrRollback) {
+		r, err := l.rolledBack(ctx, c)
+		if err != nil {
 			return nil, err
-		}
-		r := rollback{log: lg, head: head, lost: lost, why: err}
-		if !newest {
-			if _, first, err := readLeaf(ctx, l.store, logs[i+1], 0); err == nil {
-				r.done = first.Text("predecessor_log") == predecessor(lg.Origin, head.Size, head.Root)
-			}
-			if !r.done {
-				return nil, fmt.Errorf("log %s of tenant %s, which has a successor: %w", lg.Origin, lg.Tenant, err)
-			}
-		}
-		if !l.cfg.AcceptRollback {
-			return nil, fmt.Errorf("log %s of tenant %s: %w", lg.Origin, lg.Tenant, err)
 		}
 		back = append(back, r)
 	}
 	return back, l.checkUnknown(origins)
+}
+
+// checkedLog is a log with its head, and why it is not to be signed.
+type checkedLog struct {
+	log    store.Log
+	next   *store.Log // its successor
+	newest bool
+	head   store.Head
+	lost   []byte
+	why    error // wraps ErrRollback
+}
+
+// checkHead compares one head with its signature and anchor. What it returns is
+// anchored and may be shown to witnesses.
+func (l *Ledger) checkHead(ctx context.Context, lg store.Log, c *checkedLog) (SignedHead, error) {
+	c.log = lg
+	o, err := l.openKey(lg)
+	if err != nil {
+		return SignedHead{}, err
+	}
+	if c.head, err = checkedHead(ctx, l.store, o); err != nil {
+		return SignedHead{}, err
+	}
+	c.lost, err = l.compareAnchor(ctx, o, c.head)
+	if err == nil && c.newest {
+		anchored := c.lost
+		if c.lost, err = l.checkPoints(ctx, o, c.head); err == nil {
+			c.lost, err = l.checkForks(ctx, o, c.head)
+		}
+		if err == nil && l.cfg.Witnesses != nil && c.head.Size > 0 {
+			return l.anchoredHead(o, c.head, anchored)
+		}
+	}
+	if errors.Is(err, ErrRollback) {
+		c.why, err = err, nil
+	}
+	return SignedHead{LogInfo: infoOf(lg), Size: c.head.Size, Root: c.head.Root, Note: c.head.Note}, err
+}
+
+// rolledBack says what to do with a log whose head does not extend what was signed,
+// or why nothing is to be done.
+func (l *Ledger) rolledBack(ctx context.Context, c *checkedLog) (rollback, error) {
+	r := rollback{log: c.log, head: c.head, lost: c.lost, why: c.why}
+	if !c.newest {
+		if _, first, err := readLeaf(ctx, l.store, *c.next, 0); err == nil {
+			r.done = first.Text("predecessor_log") == predecessor(c.log.Origin, c.head.Size, c.head.Root)
+		}
+		if !r.done {
+			return r, fmt.Errorf("log %s of tenant %s, which has a successor: %w", c.log.Origin, c.log.Tenant, c.why)
+		}
+	}
+	if !l.cfg.AcceptRollback {
+		return r, fmt.Errorf("log %s of tenant %s: %w", c.log.Origin, c.log.Tenant, c.why)
+	}
+	return r, nil
 }
 
 // checkPoints looks for kept checkpoints of a larger tree than the head. They
@@ -87,6 +141,29 @@ func (l *Ledger) checkPoints(ctx context.Context, o *openLog, head store.Head) (
 		err = fmt.Errorf("%w: the database has %d records and a checkpoint of more", ErrRollback, head.Size)
 	}
 	return lost, err
+}
+
+// checkForks compares the head with the notes that were kept as proof of a fork: a log
+// that was stopped for one stays so, also where the witness is not there any more.
+func (l *Ledger) checkForks(ctx context.Context, o *openLog, head store.Head) ([]byte, error) {
+	notes, err := l.anchor.Forks(o.Origin)
+	if err != nil || len(notes) == 0 {
+		return nil, err
+	}
+	t, err := loadTree(ctx, l.store, o.LogRef, head.Size)
+	if err != nil {
+		return nil, fmt.Errorf("log %s: %w", o.Origin, err)
+	}
+	for _, note := range notes {
+		c, err := c2sp.Verify(note, o.vkey)
+		if err != nil || c.Origin != o.Origin {
+			continue // not what the log signed: it proves nothing
+		}
+		if err := extends(&t, c.Size, c.Root, l.tileOf(ctx, o.LogRef)); err != nil {
+			return note, fmt.Errorf("%w (a checkpoint that was kept as proof of a fork)", err)
+		}
+	}
+	return nil, nil
 }
 
 // compareAnchor returns an error that wraps ErrRollback, and the anchored
@@ -199,6 +276,9 @@ func (l *Ledger) checkAnchor(o *openLog, now time.Time) error {
 	// An anchor that cannot be read now may be read later.
 	if errors.Is(err, evidence.ErrTampered) || errors.Is(err, evidence.ErrNotFound) {
 		o.fail(err)
+	}
+	if err != nil {
+		l.unpublished.Store(&err)
 	}
 	return err
 }

@@ -41,7 +41,7 @@ func TestGrowing(t *testing.T) {
 	}
 	// The directory is C2SP's: a mirror of the mirror.
 	files := http.FileServer(http.Dir(r.cfg.Dir))
-	r.lie = func(w http.ResponseWriter, req *http.Request) bool { files.ServeHTTP(w, req); return true }
+	r.tell(func(w http.ResponseWriter, req *http.Request) bool { files.ServeHTTP(w, req); return true })
 	r.cfg.Dir, r.cfg.URL = filepath.Join(t.TempDir(), "second"), r.URL+"/"+transparency.Name(r.d.newest(t).Origin)+"/"
 	must(t, r.sync(t))
 	r.holds(t, r.d.newest(t))
@@ -56,14 +56,14 @@ func TestBroken(t *testing.T) {
 		r.cfg.Dir = filepath.Join(full, "broken") // of its own each time
 		must(t, os.RemoveAll(r.cfg.Dir))
 		left := stop
-		r.lie = func(w http.ResponseWriter, _ *http.Request) bool {
+		r.tell(func(w http.ResponseWriter, _ *http.Request) bool {
 			if left--; left == 0 {
 				w.WriteHeader(http.StatusBadGateway)
 			}
 			return left == 0
-		}
+		})
 		err := r.sync(t)
-		r.lie = nil
+		r.tell(nil)
 		if err == nil {
 			if stop < 8 {
 				t.Fatalf("only %d requests", stop)
@@ -241,17 +241,17 @@ func TestSeenBeforeCopied(t *testing.T) {
 	r.d.steps = 20
 	r.d.add(t, 10)
 	r.serve(r.d)
-	r.lie = func(w http.ResponseWriter, req *http.Request) bool {
+	r.tell(func(w http.ResponseWriter, req *http.Request) bool {
 		if strings.Contains(req.URL.Path, "entries") {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return true
 		}
 		return false
-	}
+	})
 	if err := r.sync(t); !errors.Is(err, evidence.ErrUnavailable) {
 		t.Fatal(err)
 	}
-	r.lie = nil
+	r.tell(nil)
 	r.serve(other)
 	failed(t, r.sync(t), verify.EFork)
 }
@@ -296,10 +296,10 @@ func TestLies(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r.cfg.Dir = filepath.Join(t.TempDir(), "copy")
 			must(t, os.CopyFS(r.cfg.Dir, os.DirFS(old)))
-			r.lie = tt.lie(r)
+			r.tell(tt.lie(r))
 			failed(t, r.sync(t), tt.want)
 			// Nothing of it is kept, and with the truth it goes on.
-			r.lie = nil
+			r.tell(nil)
 			must(t, r.sync(t))
 			r.holds(t, r.d.newest(t))
 		})
@@ -336,14 +336,15 @@ func TestHostile(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r.cfg.Timeout = 300 * time.Millisecond
-			r.lie = lie
+			r.tell(lie)
 			if err := r.sync(t); !errors.Is(err, evidence.ErrUnavailable) {
 				t.Errorf("%v", err)
 			}
 		})
 	}
-	r.lie, r.cfg.Timeout = nil, time.Minute
-	r.allowed = "rl_right"
+	r.tell(nil)
+	r.cfg.Timeout = time.Minute
+	r.allow("rl_right")
 	if err := r.sync(t); !errors.Is(err, evidence.ErrForbidden) {
 		t.Errorf("without the key: %v", err)
 	}

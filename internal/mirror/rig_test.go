@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -137,7 +138,9 @@ func (d *deployment) witness(t testing.TB) (policy string) {
 // server serves one deployment at a time, and can be told to lie.
 type server struct {
 	*httptest.Server
-	now     atomic.Pointer[http.Handler]
+	now atomic.Pointer[http.Handler]
+
+	mu      sync.Mutex                                        // guards what follows: a request may outlast its client
 	lie     func(w http.ResponseWriter, r *http.Request) bool // true: it has answered
 	asked   []string
 	allowed string // the key that is asked for; "" for none
@@ -148,16 +151,33 @@ func newServer(t testing.TB, d *deployment) *server {
 	s := &server{}
 	s.serve(d)
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
 		s.asked = append(s.asked, strings.TrimPrefix(r.URL.Path, transparency.Prefix+"/log/"))
+		allowed, lie := s.allowed, s.lie
+		s.mu.Unlock()
 		switch {
-		case s.allowed != "" && r.Header.Get("Authorization") != "Bearer "+s.allowed:
+		case allowed != "" && r.Header.Get("Authorization") != "Bearer "+allowed:
 			w.WriteHeader(http.StatusUnauthorized)
-		case s.lie == nil || !s.lie(w, r):
+		case lie == nil || !lie(w, r):
 			(*s.now.Load()).ServeHTTP(w, r)
 		}
 	}))
 	t.Cleanup(s.Close)
 	return s
+}
+
+// tell sets what answers in place of the deployment; nil: nothing.
+func (s *server) tell(lie func(w http.ResponseWriter, r *http.Request) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lie = lie
+}
+
+// allow sets the key that is asked for.
+func (s *server) allow(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.allowed = key
 }
 
 // serve takes another deployment behind the same address.
@@ -177,6 +197,8 @@ func (s *server) serve(d *deployment) {
 
 // count returns how many answers of a kind were asked for since the last time.
 func (s *server) count(part string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	n := 0
 	for _, path := range s.asked {
 		if strings.Contains(path, part) {

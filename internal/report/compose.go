@@ -146,12 +146,12 @@ func (c *composer) steps(m *Model) {
 	}
 	t := table{Columns: []column{
 		{"#", 26, true, true},
-		{"Step", 172, false, false},
+		{"Step", 160, false, false},
 		{"Time, UTC", 66, false, true},
 		{"Duration", 50, true, true},
 		{"Status", 56, false, false},
 		{"Tokens in / out", 62, true, false},
-		{"Cost, USD", 52, true, false},
+		{"Cost, USD", 64, true, false},
 		{"Leaf", 42, true, true},
 	}}
 	for _, s := range m.Steps {
@@ -268,10 +268,10 @@ func (c *composer) entries(title, intro string, list []Entry, total int64, none 
 	c.add(para{intro + " " + count(total) + " in all.", quiet})
 	t := table{Columns: []column{
 		{"Time, UTC", 66, false, true},
-		{"Event", 102, false, false},
-		{"Subject", 92, false, false},
-		{"Actor", 80, false, false},
-		{"Decision", 60, false, false},
+		{"Event", 96, false, false},
+		{"Subject", 108, false, false},
+		{"Actor", 76, false, false},
+		{"Decision", 54, false, false},
 		{"Detail", 116, false, false},
 		{"Leaf", 42, true, true},
 	}}
@@ -361,7 +361,7 @@ func cover(m *Model) (title, subtitle string, rows []Fact) {
 		add("Period", clock(m.From)+"  to  "+clock(m.Until)+" (exclusive)")
 	}
 	add("Export", m.ExportID)
-	add("Newest record drawn on", clock(m.MadeAt))
+	add("Newest record shown", clock(m.MadeAt))
 	add("Log", m.Log)
 	add("Size of the log", count(m.Size)+" records")
 	add("Root hash", m.Root)

@@ -128,7 +128,7 @@ func (p *writer) notice(n notice) {
 
 // facts are names and values side by side.
 func (p *writer) facts(f facts) {
-	const names = 140.0
+	const names = 152.0 // the origin of a log fits
 	for _, row := range f.Rows {
 		a := p.set.lines(row.Name, sans, noteSize, names-10)
 		b := p.set.lines(row.Value, sans, noteSize+0.6, drawWidth-names)

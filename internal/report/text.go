@@ -132,8 +132,8 @@ func cutLines(s string, n int) (kept string, follow int) {
 	return s[:at], len(s) - at
 }
 
-// readable gives JSON objects and arrays indents, which moves white space only:
-// digits, escapes and order stay.
+// readable gives JSON objects and arrays indents, but for short ones of plain values,
+// which stay on a line. That moves white space only: digits, escapes and order stay.
 func readable(text string) string {
 	if text == "" || len(text) > 16*maxContent || (text[0] != '{' && text[0] != '[') {
 		return text
@@ -142,7 +142,56 @@ func readable(text string) string {
 	if json.Indent(&b, []byte(text), "", "  ") != nil {
 		return text
 	}
-	return b.String()
+	return fold(b.String())
+}
+
+// foldWidth is how long a line may be that an array or object is put on.
+const foldWidth = 88
+
+// fold puts what is innermost in indented JSON on one line where it is short: a list of
+// attributes would fill pages otherwise. Text has no newline in JSON, so lines are safe.
+func fold(indented string) string {
+	var out []string
+	opened := -1 // the line in out that opened what holds plain values only
+	for line := range strings.SplitSeq(indented, "\n") {
+		out = append(out, line)
+		word := strings.TrimLeft(line, " ")
+		switch {
+		case strings.HasSuffix(word, "[") || strings.HasSuffix(word, "{"):
+			opened = len(out) - 1
+		case strings.HasPrefix(word, "]") || strings.HasPrefix(word, "}"):
+			if opened >= 0 {
+				out = append(out[:opened], foldLines(out[opened:])...)
+			}
+			opened = -1
+		}
+	}
+	return strings.Join(out, "\n")
+}
+
+// foldLines joins an array or object of plain values, or returns it as it is.
+func foldLines(lines []string) []string {
+	n := -3 // no space after the first bracket, none before the last, none after it
+	for i, line := range lines {
+		if i > 0 {
+			line = strings.TrimLeft(line, " ")
+		}
+		if n += utf8.RuneCountInString(line) + 1; n > foldWidth {
+			return lines
+		}
+	}
+	var b strings.Builder
+	last := len(lines) - 1
+	for i, line := range lines {
+		if i > 0 {
+			line = strings.TrimLeft(line, " ")
+		}
+		if i > 1 && i < last {
+			b.WriteByte(' ')
+		}
+		b.WriteString(line)
+	}
+	return []string{b.String()}
 }
 
 // clock is the form of times in a report: the leaf's, easier on the eye.

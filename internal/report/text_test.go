@@ -32,12 +32,16 @@ func TestVisible(t *testing.T) {
 
 func TestReadable(t *testing.T) {
 	for in, want := range map[string]string{
-		`"quoted"`:                `"quoted"`,
-		`{"b":1.00,"a":[1e3]}`:    "{\n  \"b\": 1.00,\n  \"a\": [\n    1e3\n  ]\n}",
-		`12345678901234567890.10`: `12345678901234567890.10`,
-		`not JSON`:                `not JSON`,
-		`{open`:                   `{open`,
-		``:                        ``,
+		`"quoted"`:                            `"quoted"`,
+		`{"b":1.00,"a":[1e3]}`:                "{\n  \"b\": 1.00,\n  \"a\": [1e3]\n}",
+		`[["a ,[","{"],[],{"b":[1,{"c":2}]}]`: "[\n  [\"a ,[\", \"{\"],\n  [],\n  {\n    \"b\": [\n      1,\n      {\"c\": 2}\n    ]\n  }\n]",
+		`["` + strings.Repeat("é", 84) + `"]`: `["` + strings.Repeat("é", 84) + `"]`,
+		`["` + strings.Repeat("é", 85) + `"]`: "[\n  \"" + strings.Repeat("é", 85) + "\"\n]",
+		`12345678901234567890.10`:             `12345678901234567890.10`,
+		`not JSON`:                            `not JSON`,
+		`{open`:                               `{open`,
+		"[1,\n2] \n":                          "[1, 2] \n",
+		``:                                    ``,
 	} {
 		if got := readable(in); got != want {
 			t.Errorf("readable(%s) = %q, want %q", in, got, want)

@@ -14,6 +14,9 @@ func (s *server) ready() error {
 	if err := s.d.Ledger.Writable(); err != nil {
 		return err
 	}
+	if err := s.d.Ledger.Publishing(); err != nil {
+		return err
+	}
 	return s.disk.full()
 }
 

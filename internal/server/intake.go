@@ -125,6 +125,7 @@ func (g gate) Require(ctx context.Context, c ingest.Caller, permission, route st
 var permissions = map[string]access.Permission{
 	access.IngestWrite.String(): access.IngestWrite,
 	access.LogsRead.String():    access.LogsRead,
+	access.AuditRead.String():   access.AuditRead,
 }
 
 func (s *server) serveGRPC(failed chan<- error) {

@@ -99,12 +99,13 @@ func snapshot(ctx context.Context, db *sqlite.DB, dir string) (store.Snapshot, l
 type takenAnchor struct {
 	notes map[string][]byte
 	lost  map[string][][]byte
+	forks map[string][][]byte
 }
 
 // readAnchors reads an anchor directory without making it: that it is gone is
 // a finding.
 func readAnchors(dir string) (*takenAnchor, error) {
-	a := &takenAnchor{notes: map[string][]byte{}, lost: map[string][][]byte{}}
+	a := &takenAnchor{notes: map[string][]byte{}, lost: map[string][][]byte{}, forks: map[string][][]byte{}}
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return a, nil
 	}
@@ -121,6 +122,9 @@ func readAnchors(dir string) (*takenAnchor, error) {
 			return nil, err
 		}
 		if a.lost[origin], err = d.Lost(origin); err != nil {
+			return nil, err
+		}
+		if a.forks[origin], err = d.Forks(origin); err != nil {
 			return nil, err
 		}
 	}
@@ -147,6 +151,12 @@ func (a *takenAnchor) Origins() (list []string, err error) {
 
 // Lost implements ledger.Anchor.
 func (a *takenAnchor) Lost(origin string) ([][]byte, error) { return a.lost[origin], nil }
+
+// Forks implements ledger.Anchor.
+func (a *takenAnchor) Forks(origin string) ([][]byte, error) { return a.forks[origin], nil }
+
+// KeepFork implements ledger.Anchor.
+func (a *takenAnchor) KeepFork(string, []byte, []byte) error { return errTaken }
 
 // Write implements ledger.Anchor.
 func (a *takenAnchor) Write(string, []byte) error { return errTaken }

@@ -28,6 +28,7 @@ import (
 	"github.com/runledger/runledger/internal/runs"
 	"github.com/runledger/runledger/internal/seal"
 	"github.com/runledger/runledger/internal/store/sqlite"
+	"github.com/runledger/runledger/verify"
 )
 
 // Config says what to open.
@@ -51,8 +52,13 @@ type Config struct {
 	Environment string
 	OIDC        []access.Issuer
 	Version     string
-	Logger      *slog.Logger          // default: none
-	Metrics     prometheus.Registerer // default: none
+	// Witnesses is the policy of those who are asked to cosign, with its digest, and
+	// Stamps says who stamps. Default: nobody is asked.
+	Witnesses       *verify.Policy
+	WitnessesDigest string
+	Stamps          *StampConfig
+	Logger          *slog.Logger          // default: none
+	Metrics         prometheus.Registerer // default: none
 
 	server bool
 }
@@ -95,6 +101,7 @@ type Deployment struct {
 	reading  *reading                      // of a command; a server has its own
 	master   tink.AEAD
 	exporter *export.Exporter
+	outside  outside
 	// refuse answers requests of OTLP that are not let in; nil before a server takes
 	// them.
 	refuse func(w http.ResponseWriter, r *http.Request, err error)
@@ -143,11 +150,17 @@ func Open(ctx context.Context, cfg Config) (_ *Deployment, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := d.outside.open(&cfg); err != nil {
+		return nil, err
+	}
 	d.Ledger, err = ledger.Open(ctx, ledger.Config{
 		Store: db, Sealer: seal.New(db, d.master), Anchor: anchor, Logger: cfg.Logger, Metrics: cfg.Metrics,
-		Dev: cfg.Dev, AcceptRollback: cfg.AcceptRollback,
+		Dev: cfg.Dev, AcceptRollback: cfg.AcceptRollback, Witnesses: d.outside.atStart(),
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := d.outside.use(d.Ledger, &cfg); err != nil {
 		return nil, err
 	}
 	if cfg.ConfirmClock {
@@ -161,7 +174,7 @@ func Open(ctx context.Context, cfg Config) (_ *Deployment, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("credentials: %w", err)
 	}
-	d.exporter = export.New(export.Config{Ledger: d.Ledger, SpoolDir: cfg.Data, Logger: cfg.Logger})
+	d.exporter = export.New(export.Config{Ledger: d.Ledger, SpoolDir: cfg.Data, Logger: cfg.Logger, Cosign: d.outside.cosign()})
 	d.Control = control.Handler(control.Config{
 		Ledger: d.Ledger, Exporter: d.exporter, Access: d.gate, Version: cfg.Version, Server: cfg.server, Logger: cfg.Logger,
 		Read: d.readAs,

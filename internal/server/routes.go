@@ -23,10 +23,12 @@ func (s *server) routes() http.Handler {
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
 	mux.Handle("GET /metrics", s.metrics())
+	mux.HandleFunc("GET /verify", verifyPage)
 	s.in.ingest.Routes(mux, nil)
 	for _, r := range s.d.gate.Routes() {
 		mux.HandleFunc(r.Pattern, s.handle(r.Handle))
 	}
+	s.transparency(mux)
 	read := api.New(mux, s.out.cfg)
 	for _, prefix := range unrouted {
 		mux.HandleFunc(prefix, s.unrouted(mux))
@@ -39,7 +41,7 @@ func (s *server) routes() http.Handler {
 // may have. Without a handler the mux would answer them in a form of its own.
 var unrouted = []string{
 	"/api/v1/logs/llm-runs/", "/api/v1/logs/system/", "/api/v1/logs/audit/", "/guard/logs/", "/api/v1/traces/", "/api/v1/exports/",
-	"/api/v1/ingest/", "/api/v1/receipts/", "/api/v1/apikeys/", "/api/v1/tenants/", "/schemas/", "/v1/traces/", "/v1/logs/", "/v1/metrics/",
+	"/api/v1/ingest/", "/api/v1/receipts/", "/api/v1/transparency/", "/api/v1/apikeys/", "/api/v1/tenants/", "/schemas/", "/v1/traces/", "/v1/logs/", "/v1/metrics/",
 }
 
 // unrouted answers 405 where the path has a route with another method, else 404.

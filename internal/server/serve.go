@@ -21,6 +21,7 @@ import (
 	"github.com/runledger/runledger/internal/dialect"
 	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/prices"
+	"github.com/runledger/runledger/internal/stream"
 )
 
 // Off is the address that stands for no listener.
@@ -51,6 +52,8 @@ type ServeConfig struct {
 	Dialects               *dialect.Table // default: the built-in ones
 	// PricesDigest to OIDCDigest name what is not built in, in records.
 	PricesDigest, DialectsDigest, RulesDigest, OIDCDigest string
+	// Streams are what records are passed on to. Default: none.
+	Streams *stream.File
 	// DiskReserve is how many bytes ingest leaves free. Default: 5 % of the
 	// disk, at most 256 MiB.
 	DiskReserve int64
@@ -103,6 +106,7 @@ type server struct {
 	grpc     *grpc.Server // nil: off
 	scraped  *http.Server // of metrics; nil: off
 	socket   *control.Socket
+	streams  *stream.Streamer // nil: none
 }
 
 // Serve runs a server until ctx is done, and then stops it in order. It
@@ -126,6 +130,11 @@ func Serve(ctx context.Context, cfg ServeConfig) (err error) {
 	if err := s.listen(); err != nil {
 		return err
 	}
+	if err := s.openStreams(); err != nil {
+		s.closeListeners()
+		return err
+	}
+	defer func() { err = errors.Join(err, s.closeStreams()) }()
 	defer s.closeListeners() // where the servers did not get so far as to take them
 	if err := s.recordStart(ctx); err != nil {
 		return err
@@ -192,6 +201,8 @@ func (s *server) run(ctx context.Context) error {
 	var working sync.WaitGroup
 	working.Go(func() { s.d.Ledger.Watch(background, s.cfg.Watch) })
 	working.Go(func() { s.watchHealth(background) })
+	working.Go(func() { s.stream(background) })
+	working.Go(func() { s.d.outside.run(background) })
 	s.log.Info("ready", "data", s.cfg.Data, "listen", address(s.api), "otlp_http", address(s.otlp), "otlp_grpc", address(s.rpc),
 		"metrics", address(s.scrape), "instance", s.d.Ledger.Instance(), "version", s.cfg.Version, "pid", os.Getpid())
 

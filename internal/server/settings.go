@@ -37,7 +37,8 @@ func (c *ServeConfig) settings() settings {
 		"prices": cmp.Or(c.PricesDigest, "built-in"), "dialects": cmp.Or(c.DialectsDigest, "built-in"),
 		"run_near_threshold": fmt.Sprint(c.NearThreshold),
 		settingRules:         cmp.Or(c.RulesDigest, access.DefaultRules().Digest), "environment": cmp.Or(c.Environment, access.Production),
-		"oidc": cmp.Or(c.OIDCDigest, "none"), "metrics": c.MetricsAddress,
+		"oidc": cmp.Or(c.OIDCDigest, "none"), "metrics": c.MetricsAddress, "streams": c.streamsDigest(),
+		"witnesses": cmp.Or(c.WitnessesDigest, "none"), "timestamps": c.Stamps.String(),
 		"disk_reserve": fmt.Sprint(c.DiskReserve), "grace": c.Grace.String(),
 		"scrub_rate": fmt.Sprint(c.Watch.ScrubRate), "scrub_every": c.Watch.ScrubEvery.String(),
 	}

@@ -110,6 +110,31 @@ type Checkpoint struct {
 	Note []byte
 }
 
+// Kinds of an Attestation.
+const (
+	KindCosignature = "cosignature"
+	KindTimestamp   = "timestamp"
+)
+
+// Attestation is what somebody outside said about a log's tree of one size.
+type Attestation struct {
+	Size int64
+	Kind string
+	By   string          // who, by name
+	Key  string          // of a cosignature: the key's id, 8 hex digits; else empty
+	At   evidence.Micros // when, as they say
+	Note []byte          // what was stamped; empty: the checkpoint of that size
+	Data []byte          // what they said, verbatim
+}
+
+// AttestationQuery chooses attestations of one log.
+type AttestationQuery struct {
+	Kind     string // of one kind; empty: of any
+	From, To int64  // with From <= size <= To
+	Newest   bool   // in the opposite order
+	Limit    int    // at most so many; 0: all
+}
+
 // SegmentRef names a sealed segment within its tenant.
 type SegmentRef struct {
 	LogNo int
@@ -247,6 +272,9 @@ type Reader interface {
 	// Checkpoints yields the kept checkpoints of a log with size >= from, by
 	// size.
 	Checkpoints(ctx context.Context, log LogRef, from int64, fn func(Checkpoint) error) error
+	// Attestations yields the attestations of a log that a query chooses, by
+	// size, and within one size by kind, name and key.
+	Attestations(ctx context.Context, log LogRef, q AttestationQuery, fn func(Attestation) error) error
 	// FindIDs returns where records with these ids stand. Steps that have a
 	// span id and contradict no other record are found by FindSpans instead.
 	FindIDs(ctx context.Context, tenant string, ids []evidence.ID) (map[evidence.ID]Position, error)
@@ -310,6 +338,11 @@ type Store interface {
 	// KeepCheckpoint keeps a checkpoint; one of that size is kept already is
 	// no error if it has the same bytes, and ErrHeadMoved otherwise.
 	KeepCheckpoint(ctx context.Context, log LogRef, c Checkpoint) error
+	// KeepAttestations keeps attestations of a log, all or none. Where one of
+	// that size, kind, name and key is kept already, that one stays: it is the
+	// earlier. A kind that is not one of the two, and no data, is
+	// evidence.ErrInvalid.
+	KeepAttestations(ctx context.Context, log LogRef, list []Attestation) error
 	// SetSetting sets an operational setting.
 	SetSetting(ctx context.Context, name, value string) error
 	// SettleRuns says that these runs are not open, as long as their number of

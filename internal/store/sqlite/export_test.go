@@ -65,6 +65,7 @@ func Queries() map[string][]string {
 		"RunOfAlias":     {sqlLogKeys, sqlTraceAlias, sqlRunAlias},
 		"RunOfTrace":     {sqlFindSpine, sqlTraceRun, sqlTraceOtherRun},
 		"OpenRunsOf":     {sqlRunning},
+		"Attestations":   {sqlAttestations, sqlAttestationsBack, sqlCosignatures, sqlCosignaturesBack, sqlStamps, sqlStampsBack},
 	}
 	for _, t := range topics {
 		if t != nil {

@@ -57,6 +57,10 @@ func fillAll(t *testing.T, db *sqlite.DB) {
 	if err := db.SetSetting(t.Context(), "a", "b"); err != nil {
 		t.Fatal(err)
 	}
+	err := db.KeepAttestations(t.Context(), log.Log, []store.Attestation{{Size: 1, Kind: store.KindTimestamp, By: "authority", Data: []byte("x")}})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func tables(t *testing.T, conn *zombiezen.Conn) []string {

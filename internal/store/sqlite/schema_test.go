@@ -190,6 +190,7 @@ func TestPlans(t *testing.T) {
 	reader := []string{
 		"Logs", "Head", "Segments", "Tile", "Tiles", "Checkpoints", "FindIDs", "FindSpans", "Runs", "AllRuns", "DataKeys", "DataKey",
 		"SealedSegment", "SealedSegments", "Row", "Rows", "RecordIDs", "FindIndex", "Index", "Setting", "RunOfAlias", "RunOfTrace", "OpenRunsOf",
+		"Attestations",
 	}
 	for _, method := range reader {
 		if len(methods[method]) == 0 {
@@ -262,6 +263,7 @@ func TestIndexes(t *testing.T) {
 		"r_trace_other_run":                   `SELECT * FROM r_trace WHERE trace_id = ?1 AND run_no <> trace_id ORDER BY row DESC`,
 		"run_states_running":                  `SELECT * FROM run_states WHERE tenant_no = ?1 AND open = 1 AND revision = 0 AND run_no < ?2 ORDER BY run_no DESC`,
 		"api_keys_tenant":                     `SELECT * FROM api_keys WHERE tenant_id = ?1 ORDER BY created_at, id`,
+		"attestations_stamps":                 `SELECT * FROM attestations WHERE row >= ?1 AND row <= ?2 AND kind = 'timestamp' ORDER BY row, by_name, key_id`,
 		"sealed_index_once":                   `SELECT 1 FROM sealed_index WHERE trace_no = ?1 AND name_no = ?2 AND mac = ?3`,
 	}
 	dir := t.TempDir()

@@ -59,6 +59,7 @@ type statements struct {
 	addSealed, addIndex, findKey, addKey, setRun, setSetting           *sqlite.Stmt
 	settleRun                                                          *sqlite.Stmt
 	addRemoval, findSealed, dropSealed, dropKey, dropIndex             *sqlite.Stmt
+	addAttestation, findAttestation                                    *sqlite.Stmt
 }
 
 func (st *statements) prepare(conn *sqlite.Conn) error {
@@ -98,6 +99,8 @@ func (st *statements) prepare(conn *sqlite.Conn) error {
 		{&st.settleRun, sqlSettleRun},
 		{&st.setSetting, `INSERT INTO settings (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2`},
 		{&st.addRemoval, sqlAddRemoval},
+		{&st.addAttestation, sqlAddAttestation},
+		{&st.findAttestation, sqlFindAttestation},
 		{&st.findSealed, `SELECT id FROM sealed_segments WHERE row = ?1`},
 		{&st.dropSealed, `DELETE FROM sealed_segments WHERE row = ?1`},
 		{&st.dropKey, `DELETE FROM data_keys WHERE tenant_no = ?1 AND id = ?2`},

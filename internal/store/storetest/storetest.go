@@ -27,6 +27,8 @@ func Run(t *testing.T, open Open) {
 		{"Segments", testSegments},
 		{"Tiles", testTiles},
 		{"Checkpoints", testCheckpoints},
+		{"Attestations", testAttestations},
+		{"AttestationsRefused", testAttestationsRefused},
 		{"EveryField", testEveryField},
 		{"AbsentFields", testAbsentFields},
 		{"Texts", testTexts},

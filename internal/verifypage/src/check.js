@@ -6,11 +6,13 @@ const logOpened = 'LOG_OPENED';
 const logClosed = 'LOG_CLOSED';
 
 // Findings is a list of what is wrong or could not be checked. The same finding about
-// the next leaf becomes one.
+// the next leaf becomes one. Beyond a bound they are only counted, but for the first of
+// each code: many that weigh little must not keep out those that make the verdict.
 class Findings {
   constructor() {
     this.list = [];
     this.dropped = 0;
+    this.codes = new Set();
   }
 
   add(...findings) {
@@ -19,9 +21,10 @@ class Findings {
       if (last !== undefined && f.to > 0 && last.to === f.from &&
         ['code', 'log', 'dir', 'path', 'expected', 'found', 'message'].every((k) => last[k] === f[k])) {
         last.to = f.to;
-      } else if (this.list.length >= maxFindings) {
+      } else if (this.list.length >= maxFindings && this.codes.has(f.code)) {
         this.dropped++;
       } else {
+        this.codes.add(f.code);
         this.list.push({...f});
       }
     }
@@ -245,6 +248,10 @@ class Checker {
     ];
     if (!this.trust.policy?.quorum) {
       list.push('that everybody is shown the same log: without a witness quorum its operator may keep another one for others');
+    }
+    const views = ['report.pdf', 'report.html', 'completeness.json'];
+    if (views.some((path) => this.files.has(path))) {
+      list.push(`that ${views.join(', ')} say what the records say: they are views, made by who exported them`);
     }
     switch (this.man.profile) {
       case 'run':

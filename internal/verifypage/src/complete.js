@@ -36,7 +36,7 @@ Object.assign(Checker.prototype, {
   // accountFor checks what is said to be erased or expired, once every log has been read:
   // the record may stand in a later log of the tenant.
   accountFor(l) {
-    for (const c of uncovered(l.origin, l.claims, this.covers)) {
+    for (const c of uncovered(l.origin, l.k, l.claims, this.covers)) {
       l.held.add(ofLeaf('E_UNACCOUNTED', l, c.seq,
         `said to be ${c.reason}, but no record of the tenant's logs says so of this field`, {path: sealedPaths[c.path]}));
     }
@@ -100,6 +100,18 @@ Object.assign(Checker.prototype, {
     }
     if (rep.ended) this.later(rep, oldestFirst);
     this.manifestOrder();
+    this.foreign();
+  },
+
+  // foreign says which directories nothing makes one of the tenant's: their records of no
+  // run, such as entries about policies, may be anybody's.
+  foreign() {
+    if (this.logs[this.order.at(-1)] === null) return; // W_NO_KEY: they may stand behind that one
+    for (const l of this.logs) {
+      if (l === null || l.report.system || this.order.includes(l.k)) continue;
+      this.findings.add(finding('W_PREDECESSOR', l,
+        "nothing in the bundle leads from the newest log to this one: its records may be another tenant's"));
+    }
   },
 
   // later lists what came after the run's newest llm_run.

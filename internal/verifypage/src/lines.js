@@ -140,7 +140,7 @@ class Openings {
 const coverReasons = {ErasureExecuted: 'erased', RetentionApplied: 'expired'};
 
 // parseTargets reads the /targets of the record at seq of a log. A record can only speak
-// of leaves before it, or of another log of its tenant.
+// of leaves before it, or of an earlier log of its tenant: see uncovered.
 function parseTargets(value, log, seq, reason) {
   if (value === null) throw new Bad('it is too long');
   checkJSON(value);
@@ -174,17 +174,19 @@ function parseTargets(value, log, seq, reason) {
   return covers;
 }
 
-// uncovered returns the claims about a log that no record covers.
-function uncovered(log, claims, covers) {
+// uncovered returns the claims about the log of directory k that no record covers.
+// Directories stand newest first, and a log is closed before the next one opens: a record
+// that stands behind k is older than all of its leaves.
+function uncovered(log, k, claims, covers) {
   const by = new Map();
   const key = (path, reason) => `${path} ${reason}`;
   for (const c of covers) {
-    if (c.log !== log || c.from >= c.to) continue;
-    const k = key(c.path, c.reason);
-    if (!by.has(k)) by.set(k, []);
-    by.get(k).push(c);
+    if (c.log !== log || c.by > k || c.from >= c.to) continue;
+    const of = key(c.path, c.reason);
+    if (!by.has(of)) by.set(of, []);
+    by.get(of).push(c);
   }
-  for (const [k, list] of by) by.set(k, mergeRanges(list));
+  for (const [of, list] of by) by.set(of, mergeRanges(list));
   const inside = (list, seq) => {
     let lo = 0;
     let hi = list?.length ?? 0;

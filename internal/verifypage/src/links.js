@@ -220,6 +220,7 @@ Object.assign(Checker.prototype, {
     if ('producer' in leaf.pub) bad(`${path} has a producer, but only the server may state exports`);
     if (text('manifest') !== this.manDigest) bad(`${path} is of the manifest ${quote(text('manifest'))}; this one has ${this.manDigest}`);
     if (text('export_id') !== this.man.export_id) bad(`${path} is of export ${quote(text('export_id'))}, the manifest of ${quote(this.man.export_id)}`);
+    if (l.report.closed) bad(`${path} stands behind LOG_CLOSED, which no leaf may follow`);
     if (leaf.seq < l.size) bad(`${path} says leaf ${leaf.seq}, which is in the bundle`);
     if (leaf.t < (l.report.last_at ?? '1970-01-01T00:00:00.000000Z')) bad(`${path}: t is smaller than that of the bundle's last leaf`);
     for (const s of l.head.cosignatures) {

@@ -3,6 +3,7 @@
 const manifestFormat = 1;
 const manifestPath = 'manifest.json';
 const maxManifest = 64 << 20;
+const maxManifestDepth = 10000; // what Go's reader takes
 const maxSmall = 1 << 20;
 const maxZIPEntries = 4096;
 const minLeaf = 64;
@@ -52,34 +53,47 @@ function otherFormat(bytes) {
     format = text[0] === '"' ? JSON.parse(text) : text;
     if (!/^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?$/.test(format)) bad('manifest.json: format is no number');
   }
-  const number = /^-?[0-9]+$/.test(format) ? BigInt(format) : 1n;
+  const number = /^-?[0-9]{1,19}$/.test(format) ? BigInt(format) : 1n;
   if (number !== BigInt(manifestFormat) && BigInt.asIntN(64, number) === number) {
     throw new OtherFormat(`manifest format ${number} is not known to this page, which reads format ${manifestFormat}`);
   }
 }
 
 // membersOf returns the texts of all members of a name in an object that is valid JSON.
+// It looks for one mark after another: a pattern for a whole string could need more stack
+// than there is.
 function membersOf(s, name) {
   const found = [];
+  const mark = /["{}[\],:]/g;
   let depth = 0;
   let key = null;
-  let value = '';
-  const token = /"(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s"{}[\],:]+/gs;
-  for (const [t] of s.matchAll(token)) {
-    if (t === '{' || t === '[') depth++;
-    if (depth === 1 && (t === ',' || t === '}')) {
-      if (key === name) found.push(value);
-      key = null;
-      value = '';
-    } else if (depth === 1 && t === ':' && key === null) {
-      key = JSON.parse(value).toLowerCase();
-      value = '';
-    } else if (depth > 1 || t !== '{') {
-      value += t;
+  let start = 0;
+  for (let m = mark.exec(s); m !== null; m = mark.exec(s)) {
+    const c = m[0];
+    if (c === '"') {
+      mark.lastIndex = afterString(s, mark.lastIndex);
+      continue;
     }
-    if (t === '}' || t === ']') depth--;
+    if (c === '{' || c === '[') depth++;
+    if (depth > maxManifestDepth) bad('manifest.json: nested too deep');
+    if (depth === 1 && c === ':') {
+      key = JSON.parse(s.slice(start, m.index)).toLowerCase();
+    } else if (depth === 1 && (c === ',' || c === '}')) {
+      if (key === name) found.push(s.slice(start, m.index).trim());
+      key = null;
+    }
+    if (depth === 1) start = mark.lastIndex;
+    if (c === '}' || c === ']') depth--;
   }
   return found;
+}
+
+// afterString returns where a string of valid JSON ends that begins there.
+function afterString(s, at) {
+  const stop = /["\\]/g;
+  stop.lastIndex = at;
+  while (stop.exec(s)[0] === '\\') stop.lastIndex++;
+  return stop.lastIndex;
 }
 
 // writeManifest returns the canonical text, or null where a value is of another type.

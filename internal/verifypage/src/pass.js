@@ -109,7 +109,7 @@ const passMethods = {
     if (this.disclosed.bad !== '') l.held.add(finding('E_COMMIT', l, this.disclosed.bad, {path: `${l.dir}/disclosures.jsonl`}));
     if (this.withheld.bad !== '') l.held.add(finding('E_UNACCOUNTED', l, this.withheld.bad, {path: `${l.dir}/withheld.jsonl`}));
     if (this.disclosed.bad === '' && this.withheld.bad === '') l.claims = this.claims;
-    for (const cover of this.covers) c.covers.push(cover);
+    for (const cover of this.covers) c.covers.push({...cover, by: l.k});
   },
 };
 
