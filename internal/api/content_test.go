@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -107,10 +108,9 @@ func (r *rig) do(t *testing.T, method, path, key string, header http.Header, bod
 	return response{resp.StatusCode, resp.Header, b}, err
 }
 
-// TestContentWhole: the bytes of an export are given out whole or not at all, since
-// the record has the digest of them all; and a signed link opens what its credential
-// may see, and no more.
-func TestContentWhole(t *testing.T) {
+// TestContent: the bytes of an export are given out whole, or the one range that is
+// asked for; and a signed link opens what its credential may see, and no more.
+func TestContent(t *testing.T) {
 	r := serve(t)
 	producer, observer, operator := r.key(t, "producer"), r.key(t, "observer"), r.key(t, "operator")
 	const source = `"occurred_at":"2026-11-23T15:00:00Z","correlation_id":"c","source_domain":"ACTIVITY","source_component":"test"`
@@ -131,27 +131,49 @@ func TestContentWhole(t *testing.T) {
 		if err := json.Unmarshal(resp.body, &b); err != nil {
 			t.Fatal(err)
 		}
-		for _, h := range []http.Header{
-			nil,
-			{"Range": {"bytes=0-9"}},
-			{"Range": {"bytes=0-999,1001-2000"}},
-			{"Range": {"bytes=99999999-"}},
-			{"If-None-Match": {"*"}},
-			{"If-Match": {`"x"`}},
-			{"If-Modified-Since": {"Mon, 02 Jan 2040 15:04:05 GMT"}},
+		var whole []byte
+		for _, tt := range []struct {
+			header http.Header
+			status int
+			from   int64
+			to     int64 // 0: the end
+		}{
+			{nil, http.StatusOK, 0, 0},
+			{http.Header{"Range": {"bytes=0-9"}}, http.StatusPartialContent, 0, 10},
+			{http.Header{"Range": {"bytes=20-"}}, http.StatusPartialContent, 20, 0},
+			{http.Header{"Range": {"bytes=0-9"}, "If-Range": {`"` + b.Checksum + `"`}}, http.StatusPartialContent, 0, 10},
+			{http.Header{"Range": {"bytes=0-9"}, "If-Range": {`"x"`}}, http.StatusOK, 0, 0},
+			{http.Header{"Range": {"bytes=0-999,1001-2000"}}, http.StatusOK, 0, 0},
+			{http.Header{"Range": {"bytes=99999999-"}}, http.StatusRequestedRangeNotSatisfiable, 0, 0},
+			{http.Header{"If-None-Match": {"*"}}, http.StatusOK, 0, 0},
+			{http.Header{"If-Match": {`"x"`}}, http.StatusOK, 0, 0},
+			{http.Header{"If-Modified-Since": {"Mon, 02 Jan 2040 15:04:05 GMT"}}, http.StatusOK, 0, 0},
 		} {
 			for path, key := range map[string]string{*b.DownloadURL: key, *b.SignedURL: ""} {
-				resp, err := r.do(t, http.MethodGet, path, key, h, nil)
-				if err != nil || resp.status != http.StatusOK || evidence.Checksum(evidence.Hash(sha256.Sum256(resp.body))) != b.Checksum {
-					t.Errorf("%s %v: %d, %d bytes, %v", run, h, resp.status, len(resp.body), err)
+				resp, err := r.do(t, http.MethodGet, path, key, tt.header, nil)
+				if err != nil || resp.status != tt.status {
+					t.Errorf("%s %v: %d, %v", run, tt.header, resp.status, err)
 				}
-				if run == "tried" && bytes.Contains(resp.body, []byte("real-")) {
-					t.Error("who sees synthetic records only got others")
+				switch {
+				case tt.status == http.StatusRequestedRangeNotSatisfiable:
+					continue
+				case whole == nil:
+					whole = resp.body
 				}
-				if !bytes.Contains(resp.body, []byte(run+"-prompt")) {
-					t.Errorf("%s: its content is not there", run)
+				to := cmp.Or(tt.to, int64(len(whole)))
+				if !bytes.Equal(resp.body, whole[tt.from:to]) {
+					t.Errorf("%s %v: %d bytes, not %d to %d", run, tt.header, len(resp.body), tt.from, to)
 				}
 			}
+		}
+		if evidence.Checksum(evidence.Hash(sha256.Sum256(whole))) != b.Checksum {
+			t.Errorf("%s: not the bytes that were described", run)
+		}
+		if run == "tried" && bytes.Contains(whole, []byte("real-")) {
+			t.Error("who sees synthetic records only got others")
+		}
+		if !bytes.Contains(whole, []byte(run+"-prompt")) {
+			t.Errorf("%s: its content is not there", run)
 		}
 		other := map[string]string{observer: operator, operator: observer}[key]
 		if resp, err := r.do(t, http.MethodGet, *b.DownloadURL, other, nil, nil); err != nil || resp.status != http.StatusNotFound {

@@ -115,7 +115,7 @@ func position(s string) (int64, bool) {
 	if s == "" || strings.Trim(s, "0123456789") != "" {
 		return 0, false
 	}
-	n, err := strconv.ParseInt(s, 10, 62)
+	n, err := strconv.ParseInt(s, 10, 63)
 	return n, cmp.Or(err == nil, n > 0) // one too large lies behind every end
 }
 
