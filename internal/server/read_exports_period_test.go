@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -127,7 +128,7 @@ func TestPeriodExport(t *testing.T) {
 	target := at(t, state, "download_url").(string)
 	_, _, begin := r.get(t, auditor, target, http.Header{"Range": {"bytes=0-999"}})
 	status, _, rest := r.get(t, auditor, target, http.Header{"Range": {"bytes=1000-"}, "If-Range": {`"` + at(t, state, "checksum").(string) + `"`}})
-	z := append(begin, rest...)
+	z := slices.Concat(begin, rest)
 	wantAt(t, state, object{"checksum": digestOf(z), "size_bytes": len(z)})
 	if status != http.StatusPartialContent {
 		t.Errorf("the rest: %d", status)
