@@ -9,6 +9,7 @@ import (
 type checkpointCmd struct {
 	Tenant string `help:"The tenant." required:"" placeholder:"NAME"`
 	Out    string `help:"Write it to this file instead." placeholder:"FILE"`
+	Stamp  bool   `help:"Have it stamped now by the authority of the server that holds the data directory."`
 }
 
 // Help implements kong.HelpProvider.
@@ -22,9 +23,16 @@ func (checkpointCmd) Help() string {
 // Run prints the checkpoint.
 func (c *checkpointCmd) Run(e *env) error {
 	return e.with(func(s *session) error {
-		cp, err := s.Checkpoint(e.ctx, c.Tenant)
+		ask := s.Checkpoint
+		if c.Stamp {
+			ask = s.Client.Stamp
+		}
+		cp, err := ask(e.ctx, c.Tenant)
 		if err != nil {
 			return err
+		}
+		if cp.Stamp != nil {
+			e.notef("stamped by %s at %s, serial number %s\n", cp.Stamp.Authority, cp.Stamp.Time, cp.Stamp.Serial)
 		}
 		if c.Out != "" {
 			if err := writeNew(c.Out, []byte(cp.Checkpoint)); err != nil {

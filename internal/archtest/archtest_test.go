@@ -141,7 +141,7 @@ var rules = []rule{
 	{
 		pkg: "internal/control",
 		may: []string{
-			"evidence", "internal/store", "internal/seal", "internal/access", "internal/ledger", "internal/export",
+			"evidence", "internal/store", "internal/seal", "internal/access", "internal/ledger", "internal/export", "internal/c2sp",
 		},
 		external: all,
 	},

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/ledger"
 )
 
@@ -49,6 +50,15 @@ type Checkpoint struct {
 	Root       string `json:"root"` // hex
 	Checkpoint string `json:"checkpoint"`
 	VKey       string `json:"vkey"`
+	// Stamp is there where one was asked for.
+	Stamp *Stamp `json:"stamp,omitempty"`
+}
+
+// Stamp is a time stamp over a checkpoint, as the authority states it.
+type Stamp struct {
+	Authority string          `json:"authority"`
+	Time      evidence.Micros `json:"time"`
+	Serial    string          `json:"serial"`
 }
 
 // Proof is a record with its way into a checkpoint.

@@ -138,6 +138,11 @@ func (c *Client) Checkpoint(ctx context.Context, tenant string) (v Checkpoint, e
 	return v, c.call(ctx, http.MethodGet, tenantPath(tenant, "/checkpoint"), nil, &v)
 }
 
+// Stamp has the newest checkpoint of a tenant's newest log stamped.
+func (c *Client) Stamp(ctx context.Context, tenant string) (v Checkpoint, err error) {
+	return v, c.call(ctx, http.MethodPost, tenantPath(tenant, "/stamp"), nil, &v)
+}
+
 // Prove proves a record, named as the query of the route says.
 func (c *Client) Prove(ctx context.Context, tenant string, query url.Values) (v Proof, err error) {
 	return v, c.call(ctx, http.MethodGet, tenantPath(tenant, "/proof?"+query.Encode()), nil, &v)

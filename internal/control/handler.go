@@ -15,6 +15,7 @@ import (
 
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/access"
+	"github.com/runledger/runledger/internal/c2sp"
 	"github.com/runledger/runledger/internal/export"
 	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/store"
@@ -26,9 +27,12 @@ type Config struct {
 	Exporter *export.Exporter
 	Access   *access.Gate // nil: credentials are not managed here
 	Read     ReadFunc     // nil: nothing is read here
-	Version  string
-	Server   bool         // a server, not a command by itself
-	Logger   *slog.Logger // default: none
+	// Stamp has a log's newest checkpoint stamped, and returns which that is. nil: no
+	// authority is known here.
+	Stamp   func(ctx context.Context, tenant string, logNo int) (note []byte, stamp Stamp, err error)
+	Version string
+	Server  bool         // a server, not a command by itself
+	Logger  *slog.Logger // default: none
 	// Observe is told of records that have become durable; the receipt of one
 	// that was refused is zero. Default: nobody is told.
 	Observe func(tenant string, records []*evidence.Record, receipts []ledger.Receipt)
@@ -52,6 +56,7 @@ func Handler(cfg Config) http.Handler {
 		"POST /v1/tenants":                      h.createTenant,
 		"POST /v1/tenants/{tenant}/records":     h.append,
 		"GET /v1/tenants/{tenant}/checkpoint":   h.checkpoint,
+		"POST /v1/tenants/{tenant}/stamp":       h.stamp,
 		"GET /v1/tenants/{tenant}/proof":        h.proof,
 		"POST /v1/tenants/{tenant}/exports":     h.export,
 		"GET /v1/tenants/{tenant}/integrity":    h.integrity,
@@ -124,6 +129,28 @@ func (h *handler) checkpoint(w http.ResponseWriter, r *http.Request) error {
 	}
 	return answer(w, http.StatusOK, Checkpoint{
 		Log: info.Origin, LogNo: info.No, Size: c.Size, Root: c.Root.String(), Checkpoint: string(note), VKey: info.VKey,
+	})
+}
+
+// stamp answers the checkpoint that was stamped.
+func (h *handler) stamp(w http.ResponseWriter, r *http.Request) error {
+	if h.cfg.Stamp == nil {
+		return fmt.Errorf("stamp: %w: no time-stamping authority is configured: runledger serve --timestamp-url", evidence.ErrForbidden)
+	}
+	info, err := h.newest(r.Context(), r.PathValue("tenant"))
+	if err != nil {
+		return err
+	}
+	note, stamp, err := h.cfg.Stamp(r.Context(), info.Tenant, info.No)
+	if err != nil {
+		return err
+	}
+	c, _, err := c2sp.ParseNote(note)
+	if err != nil {
+		return err
+	}
+	return answer(w, http.StatusOK, Checkpoint{
+		Log: info.Origin, LogNo: info.No, Size: c.Size, Root: c.Root.String(), Checkpoint: string(note), VKey: info.VKey, Stamp: &stamp,
 	})
 }
 

@@ -177,7 +177,7 @@ func Open(ctx context.Context, cfg Config) (_ *Deployment, err error) {
 	d.exporter = export.New(export.Config{Ledger: d.Ledger, SpoolDir: cfg.Data, Logger: cfg.Logger, Cosign: d.outside.cosign()})
 	d.Control = control.Handler(control.Config{
 		Ledger: d.Ledger, Exporter: d.exporter, Access: d.gate, Version: cfg.Version, Server: cfg.server, Logger: cfg.Logger,
-		Read: d.readAs,
+		Read: d.readAs, Stamp: d.outside.stamp(),
 		Observe: func(tenant string, records []*evidence.Record, receipts []ledger.Receipt) {
 			if d.observe != nil {
 				d.observe(tenant, records, receipts)

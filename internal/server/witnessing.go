@@ -7,6 +7,7 @@ import (
 
 	"github.com/runledger/runledger/answer"
 	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/control"
 	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/witness"
 )
@@ -77,6 +78,20 @@ func (o *outside) cosign() func(ctx context.Context, tenant string, logNo int) e
 		return nil
 	}
 	return o.client.Cosign
+}
+
+// stamp is control.Config.Stamp; nil where there is no authority.
+func (o *outside) stamp() func(ctx context.Context, tenant string, logNo int) ([]byte, control.Stamp, error) {
+	if o.stamper == nil {
+		return nil
+	}
+	return func(ctx context.Context, tenant string, logNo int) ([]byte, control.Stamp, error) {
+		note, st, err := o.stamper.Stamp(ctx, tenant, logNo)
+		if err != nil {
+			return nil, control.Stamp{}, err
+		}
+		return note, control.Stamp{Authority: st.Authority, Time: evidence.MicrosOf(st.Time), Serial: st.Serial.String()}, nil
+	}
 }
 
 // run asks until ctx is done.

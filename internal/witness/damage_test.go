@@ -95,7 +95,7 @@ func TestAttestationsAltered(t *testing.T) {
 	r.tenant("acme", w)
 	r.mustAdd(2)
 	r.mustCosign()
-	if _, err := r.stamper(witness.StampConfig{URL: a.URL}).Stamp(ctx, "acme", 1); err != nil {
+	if _, _, err := r.stamper(witness.StampConfig{URL: a.URL}).Stamp(ctx, "acme", 1); err != nil {
 		t.Fatal(err)
 	}
 	r.close()

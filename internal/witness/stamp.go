@@ -113,7 +113,7 @@ func (s *Stamper) Run(ctx context.Context) {
 			if due, err := s.due(ctx, h); err != nil && ctx.Err() == nil {
 				s.log.Warn("time stamp", "log", h.Origin, "err", err)
 			} else if due {
-				if _, err := s.Stamp(ctx, h.Tenant, h.No); err != nil && ctx.Err() == nil {
+				if _, _, err := s.Stamp(ctx, h.Tenant, h.No); err != nil && ctx.Err() == nil {
 					s.log.Warn("no time stamp", "log", h.Origin, "size", h.Size, "err", err)
 				}
 			}
@@ -169,20 +169,21 @@ func (s *Stamper) due(ctx context.Context, h ledger.SignedHead) (bool, error) {
 	return !same && err == nil, err
 }
 
-// Stamp has the newest head of a log stamped now, keeps the stamp, and records it.
-func (s *Stamper) Stamp(ctx context.Context, tenant string, logNo int) (*tsp.Stamp, error) {
+// Stamp has the newest head of a log stamped now, keeps the stamp, and records it. note
+// is the checkpoint that was stamped.
+func (s *Stamper) Stamp(ctx context.Context, tenant string, logNo int) (note []byte, stamp *tsp.Stamp, err error) {
 	st := s.of(logID{tenant, logNo})
 	st.busy.Lock()
 	defer st.busy.Unlock()
 	start := s.cfg.Now()
 	c, note, err := s.ledger.PublishNow(ctx, tenant, logNo)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	response, stamp, err := s.ask(ctx, note)
 	s.answered(err)
 	if err != nil {
-		return nil, fmt.Errorf("time stamp of %s, %d records: %w", c.Origin, c.Size, err)
+		return nil, nil, fmt.Errorf("time stamp of %s, %d records: %w", c.Origin, c.Size, err)
 	}
 	by := s.cfg.Name
 	if by == "" {
@@ -192,10 +193,10 @@ func (s *Stamper) Stamp(ctx context.Context, tenant string, logNo int) (*tsp.Sta
 		Size: c.Size, By: by, At: evidence.MicrosOf(stamp.Time), Note: note, Data: response,
 	}, stamp.Serial.String())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	st.size, st.at, st.loaded = c.Size, start, true
-	return stamp, nil
+	return note, stamp, nil
 }
 
 func (s *Stamper) answered(err error) {

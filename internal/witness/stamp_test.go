@@ -132,7 +132,7 @@ func TestStamp(t *testing.T) {
 	r.mustAdd(3)
 	a := newAuthority(t)
 	s := r.stamper(witness.StampConfig{URL: a.URL, Roots: a.roots, Name: "the authority"})
-	if _, err := s.Stamp(ctx, "acme", 1); err != nil {
+	if _, _, err := s.Stamp(ctx, "acme", 1); err != nil {
 		t.Fatal(err)
 	}
 	list := stamps(t, r)
@@ -256,7 +256,7 @@ func TestStampRefused(t *testing.T) {
 			a := newAuthority(t)
 			cfg := witness.StampConfig{URL: a.URL, Roots: a.roots}
 			c.set(a, &cfg)
-			if _, err := r.stamper(cfg).Stamp(ctx, "acme", 1); err == nil || !strings.Contains(err.Error(), c.says) {
+			if _, _, err := r.stamper(cfg).Stamp(ctx, "acme", 1); err == nil || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("got %v, want an error that says %q", err, c.says)
 			}
 			if list := stamps(t, r); len(list) > 0 {
@@ -356,7 +356,7 @@ func TestOpenSSLAuthority(t *testing.T) {
 	r := mustRig(t, filepath.Join(t.TempDir(), "data"), nil)
 	r.tenant("acme")
 	r.mustAdd(2)
-	if _, err := r.stamper(witness.StampConfig{URL: srv.URL, Roots: roots}).Stamp(ctx, "acme", 1); err != nil {
+	if _, _, err := r.stamper(witness.StampConfig{URL: srv.URL, Roots: roots}).Stamp(ctx, "acme", 1); err != nil {
 		t.Fatal(err)
 	}
 	kept := stamps(t, r)[0]
