@@ -3,10 +3,11 @@ package verify
 import (
 	"bytes"
 	"fmt"
-	"github.com/runledger/runledger/evidence"
 	"strings"
 	"testing"
 	"unicode"
+
+	"github.com/runledger/runledger/evidence"
 )
 
 // crowded adds n log directories without a key to a bundle of profile run: each is a
@@ -165,5 +166,46 @@ func TestViewsAreNotProven(t *testing.T) {
 	b.files["report.html"] = []byte("<h1>All loans were approved</h1>")
 	if text := fmt.Sprint(b.seal(nil).verify(b.keys()).NotProven); !strings.Contains(text, "report.html") {
 		t.Errorf("with a report: %s", text)
+	}
+}
+
+// TestManyBadStamps: what is no time stamp can cost a bounded time only.
+func TestManyBadStamps(t *testing.T) {
+	l := longLog(t, 3*maxBadStamps)
+	b := newBundle(t, l)
+	for size := int64(1); size < l.size(); size++ {
+		b.anchor(0, size, nil, 0)
+		b.files[anchorPath("logs/0", size, "tsr")] = []byte("x")
+	}
+	o := b.seal(nil).keys()
+	o.TimeRoots = readFrozen(t, rootsFile)
+	r := b.verify(o)
+	n := 0
+	for _, f := range r.Findings {
+		if f.Code == ETime {
+			n++
+		}
+	}
+	if r.Verdict != Failed || n != maxBadStamps+1 {
+		t.Errorf("%s, %d findings", r.Verdict, n)
+	}
+}
+
+// TestLeftOutRecords: records of a run that may stand in a log without a key are named.
+func TestLeftOutRecords(t *testing.T) {
+	older := newLog(t, "log.example/aaaaaaaaaaaa")
+	older.opened(nil)
+	l := newLog(t, testOrigin)
+	l.now = older.now
+	l.opened(facts{"predecessor_log": older.predecessor()})
+	for range 3 {
+		l.step1("r")
+	}
+	l.ended("r", nil)
+	b := runBundle(t, "r", []*testLog{l, older}, []int64{0, 3, 4}, nil).seal(nil)
+	r := b.verify(Options{Keys: []string{l.key()}})
+	wantCodes(t, r, VerifiedWithLimits, WNoKey, WNoQuorum, WNoTime)
+	if !strings.Contains(fmt.Sprint(r.Findings), "records n = 0 to 1 are not here") {
+		t.Errorf("%v", r.Findings)
 	}
 }

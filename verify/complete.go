@@ -129,6 +129,10 @@ func (c *checker) runComplete() {
 		}
 		for _, r := range l.own {
 			if jump && r.n > want {
+				c.rep.add(Finding{
+					Code: WNoKey, Log: l.Origin, Dir: l.Dir,
+					Message: fmt.Sprintf("run %q: records n = %d to %d are not here; they may stand in a log before this one that was left out, and nothing shows that they do", rep.RunID, want, r.n-1),
+				})
 				want = r.n
 			}
 			jump = false

@@ -114,7 +114,9 @@ func writeFrozen(tb testing.TB, name string, b []byte) {
 }
 
 // all is the whole set.
-func frozenSet() []frozen { return slices.Concat(frozenGood(), frozenBad(), frozenBadLeaves()) }
+func frozenSet() []frozen {
+	return slices.Concat(frozenGood(), frozenBad(), frozenBadLeaves(), frozenAttacks())
+}
 
 // expect returns the entry of expected.json.
 func (f *frozen) expect(m made) expectation {

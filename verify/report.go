@@ -54,7 +54,7 @@ const (
 	WNoQuorum      Code = "W_NO_QUORUM"      // no witness policy was given
 	WNoTime        Code = "W_NO_TIME"        // no time from outside was checked
 	WTimeUnchecked Code = "W_TIME_UNCHECKED" // there are time stamps, but no roots of their authorities were given
-	WPredecessor   Code = "W_PREDECESSOR"    // the predecessor in the bundle is shorter than the log says, or no log says which it is
+	WPredecessor   Code = "W_PREDECESSOR"    // the predecessor in the bundle is shorter than the log says, or nothing makes a log one of the tenant's
 	WOpen          Code = "W_OPEN"           // the run has not ended, or the log ended before the period did
 )
 

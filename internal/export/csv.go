@@ -105,12 +105,23 @@ func (t *table) record(s *shown) error {
 
 func (t *table) set(column, text string) { t.row[t.at[column]] = defused(text) }
 
-// defused returns a text that no spreadsheet takes for a formula.
+// defused returns a text that no spreadsheet takes for a formula: an apostrophe stands
+// before whatever begins one, at the start and wherever a spreadsheet with other
+// separators than commas could begin a cell.
 func defused(text string) string {
-	if text != "" && strings.IndexByte("=+-@\t\r", text[0]) >= 0 {
-		return "'" + text
+	if strings.IndexAny(text, "=+-@＝＋－＠\t\r\n") < 0 {
+		return text
 	}
-	return text
+	var b strings.Builder
+	begins := true
+	for i, r := range text {
+		if begins && strings.ContainsRune("=+-@＝＋－＠", r) || i == 0 && strings.ContainsRune("\t\r\n", r) {
+			b.WriteByte('\'')
+		}
+		b.WriteRune(r)
+		begins = strings.ContainsRune(";\t\r\n", r)
+	}
+	return b.String()
 }
 
 // write writes a row. Package encoding/csv is no help: with the line ends of RFC 4180

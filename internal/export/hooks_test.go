@@ -46,3 +46,6 @@ func Collect(ctx context.Context, e *Exporter, req Request) (map[string][]byte, 
 	}
 	return out, nil
 }
+
+// Defused is what a cell of a table becomes.
+func Defused(text string) string { return defused(text) }

@@ -216,6 +216,17 @@ func sentinels(t *testing.T, lists ...[]string) (out []string) {
 	return out
 }
 
+// TestDefused: no cell begins with a formula, whatever a spreadsheet separates by.
+func TestDefused(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "", "plain": "plain", "1-2": "1-2", "=1": "'=1", "＝1": "'＝1", "\n=1": "'\n'=1", "a;=1": "a;'=1", "a\r\n- b": "a\r\n'- b", "\tx": "'\tx", "a=b": "a=b",
+	} {
+		if got := export.Defused(text); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
+
 // TestRunCSV reads the table back, and compares it with the leaves.
 func TestRunCSV(t *testing.T) {
 	r := newRig(t)

@@ -1,6 +1,7 @@
 package export_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -156,6 +157,25 @@ func TestRunNoAudit(t *testing.T) {
 			t.Errorf("%s %s of run %q", leaf.Kind, leaf.Text("event_type"), leaf.Run)
 		}
 	}
+	// The entry of an erasure accounts for what is gone; why and by whom is not shown.
+	places, err := r.RunPlaces(t.Context(), "acme", "run-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Erase(t.Context(), "acme", ledger.Erasure{
+		Fields: []ledger.ErasedField{{Position: places[0].Position}}, Reason: "SecretReason", By: "secret-operator@example.com",
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, format := range []string{export.FormatZIP, export.FormatJSON, export.FormatCSV} {
+		for noAudit, want := range map[bool]bool{true: false, false: format != export.FormatCSV} {
+			b := bytesOf(t, r.exportRun(export.Request{Run: "run-1", NoAudit: noAudit, Format: format}))
+			if got := bytes.Contains(b, []byte("SecretReason")) && bytes.Contains(b, []byte("secret-operator")); got != want {
+				t.Errorf("%s, no audit %v: who erased and why is there: %v", format, noAudit, got)
+			}
+		}
+	}
+	r.good(zipOf(t, r.exportRun(export.Request{Run: "run-1", NoAudit: true})), verify.Options{Keys: []string{r.keys[0], r.systemKey()}})
 	hidden := countedRun(t, z)
 	if hidden["accesses"] != 0.0 || hidden["exports"] != 0.0 || hidden["accesses_hidden"] != true || hidden["correlated"] != 0.0 {
 		t.Errorf("accesses %v", hidden)

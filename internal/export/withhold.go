@@ -13,12 +13,13 @@ import (
 // choice says which sealed paths are disclosed.
 type choice struct {
 	notPermitted       bool
+	noAudit            bool     // as in Request
 	synthetic          *bool    // as in Request
 	disclose, withhold patterns // no disclose: all
 }
 
 func parseChoice(r *Request) (c choice, err error) {
-	c.notPermitted, c.synthetic = r.NotPermitted, r.Synthetic
+	c.notPermitted, c.noAudit, c.synthetic = r.NotPermitted, r.NoAudit, r.Synthetic
 	if c.disclose, err = parsePatterns("disclose", r.Disclose); err != nil {
 		return c, err
 	}
@@ -31,12 +32,19 @@ func (c *choice) reason(l *evidence.Leaf, sealed string) verify.Reason {
 	switch {
 	case alwaysDisclosed(l, sealed):
 		return ""
-	case c.notPermitted || c.hides(l):
+	case c.notPermitted || c.hides(l) || c.noAudit && ownAudit(l):
 		return verify.NotPermitted
 	case len(c.disclose) > 0 && !c.disclose.has(sealed) || c.withhold.has(sealed):
 		return verify.Requested
 	}
 	return ""
+}
+
+// ownAudit reports an audit entry of the server's own, such as that of an erasure: its
+// reason and actor are for who may read the audit topic. What producers say of a run
+// is for who may read the run.
+func ownAudit(l *evidence.Leaf) bool {
+	return l.Kind == evidence.KindAudit && evidence.ServerOnly(l.Kind, l.Text("event_type"))
 }
 
 // hides reports whether a record is one of those that the requester may not see.

@@ -31,6 +31,9 @@ type logCopy struct {
 	kept  signed // all of it is in the directory; note nil: nothing is
 	seen  signed // the newest that was seen: at least kept
 	state leaves // of kept, or ahead of it by bundles that belong to seen
+	// least is the smallest t of the leaves that are copied now, by what saw says.
+	least evidence.Micros
+	saw   string
 	// broken: memory and directory are not the same any more.
 	broken error
 }
@@ -192,8 +195,27 @@ func (l *logCopy) times(c signed, cosigned []c2sp.Cosigned) error {
 	return nil
 }
 
+// notBefore is the smallest t that leaves after the kept checkpoint may have: witnesses
+// have seen the log without them.
+func (l *logCopy) notBefore() (least evidence.Micros, who string) {
+	if l.kept.note == nil {
+		return 0, ""
+	}
+	v, err := c2sp.Verify(l.kept.note, append([]c2sp.VKey{l.key}, l.witnesses...)...)
+	if err != nil {
+		return 0, "" // of a policy that was another then; the log's signature was checked
+	}
+	for _, s := range v.Cosignatures {
+		if at := evidence.MicrosOf(time.Unix(s.Time, 0).Add(-maxSkew)); at > least {
+			least, who = at, s.Witness.Name
+		}
+	}
+	return least, who
+}
+
 // copyTo reads the leaves up to a checkpoint that was seen.
 func (l *logCopy) copyTo(ctx context.Context, c signed, tree *signedTree) error {
+	l.least, l.saw = l.notBefore()
 	for l.state.size() < c.Size {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -289,7 +311,10 @@ func (l *logCopy) take(n int64, bundle []byte, entries [][]byte, c signed) error
 			wrong = "it does not name the last tree of the log that named it as its successor"
 		}
 		if wrong != "" {
-			return l.rejected(at, c, bundle, wrong)
+			return l.rejected(verify.ELeaf, at, c, bundle, wrong)
+		}
+		if l.state.last < l.least {
+			return l.rejected(verify.ETime, at, c, bundle, fmt.Sprintf("it says it was recorded at %s, and %s saw the log without it later than that", l.state.last, l.saw))
 		}
 	}
 	if err := l.dir.write(l.path(c2sp.EntriesPath(n, len(entries))), bundle); err != nil {

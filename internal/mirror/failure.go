@@ -82,8 +82,8 @@ func (l *logCopy) forked(code verify.Code, kept, shown signed, message string) e
 
 // rejected is the failure of leaves that belong to a signed tree and may not be in
 // any. They are kept with the checkpoint.
-func (l *logCopy) rejected(at int64, c signed, bundle []byte, message string) error {
-	f := &Failure{Code: verify.ELeaf, Log: l.key.Name, From: at, To: at + 1, Message: message}
+func (l *logCopy) rejected(code verify.Code, at int64, c signed, bundle []byte, message string) error {
+	f := &Failure{Code: code, Log: l.key.Name, From: at, To: at + 1, Message: message}
 	n := at / c2sp.TileWidth
 	var err error
 	f.Kept, err = l.dir.keep("rejected", fmt.Sprintf("%s-%d-%d", l.name, c.Size, at), proof{

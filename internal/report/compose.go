@@ -270,8 +270,8 @@ func (c *composer) entries(title, intro string, list []Entry, total int64, none 
 		{"Time, UTC", 66, false, true},
 		{"Event", 96, false, false},
 		{"Subject", 108, false, false},
-		{"Actor", 76, false, false},
-		{"Decision", 54, false, false},
+		{"Actor", 68, false, false},
+		{"Decision", 62, false, false},
 		{"Detail", 116, false, false},
 		{"Leaf", 42, true, true},
 	}}

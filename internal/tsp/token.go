@@ -2,6 +2,7 @@ package tsp
 
 import (
 	"bytes"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -12,6 +13,13 @@ import (
 
 // maxCertificates bounds those of a token: a chain has 2 to 4.
 const maxCertificates = 16
+
+// maxAccuracy bounds what an authority may be wrong by, in seconds: what is compared
+// with it has a tolerance of its own.
+const maxAccuracy = 60
+
+// maxRSA bounds RSA keys in bits: a signature by a longer one takes seconds to check.
+const maxRSA = 8192
 
 // response is TimeStampResp, RFC 3161 section 2.4.2.
 type response struct {
@@ -194,6 +202,9 @@ func certificates(set []byte) ([]*x509.Certificate, error) {
 		if err != nil {
 			return nil, invalid("certificate %d: %v", len(list)+1, err)
 		}
+		if k, ok := c.PublicKey.(*rsa.PublicKey); ok && k.N.BitLen() > maxRSA {
+			return nil, invalid("certificate %d: an RSA key of %d bits; at most %d", len(list)+1, k.N.BitLen(), maxRSA)
+		}
 		list = append(list, c)
 	}
 	return list, nil
@@ -214,6 +225,9 @@ func (i *tstInfo) check(message []byte) error {
 		return tampered("it has no nonce")
 	case a.Seconds < 0 || a.Seconds > 1<<31 || a.Millis < 0 || a.Millis > 999 || a.Micros < 0 || a.Micros > 999:
 		return invalid("its accuracy is out of range")
+	}
+	if a.Seconds >= maxAccuracy {
+		return tampered("it is accurate to %d s only; at most %d s count", a.Seconds, maxAccuracy)
 	}
 	for _, e := range i.Extensions {
 		if e.Critical {

@@ -172,6 +172,13 @@ func TestRefused(t *testing.T) {
 		"many certificates": {change: func(a *authority) {
 			a.signed = func(sd *signedData) { sd.Certificates.Bytes = bytes.Repeat(sd.Certificates.Bytes, 9) }
 		}, want: evidence.ErrInvalid, says: "over 16 certificates"},
+		"inaccurate": {change: func(a *authority) { a.info = func(i *tstInfo) { i.Accuracy.Seconds = 60 } }, want: evidence.ErrTampered, says: "accurate to 60 s"},
+		"long key": {change: func(a *authority) {
+			n := new(big.Int).SetBit(big.NewInt(1), 20_000, 1)
+			tmpl := &x509.Certificate{SerialNumber: big.NewInt(9), NotBefore: stamped, NotAfter: stamped.AddDate(1, 0, 0)}
+			long := a.certify(tmpl, &rsa.PublicKey{N: n, E: 65537})
+			a.signed = func(sd *signedData) { sd.Certificates.Bytes = append(sd.Certificates.Bytes, long.Raw...) }
+		}, want: evidence.ErrInvalid, says: "20001 bits"},
 		"broken certificate": {change: func(a *authority) { a.signed = func(sd *signedData) { sd.Certificates.Bytes = []byte{0x30, 0} } }, want: evidence.ErrInvalid, says: "certificate 1"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -170,23 +170,25 @@ func (s *Server) addCheckpoint(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, "the old size is greater than the new one")
 		return
 	}
-	if !s.rate.allow(c.Origin, s.now()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	// What was signed before can be sent again by anyone: it must not use up what the log
+	// has.
+	if req.Old != l.size {
+		conflict(w, l.size)
+		return
+	}
+	if c.Size > l.size && !s.rate.allow(c.Origin, s.now()) {
 		refuse(w, http.StatusTooManyRequests, "too many checkpoints of this log")
 		return
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	s.extend(w, l, c, req)
 }
 
 // extend compares a signed checkpoint with what was last cosigned, and cosigns it.
-// l is locked.
+// l is locked, and of the request's old size.
 func (s *Server) extend(w http.ResponseWriter, l *witnessed, c c2sp.Checkpoint, req *c2sp.Consistency) {
-	switch {
-	case req.Old != l.size:
-		conflict(w, l.size)
-		return
-	case req.Old == c.Size && c.Root != l.root:
+	if req.Old == c.Size && c.Root != l.root {
 		s.fork(l, sortFork, c, req.Note)
 		conflict(w, l.size)
 		return

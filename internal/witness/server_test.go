@@ -380,21 +380,32 @@ func TestRate(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer w.Close()
-	ask := func() int {
+	send := func(r *c2sp.Consistency) int {
 		rec := httptest.NewRecorder()
-		w.ServeHTTP(rec, httptest.NewRequest(http.MethodPost, "/add-checkpoint", bytes.NewReader(l.request(0, 3).Marshal())))
+		w.ServeHTTP(rec, httptest.NewRequest(http.MethodPost, "/add-checkpoint", bytes.NewReader(r.Marshal())))
 		return rec.Code
 	}
-	for i := range 10 {
-		if code := ask(); code == http.StatusTooManyRequests {
+	if code := send(l.request(0, 2)); code != http.StatusOK {
+		t.Fatal(code)
+	}
+	rubbish := l.request(2, 3)
+	rubbish.Hashes[0][0] ^= 1
+	for i := range 9 { // two seconds' worth, one of them used
+		if code := send(rubbish); code != http.StatusUnprocessableEntity {
 			t.Fatalf("request %d: %d", i, code)
 		}
 	}
-	if code := ask(); code != http.StatusTooManyRequests {
-		t.Errorf("request 11: %d", code)
+	// What anyone can send again is answered, and takes nothing from the log.
+	for _, tt := range []struct{ old, size, want int }{{2, 3, http.StatusTooManyRequests}, {0, 2, http.StatusConflict}, {2, 2, http.StatusOK}} {
+		if code := send(l.request(tt.old, tt.size)); code != tt.want {
+			t.Errorf("%d to %d: %d, want %d", tt.old, tt.size, code, tt.want)
+		}
 	}
 	now = now.Add(time.Second)
-	if code := ask(); code == http.StatusTooManyRequests {
+	for range 10 {
+		send(l.request(2, 2))
+	}
+	if code := send(l.request(2, 3)); code != http.StatusOK {
 		t.Errorf("a second later: %d", code)
 	}
 }

@@ -82,7 +82,11 @@ Object.assign(Checker.prototype, {
       const older = this.before(l);
       if (older >= 0 && this.logs[older] === null) jump = true;
       for (const r of l.own) {
-        if (jump && r.n > want) want = r.n;
+        if (jump && r.n > want) {
+          this.findings.add(finding('W_NO_KEY', l, `run ${quote(run)}: records n = ${want} to ${r.n - 1} are not here; ` +
+            'they may stand in a log before this one that was left out, and nothing shows that they do'));
+          want = r.n;
+        }
         jump = false;
         if (r.n !== want) this.gap(l, r.seq, r.seq + 1, gapMessage(run, want));
         want = r.n + 1;

@@ -17,6 +17,9 @@ const completeWords = {
   log: 'No record is missing of any run in the log.',
 };
 
+// wordsOf looks up what a bundle says of itself, which may be the name of anything.
+const wordsOf = (words, name) => (Object.hasOwn(words, String(name)) ? words[name] : '');
+
 const profileWords = {run: 'one run', period: 'a period', log: 'a whole log'};
 
 // checkWords are checks 1 to 11, with the codes that belong to each.
@@ -78,7 +81,7 @@ function showBundle(result, file) {
   return make('div', {}, make('h3', {}, result.verdict.startsWith('VERIFIED') ? 'The bundle' : 'The bundle, as it says of itself'), pairs([
     ['File', [make('bdi', {}, file.name), ` (${many(file.size, 'byte', 'bytes')})`]],
     ['SHA-256 of the file', code(file.digest)],
-    ['Holds', profileWords[result.profile] ?? ''],
+    ['Holds', wordsOf(profileWords, result.profile)],
     ['Tenant', scope && code(scope.tenant_id)],
     ['Run', scope?.run_id && code(scope.run_id)],
     ['Period', scope?.from && [code(scope.from), ' up to ', code(scope.until)]],
@@ -93,7 +96,7 @@ function showChecks(result, asked) {
   const list = make('ol', {class: 'checks'});
   checkWords.forEach(([words], number) => {
     const state = stateOf(result, number);
-    const claim = number === 8 ? completeWords[result.profile] ?? words : words;
+    const claim = number === 8 ? wordsOf(completeWords, result.profile) || words : words;
     const note = number === 7 && state === 'passed' && !asked.since ? ' (You gave no checkpoint of an earlier time.)' : '';
     list.append(make('li', {}, make('span', {class: `state ${state}`}, stateWords[state]), make('span', {}, `${number + 1}. ${claim}${note}`)));
   });
