@@ -20,14 +20,14 @@ import (
 
 type exportCmd struct {
 	Tenant    string   `help:"The tenant." required:"" placeholder:"NAME"`
-	Profile   string   `help:"What to export: log, the tenant's whole log, run, or period. Default: run where one is named, period where a scope is, else log." default:"" enum:"log,run,period," placeholder:"PROFILE"`
+	Profile   string   `help:"What to export: log, the tenant's whole log, run, or period. Default: run where one is named, period where a scope or a time is, else log." default:"" enum:"log,run,period," placeholder:"PROFILE"`
 	RunID     string   `help:"The run, by its id, its alias or its trace id." name:"run" placeholder:"ID"`
 	Scope     string   `help:"Which records of a period are disclosed: system, audit or compliance." default:"" enum:"system,audit,compliance," placeholder:"SCOPE"`
 	From      string   `help:"Begin of the period, by the time of recording: 2026-11-01 or 2026-11-01T12:00:00Z." placeholder:"TIME"`
 	Until     string   `help:"End of the period: what was recorded then is no longer in it." placeholder:"TIME"`
 	Tags      []string `help:"A compliance tag, such as SOC2, that the export's records carry. May be given more than once." name:"tag" sep:"none" placeholder:"NAME"`
 	Format    string   `help:"zip, or of a run or period json, its files as one document, for programs; csv, its records as a table; pdf, the report. The ZIP is the form that can be verified." default:"zip" enum:"zip,json,csv,pdf" placeholder:"FORMAT"`
-	Out       string   `help:"The file to write; with a slash at the end, a directory." required:"" placeholder:"FILE.zip|DIR/"`
+	Out       string   `help:"The file to write; with a slash at the end, a directory." required:"" placeholder:"FILE|DIR/"`
 	Disclose  []string `help:"Disclose these sealed fields only: a path such as /prompt, or a pattern. May be given more than once." sep:"none" placeholder:"PATTERN"`
 	Withhold  []string `help:"Do not disclose these sealed fields: a path such as /prompt, or a pattern such as *. May be given more than once." sep:"none" placeholder:"PATTERN"`
 	SinceSize int64    `help:"Add the proof that the newest log extends its tree of this size." placeholder:"N"`
@@ -40,7 +40,9 @@ func (exportCmd) Help() string {
     runledger export --tenant acme --out acme.zip
     runledger export --tenant acme --run run-1 --out run-1.zip
     runledger export --tenant acme --out acme/ --withhold /prompt --withhold /response
+    runledger export --tenant acme --run run-1 --out run-1.pdf --format pdf
     runledger export --tenant acme --scope audit --from 2026-10-01 --until 2026-11-01 --out october.zip
+    runledger export --tenant acme --scope compliance --from 2026-10-01 --until 2026-11-01 --out october.pdf --format pdf
 
 A log of 4 GiB or more, or of more than 16 million records, does not fit a ZIP: export it as a directory.`
 }
@@ -69,7 +71,7 @@ func (c *exportCmd) Run(e *env) error {
 		case verify.ProfileRun:
 			what = "run " + c.RunID
 		case verify.ProfilePeriod:
-			what = "what was recorded from " + from + " until " + until
+			what = "what was recorded from " + c.From + " until " + c.Until
 		}
 		e.notef("exporting %s of %s …\n", what, c.Tenant)
 		info, body, err := s.Export(e.ctx, c.Tenant, control.ExportRequest{
@@ -116,7 +118,7 @@ func (c *exportCmd) form() (string, error) {
 		switch {
 		case c.RunID != "":
 			c.Profile = verify.ProfileRun
-		case c.Scope != "":
+		case c.Scope != "" || c.From != "" || c.Until != "":
 			c.Profile = verify.ProfilePeriod
 		}
 	}

@@ -20,7 +20,7 @@ import (
 // readFlags say where to read.
 type readFlags struct {
 	URL    string `help:"Ask the server at this address, with --key, instead of a data directory." name:"url" env:"RUNLEDGER_URL" placeholder:"URL"`
-	Key    string `help:"An API key for --url; better in the environment." env:"RUNLEDGER_KEY" placeholder:"KEY"`
+	Key    string `help:"An API key for --url; better in the environment." env:"RUNLEDGER_KEY,RUNLEDGER_API_KEY" placeholder:"KEY"`
 	Tenant string `help:"The tenant, where there are several. With --url: only for keys of the platform." placeholder:"NAME"`
 }
 

@@ -200,6 +200,9 @@ func TestReadme(t *testing.T) {
 		"occurred_after":       `"run_id":"a3fd711135e5f5dbe7c930e3033e69a2"`,
 		"audit access":         "LOG_VIEW",
 		"run governance run-1": "refund-limit",
+		"--format pdf":         `written   run.pdf`,
+		"mirror --url":         `runledger-[0-9a-f]{8}/[0-9a-f]{12}: \d+ leaves`,
+		"--scope compliance":   `written   acme.pdf`,
 		"run-1/governance":     `"policy_id":"refunds"`,
 	}
 	for rest := session; ; {

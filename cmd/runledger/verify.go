@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/c2sp"
@@ -79,6 +80,9 @@ func (c *verifyCmd) Run(e *env) error {
 		}
 	} else {
 		e.printReport(c.Bundle, rep)
+		if form := otherForm(c.Bundle); form != "" {
+			e.notef("%s is the %s form of an export: only its ZIP form can be verified\n", c.Bundle, form)
+		}
 	}
 	return result(rep.ExitStatus())
 }
@@ -108,6 +112,23 @@ func (c *verifyCmd) bundle(e *env, opts verify.Options) (*verify.Report, error) 
 		return nil, usage("%s is a data directory: verify --data %s", c.Bundle, c.Bundle)
 	}
 	return verify.Dir(e.ctx, os.DirFS(c.Bundle), opts)
+}
+
+// otherForm names the form of an export that is no bundle, or returns "".
+func otherForm(name string) string {
+	f, err := os.Open(name)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	begin := make([]byte, 32)
+	n, _ := io.ReadFull(f, begin)
+	for form, with := range map[string]string{"PDF": "%PDF-", "JSON": `{"format":"json"`, "CSV": "record,log,leaf_index,"} {
+		if strings.HasPrefix(string(begin[:n]), with) {
+			return form
+		}
+	}
+	return ""
 }
 
 // readSmall reads a file that the user names; without a name it is nil.
