@@ -32,8 +32,9 @@ type Anchor interface {
 	Lost(origin string) ([][]byte, error)
 	// KeepFork keeps, for good, two notes that contradict each other: that of the
 	// database, and that which somebody else has seen; nil where it was not shown.
-	// The same two are kept once.
-	KeepFork(origin string, ours, seen []byte) error
+	// The same two are kept once. It returns how people find them; "" where so many
+	// are kept that these were not added.
+	KeepFork(origin string, ours, seen []byte) (where string, err error)
 	// Forks returns the notes that KeepFork keeps, ours before what was seen.
 	Forks(origin string) ([][]byte, error)
 }
@@ -176,10 +177,14 @@ func (a *DirAnchor) Lost(origin string) ([][]byte, error) {
 const maxForks = 64
 
 // KeepFork implements Anchor: <hex>.fork-<n>.ours and <hex>.fork-<n>.seen.
-func (a *DirAnchor) KeepFork(origin string, ours, seen []byte) error {
+func (a *DirAnchor) KeepFork(origin string, ours, seen []byte) (string, error) {
 	path, err := a.path(origin)
 	if err != nil {
-		return err
+		return "", err
+	}
+	files := ".ours"
+	if seen != nil {
+		files += " and .seen"
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -192,20 +197,20 @@ func (a *DirAnchor) KeepFork(origin string, ours, seen []byte) error {
 			} else {
 				err = nil
 			}
-			return errors.Join(err, a.replace(name+".ours", ours)) // last: it says that both are there
+			return name + files, errors.Join(err, a.replace(name+".ours", ours)) // last: it says that both are there
 		}
 		if err != nil {
-			return err
+			return "", err
 		}
 		other, err := os.ReadFile(name + ".seen")
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
+			return "", err
 		}
 		if bytes.Equal(have, ours) && bytes.Equal(other, seen) {
-			return nil
+			return name + files, nil
 		}
 	}
-	return nil
+	return "", nil
 }
 
 // Forks implements Anchor.

@@ -25,6 +25,8 @@ type Anomaly struct {
 type Integrity struct {
 	Status    string    `json:"integrity_status"`
 	Anomalies []Anomaly `json:"anomalies"`
+	// LogNo is the log that the rest is about; 0 where none is in memory.
+	LogNo int `json:"-"`
 	// LastVerified is the end of the last full verification.
 	LastVerified *evidence.Micros `json:"last_verified"`
 	// VerifiedThrough is how many leaves of the newest log are checked: by
@@ -67,12 +69,14 @@ func (s *integrityState) of(tenant string) *tenantIntegrity {
 	return t
 }
 
-// scrubbed reports whether a full verification has seen a log.
-func (s *integrityState) scrubbed(ref store.LogRef) bool {
+// known reports whether all that a log had at first was verified: with its tenant, or
+// leaf by leaf since it was empty.
+func (s *integrityState) known(ref store.LogRef) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, ok := s.of(ref.Tenant).through[ref.No]
-	return ok
+	t := s.of(ref.Tenant)
+	_, ok := t.through[ref.No]
+	return ok && t.lastVerified != nil
 }
 
 // appended tells the watcher that there is something new.
@@ -120,6 +124,7 @@ func (l *Ledger) Integrity(tenant string) Integrity {
 	if o != nil {
 		st := o.state()
 		no, out.TreeSize, out.RootHash = o.No, st.tree.size(), st.tree.root()
+		out.LogNo = no
 		o.mu.Lock()
 		out.Checkpoint = string(o.published)
 		o.mu.Unlock()

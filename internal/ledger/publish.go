@@ -46,6 +46,10 @@ func (l *Ledger) Publishing() error {
 	return nil
 }
 
+// PublishAll publishes the newest head of every log in memory at once. One that cannot
+// be published keeps no other from it.
+func (l *Ledger) PublishAll(ctx context.Context) error { return l.publishAll(ctx) }
+
 func (l *Ledger) publishAll(ctx context.Context) error {
 	l.mu.Lock()
 	logs := make([]*openLog, 0, len(l.logs))

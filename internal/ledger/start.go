@@ -57,7 +57,9 @@ func (l *Ledger) checkHeads(ctx context.Context) ([]rollback, error) {
 		c := &checked[i]
 		if s, ok := seen[c.log.Origin]; ok && c.why == nil {
 			c.why, c.lost = s.refusal(c.head.Size), s.Note
-			l.keepFork(c.log.Origin, c.head.Note, s)
+			if where := l.keepFork(c.log.Origin, c.head.Note, s); where != "" {
+				c.kept = "; see the notes kept as " + where
+			}
 		}
 		if c.why == nil {
 			continue
@@ -78,7 +80,8 @@ type checkedLog struct {
 	newest bool
 	head   store.Head
 	lost   []byte
-	why    error // wraps ErrRollback
+	why    error  // wraps ErrRollback
+	kept   string // where the notes are that prove it, for people
 }
 
 // checkHead compares one head with its signature and anchor. What it returns is
@@ -121,7 +124,8 @@ func (l *Ledger) rolledBack(ctx context.Context, c *checkedLog) (rollback, error
 		}
 	}
 	if !l.cfg.AcceptRollback {
-		return r, fmt.Errorf("log %s of tenant %s: %w", c.log.Origin, c.log.Tenant, c.why)
+		return r, fmt.Errorf("log %s of tenant %s: %w%s; find out why first: a start with --accept-rollback goes on from here, "+
+			"in a successor log that names both states for good", c.log.Origin, c.log.Tenant, c.why, c.kept)
 	}
 	return r, nil
 }

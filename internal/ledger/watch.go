@@ -53,7 +53,7 @@ func (l *Ledger) scrubLoop(ctx context.Context, cfg WatchConfig, fresh <-chan st
 		for pause := time.After(cfg.ScrubEvery); pause != nil; {
 			select {
 			case ref := <-fresh:
-				if !l.state.scrubbed(ref) {
+				if !l.state.known(ref) {
 					l.scrubTenant(ctx, cfg, ref.Tenant)
 				}
 			case <-pause:

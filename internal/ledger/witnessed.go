@@ -173,11 +173,14 @@ func (l *Ledger) stillContradicts(ctx context.Context, o *openLog, st *logState,
 }
 
 // keepFork keeps two notes that contradict each other, beside the anchor. That it
-// cannot is no reason to go on.
-func (l *Ledger) keepFork(origin string, ours []byte, s Seen) {
-	if err := l.anchor.KeepFork(origin, ours, s.Note); err != nil {
+// cannot is no reason to go on. It returns where they are; "" where they are not.
+func (l *Ledger) keepFork(origin string, ours []byte, s Seen) string {
+	where, err := l.anchor.KeepFork(origin, ours, s.Note)
+	if err != nil {
 		l.log.Error("keep the notes of a fork", "log", origin, "err", err)
+		return ""
 	}
+	return where
 }
 
 // Stamped keeps a time stamp of a log and records CHECKPOINT_ANCHORED, which is for
