@@ -80,7 +80,7 @@ type AuditIntegrity struct {
 	LastVerified    *evidence.Micros  `json:"last_verified"`
 	TreeSize        int64             `json:"tree_size"`
 	RootHash        string            `json:"root_hash" doc:"hex"`
-	Checkpoint      string            `json:"checkpoint" doc:"the newest signed checkpoint (C2SP signed note)"`
+	Checkpoint      string            `json:"checkpoint" doc:"the newest signed checkpoint (C2SP signed note), with the cosignatures that are kept for its size"`
 	VerifiedThrough int64             `json:"verified_through" doc:"leaves of the newest log that are checked"`
 	Why             *string           `json:"why" doc:"what keeps a degraded log from being verified"`
 	Witnesses       []Witness         `json:"witnesses" doc:"what others have cosigned of the newest log"`

@@ -164,8 +164,13 @@ func TestViewsAreNotProven(t *testing.T) {
 	}
 	b = runBundle(t, "run-1", []*testLog{runLog(t)}, runSeqs)
 	b.files["report.html"] = []byte("<h1>All loans were approved</h1>")
-	if text := fmt.Sprint(b.seal(nil).verify(b.keys()).NotProven); !strings.Contains(text, "report.html") {
+	if text := fmt.Sprint(b.seal(nil).verify(b.keys()).NotProven); !strings.Contains(text, "that report.html says") {
 		t.Errorf("with a report: %s", text)
+	}
+	l := newBundle(t, longLog(t, 3))
+	l.files["completeness.json"] = []byte("{}")
+	if text := fmt.Sprint(l.seal(nil).verify(l.keys()).NotProven); strings.Contains(text, "report.") || !strings.Contains(text, "that completeness.json says") {
+		t.Errorf("of a log: %s", text)
 	}
 }
 

@@ -71,7 +71,7 @@ func (c *checker) times(l *logState) error {
 	if n := len(l.files.stamps); n > 0 && c.trust.roots == nil {
 		c.rep.add(Finding{
 			Code: WTimeUnchecked, Log: l.Origin, Dir: l.Dir, Path: anchorPath(l.Dir, l.files.stamps[0], "tsr"),
-			Message: fmt.Sprintf("%d RFC 3161 time stamps were not checked: no root certificates of their authorities were given", n),
+			Message: stampsText(n) + " not checked: no root certificates of their authorities were given",
 		})
 	} else {
 		if err := c.stamps(l, head); err != nil {
@@ -83,6 +83,13 @@ func (c *checker) times(l *logState) error {
 		c.rep.add(Finding{Code: WNoTime, Log: l.Origin, Dir: l.Dir, Message: "no time from outside was checked: when records were made is known from the server's clock only"})
 	}
 	return nil
+}
+
+func stampsText(n int) string {
+	if n == 1 {
+		return "1 RFC 3161 time stamp was"
+	}
+	return fmt.Sprintf("%d RFC 3161 time stamps were", n)
 }
 
 // maxBadStamps bounds the stamps of a log that do not hold: to find that can take long,

@@ -343,12 +343,8 @@ func (c *checker) notProven() {
 		c.rep.NotProven = append(c.rep.NotProven,
 			"that everybody is shown the same log: without a witness quorum its operator may keep another one for others")
 	}
-	for _, view := range views {
-		if _, ok := c.src.size[view]; ok {
-			c.rep.NotProven = append(c.rep.NotProven,
-				"that "+strings.Join(views, ", ")+" say what the records say: they are views, made by who exported them")
-			break
-		}
+	if text := c.viewsHere(); text != "" {
+		c.rep.NotProven = append(c.rep.NotProven, text)
 	}
 	switch c.man.Profile {
 	case ProfileRun:
@@ -375,5 +371,22 @@ func (c *checker) notProven() {
 
 // views are files for people.
 var views = []string{"report.pdf", "report.html", "completeness.json"}
+
+// viewsHere says that the views which are in the bundle are not proven; "" where none is.
+func (c *checker) viewsHere() string {
+	var here []string
+	for _, view := range views {
+		if _, ok := c.src.size[view]; ok {
+			here = append(here, view)
+		}
+	}
+	switch len(here) {
+	case 0:
+		return ""
+	case 1:
+		return "that " + here[0] + " says what the records say: it is a view, made by who exported it"
+	}
+	return "that " + strings.Join(here, ", ") + " say what the records say: they are views, made by who exported them"
+}
 
 func unixTime(sec int64) string { return time.Unix(sec, 0).UTC().Format(time.RFC3339) }

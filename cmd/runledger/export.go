@@ -99,16 +99,24 @@ func (c *exportCmd) Run(e *env) error {
 				Out string `json:"out"`
 			}{info, c.Out})
 		}
-		e.printf("export    %s\nlog       %s, %d records\n", info.ExportID, info.Log, info.Size)
+		e.printf("export    %s\nlog       %s, %s\n", info.ExportID, info.Log, records(info.Size))
 		if info.Run != "" {
-			e.printf("run       %s, %d records in the bundle\n", info.Run, info.Records)
+			e.printf("run       %s, %s in the bundle\n", info.Run, records(info.Records))
 		}
 		if c.Profile == verify.ProfilePeriod {
-			e.printf("period    %s until %s, %d records in the bundle\n", from, until, info.Records)
+			e.printf("period    %s until %s, %s in the bundle\n", from, until, records(info.Records))
 		}
 		e.printf("checksum  %s\nwritten   %s, %d bytes\n", info.Checksum, c.Out, info.Bytes)
 		return nil
 	})
+}
+
+// records counts them.
+func records(n int64) string {
+	if n == 1 {
+		return "1 record"
+	}
+	return fmt.Sprintf("%d records", n)
 }
 
 // form puts the default of the profile in, and returns what is to be sent.

@@ -106,7 +106,7 @@ func (c *mirrorCmd) reporter(e *env) func(mirror.Progress) {
 			e.notef("waiting: %s\n", oneLine(p.Trouble))
 		case p.Kept:
 			e.printf("%s: %d leaves\n", p.Log, p.Size)
-		case time.Since(said) >= progressEvery:
+		case p.Size < p.Of && time.Since(said) >= progressEvery: // the last is said when it is kept
 			said = time.Now()
 			e.notef("%s: %d of %d leaves\n", p.Log, p.Size, p.Of)
 		}

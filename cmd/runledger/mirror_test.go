@@ -100,7 +100,7 @@ func TestMirrorCommand(t *testing.T) {
 	time.Sleep(1500 * time.Millisecond) // a checkpoint a second
 	status, out := m.run()
 	first := m.size()
-	if status != 0 || first == 0 || !strings.Contains(out, fmt.Sprintf(": %d leaves\n", first)) {
+	if status != 0 || first == 0 || strings.Count(out, fmt.Sprintf(": %d ", first)) != 1 || !strings.Contains(out, fmt.Sprintf(": %d leaves\n", first)) {
 		t.Fatalf("%d %s", status, out)
 	}
 

@@ -38,6 +38,17 @@ type witnessFlags struct {
 	Name string `help:"Its key name, such as a domain; needed when the key is made." env:"RUNLEDGER_WITNESS_NAME" placeholder:"NAME"`
 }
 
+// keyError says what to do about a state that cannot be opened.
+func (c *witnessFlags) keyError(err error) error {
+	switch {
+	case errors.Is(err, witness.ErrNoKey):
+		return usage("there is no key in %s: give its --name to make one", c.Dir)
+	case errors.Is(err, evidence.ErrInvalid):
+		return &usageError{err.Error()}
+	}
+	return err
+}
+
 type witnessRunCmd struct {
 	witnessFlags
 	Listen  string   `help:"Address to listen on." default:"127.0.0.1:8081" env:"RUNLEDGER_WITNESS_LISTEN" placeholder:"HOST:PORT"`
@@ -67,11 +78,8 @@ func (c *witnessRunCmd) Run(e *env) (err error) {
 		return err
 	}
 	w, err := witness.NewServer(witness.ServerConfig{Dir: c.Dir, Name: c.Name, Logs: logs, Logger: log})
-	if errors.Is(err, evidence.ErrInvalid) {
-		return &usageError{err.Error()}
-	}
 	if err != nil {
-		return err
+		return c.keyError(err)
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
 	ln, err := net.Listen("tcp", c.Listen)
@@ -172,13 +180,8 @@ func (c *witnessKeyCmd) Run(e *env) error {
 		return err
 	}
 	key, err := witness.OpenKey(c.Dir, c.Name)
-	switch {
-	case errors.Is(err, evidence.ErrInvalid):
-		return &usageError{err.Error()}
-	case errors.Is(err, os.ErrNotExist):
-		return usage("there is no key in %s: give its --name to make one", c.Dir)
-	case err != nil:
-		return err
+	if err != nil {
+		return c.keyError(err)
 	}
 	if e.JSON {
 		return e.json(map[string]string{"vkey": key.VKey().String()})

@@ -109,7 +109,7 @@ func (t *table) set(column, text string) { t.row[t.at[column]] = defused(text) }
 // before whatever begins one, at the start and wherever a spreadsheet with other
 // separators than commas could begin a cell.
 func defused(text string) string {
-	if strings.IndexAny(text, "=+-@＝＋－＠\t\r\n") < 0 {
+	if !strings.ContainsAny(text, "=+-@＝＋－＠\t\r\n") {
 		return text
 	}
 	var b strings.Builder

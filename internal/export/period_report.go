@@ -81,8 +81,8 @@ func (r *periodReport) model() (*report.Model, error) {
 	m.EntriesTotal = r.total
 	m.Summary = []report.Fact{
 		{Name: "Scope", Value: j.req.Scope},
-		{Name: "Recorded from", Value: j.req.From.String()},
-		{Name: "Recorded before", Value: j.req.Until.String()},
+		{Name: "Recorded from", Value: report.Clock(j.req.From)},
+		{Name: "Recorded before", Value: report.Clock(j.req.Until)},
 		{Name: "Records of the period", Value: strconv.FormatInt(c.Records, 10)},
 		{Name: "Of the scope's kinds", Value: strconv.FormatInt(c.InScope, 10)},
 		{Name: "Shared records of the system", Value: strconv.FormatInt(c.Shared, 10)},
@@ -108,7 +108,7 @@ func (r *periodReport) notices() (out []string) {
 	c := r.j.counts.Period
 	note := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	if r.last < r.j.req.Until {
-		note("The log ends before the period does: nothing is said of what was recorded after %s.", r.last)
+		note("The log ends before the period does: nothing is said of what was recorded after %s.", report.Clock(r.last))
 	}
 	for _, list := range []struct {
 		name    string

@@ -136,6 +136,12 @@ func TestPeriod(t *testing.T) {
 			if err := json.Unmarshal(fileOf(t, z, "completeness.json"), &c); err != nil {
 				t.Fatal(err)
 			}
+			report := string(fileOf(t, z, "report.html"))
+			for _, at := range []evidence.Micros{from, until} {
+				if want := at.Time().Format("2006-01-02 15:04:05.000000 UTC") + "</td>"; strings.Contains(report, at.String()) || !strings.Contains(report, want) {
+					t.Errorf("report.html does not say %s, or says %s", want, at)
+				}
+			}
 			if c.Period.Scope != scope || c.Period.From != from.String() || c.Period.Until != until.String() {
 				t.Errorf("%+v", c.Period)
 			}

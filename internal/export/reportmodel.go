@@ -1,7 +1,6 @@
 package export
 
 import (
-	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 	"maps"
@@ -22,11 +21,15 @@ const maxListed = 500
 // same evidence makes the same report.
 func (j *job) reportBase(newest evidence.Micros) *report.Model {
 	l := &j.logs[0]
+	var keys []string
+	for k := range j.logs {
+		keys = append(keys, j.logs[k].VKey)
+	}
 	return &report.Model{
 		Profile: j.req.Profile, TenantID: j.req.Tenant, ExportID: j.req.ExportID, MadeAt: newest,
 		RunID: j.req.Run, Scope: j.req.Scope, From: j.req.From, Until: j.req.Until,
-		Log: l.Origin, Size: l.head.Size, Root: base64.StdEncoding.EncodeToString(l.head.Root[:]),
-		Checkpoint: string(l.note), VKey: l.VKey,
+		Log: l.Origin, Size: l.head.Size, Root: l.head.Root.String(),
+		Checkpoint: string(l.note), VKeys: keys,
 		Integrity: j.integrity(), Withheld: j.withheldFacts(), Verify: j.verifyLines(),
 	}
 }
@@ -46,7 +49,7 @@ func (j *job) integrity() []report.Fact {
 		out = append(out, report.Fact{
 			Name: "Log " + l.Origin,
 			Value: fmt.Sprintf("%s: %d of its %d records are here; root %s",
-				what, j.counts.Logs[k].Records, l.head.Size, base64.StdEncoding.EncodeToString(l.head.Root[:])),
+				what, j.counts.Logs[k].Records, l.head.Size, l.head.Root),
 		}, report.Fact{Name: "Witnesses of " + l.Origin, Value: witnessesOf(l.note)})
 	}
 	if len(j.stamped) == 0 {
@@ -55,7 +58,7 @@ func (j *job) integrity() []report.Fact {
 	for _, s := range j.stamped {
 		out = append(out, report.Fact{
 			Name:  "Time stamp",
-			Value: fmt.Sprintf("%s by %s, over the first %d records of %s", s.At, s.By, s.Size, s.part.Origin),
+			Value: fmt.Sprintf("%s by %s, over the first %d records of %s", report.Clock(s.At), s.By, s.Size, s.part.Origin),
 		})
 	}
 	return out
@@ -71,7 +74,7 @@ func witnessesOf(note []byte) string {
 	for _, s := range signatures {
 		if len(s.Sig) == 8+64 { // of a cosignature: time and signature
 			at := binary.BigEndian.Uint64(s.Sig)
-			names = append(names, fmt.Sprintf("%s at %s", s.Name, evidence.Micros(min(at, 1<<37))*1_000_000))
+			names = append(names, fmt.Sprintf("%s at %s", s.Name, report.Clock(evidence.Micros(min(at, 1<<37))*1_000_000)))
 		}
 	}
 	if names == nil {
@@ -185,7 +188,7 @@ func (s *shown) entry(home string) report.Entry {
 		}
 	case evidence.KindExport:
 		e.Event, e.Subject = "export "+l.Text("status"), "EXPORT "+l.Text("export_id")
-		e.Decision, e.Detail = l.Text("format"), counted(l)
+		e.Detail = strings.TrimSuffix(l.Text("format")+", "+counted(l), ", ")
 	default:
 		e.Subject = strings.TrimSpace(l.Text("entity_type") + " " + s.name("entity_id"))
 		e.Decision = l.Text("decision")

@@ -99,7 +99,7 @@ func (r *runReport) summary() (out []report.Fact) {
 		if !ok {
 			return ""
 		}
-		return evidence.Micros(n).String()
+		return report.Clock(evidence.Micros(n))
 	}
 	add("Started", at("started_at"))
 	add("Completed", at("completed_at"))

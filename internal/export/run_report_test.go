@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	html2 "html"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/c2sp"
 	"github.com/runledger/runledger/internal/export"
 	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/store"
@@ -73,6 +76,7 @@ func TestRunReport(t *testing.T) {
 	tenant, system := sealedEverywhere()
 	r.append("acme", tenant...)
 	r.append(evidence.SystemTenant, system...)
+	r.exportRun(export.Request{Run: "run-1"}) // seen in the next
 	b := r.exportRun(export.Request{Run: "run-1", ExportID: "export-1", Withhold: []string{"response"}})
 	z := zipOf(t, b)
 	html := string(fileOf(t, z, "report.html"))
@@ -88,6 +92,38 @@ func TestRunReport(t *testing.T) {
 			t.Errorf("report.pdf does not say %s", want)
 		}
 	}
+	head, _, err := c2sp.ParseNote(fileOf(t, z, "logs/0/checkpoint"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := "<pre>$KEY0  " + r.keys[0] + "\n$KEY1  " + r.systemKey() + "</pre>"
+	command := html2.EscapeString(`--key "$KEY0" --key "$KEY1"`)
+	for _, want := range []string{"root " + head.Root.String(), "<td dir=\"auto\">" + head.Root.String(), strings.ReplaceAll(keys, "+", "&#43;"), command} {
+		if !strings.Contains(html, want) {
+			t.Errorf("report.html does not say %s", want)
+		}
+	}
+	if at := regexp.MustCompile(`[0-9]T[0-9]{2}:[0-9]{2}:`).FindString(html); at != "" || !strings.Contains(html, "2026-11-23 ") {
+		t.Errorf("report.html has a time of another form: %s", at)
+	}
+	if row := cellsOf(html, "export completed"); len(row) != 7 || row[4] != "" || !strings.HasPrefix(row[5], "zip, ") {
+		t.Errorf("the row of an export is %q", row)
+	}
+	readme := strings.Join(strings.Fields(string(fileOf(t, z, "README.txt"))), " ")
+	if !strings.Contains(readme, "an older checkpoint and a policy too; only RFC 3161 time stamps it does not check.") {
+		t.Errorf("README.txt does not say what verify.html checks:\n%s", readme)
+	}
+}
+
+// cellsOf returns the cells of the first row of a table that has one with that text.
+func cellsOf(html, text string) (cells []string) {
+	before, after, _ := strings.Cut(html, ">"+text+"<")
+	row := before[strings.LastIndex(before, "<tr>"):] + ">" + text + "<"
+	rest, _, _ := strings.Cut(after, "</tr>")
+	for _, c := range regexp.MustCompile(`(?s)<td[^>]*>(.*?)</td>`).FindAllStringSubmatch(row+rest, -1) {
+		cells = append(cells, c[1])
+	}
+	return cells
 }
 
 // TestRunDeterministic: the same state of the log and the same export id make the same

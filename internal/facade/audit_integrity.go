@@ -14,8 +14,7 @@ import (
 // never started by a question.
 func (f *Facade) Integrity(ctx context.Context, r Reader) (*answer.AuditIntegrity, error) {
 	// A log that nobody has written to since the start is not in memory yet.
-	end, err := f.cfg.Ledger.End(ctx, r.Tenant)
-	if err != nil && !errors.Is(err, evidence.ErrNotFound) {
+	if _, err := f.cfg.Ledger.End(ctx, r.Tenant); err != nil && !errors.Is(err, evidence.ErrNotFound) {
 		return nil, err
 	}
 	i := f.cfg.Ledger.Integrity(r.Tenant)
@@ -39,10 +38,17 @@ func (f *Facade) Integrity(ctx context.Context, r Reader) (*answer.AuditIntegrit
 			Message: found.Message, FirstSeen: found.FirstSeen,
 		}
 	}
-	if end.LogNo == 0 {
+	if i.LogNo == 0 {
 		return a, nil
 	}
-	return a, f.outside(ctx, r.Tenant, end.LogNo, a)
+	if a.Checkpoint != "" {
+		note, err := f.cfg.Ledger.Cosigned(ctx, r.Tenant, i.LogNo, []byte(a.Checkpoint))
+		if err != nil {
+			return nil, err
+		}
+		a.Checkpoint = string(note)
+	}
+	return a, f.outside(ctx, r.Tenant, i.LogNo, a)
 }
 
 // outside adds what others have said of a log.

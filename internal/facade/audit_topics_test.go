@@ -3,6 +3,7 @@ package facade
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/runledger/runledger/answer"
 	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/c2sp"
 	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/problem"
 )
@@ -272,6 +274,21 @@ func TestIntegrity(t *testing.T) {
 	<-done
 	if i.IntegrityStatus != "verified" || i.LastVerified == nil || i.TreeSize != 2 || i.VerifiedThrough != 2 || i.Why != nil {
 		t.Errorf("%+v", i)
+	}
+
+	w, err := c2sp.NewCosigner("w.example", make([]byte, 32))
+	r.must(err)
+	head, note, err := r.ledger.PublishNow(r.ctx, "acme", 1)
+	r.must(err)
+	sig, err := w.Cosign(head, time.Now().Unix())
+	r.must(err)
+	r.must(r.ledger.Attest(r.ctx, "acme", 1, []ledger.Attestation{{
+		Size: head.Size, Kind: ledger.AttestCosignature, By: "w.example", Key: fmt.Sprintf("%08x", w.VKey().ID()), At: r.now(), Note: note, Data: sig.AppendLine(nil),
+	}}))
+	i, err = r.Integrity(r.ctx, r.reader())
+	r.must(err)
+	if want := string(sig.AppendLine(note)); i.Checkpoint != want {
+		t.Errorf("checkpoint %q, want %q", i.Checkpoint, want)
 	}
 
 	f := New(Config{Ledger: damaged{r.ledger}, Runs: r.tracker, Now: r.clock.Now})

@@ -33,6 +33,7 @@ type Ledger interface {
 	Integrity(tenant string) ledger.Integrity
 	Logs(ctx context.Context, tenant string) ([]ledger.LogInfo, error)
 	Newest(ctx context.Context, tenant string, logNo int) ([]ledger.Attestation, error)
+	Cosigned(ctx context.Context, tenant string, logNo int, note []byte) ([]byte, error)
 }
 
 // Runs knows the runs whose end has not been seen; runs.Tracker is one.

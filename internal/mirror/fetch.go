@@ -94,7 +94,7 @@ func (f *fetcher) once(ctx context.Context, url string, most int64) (b []byte, a
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		after = retryAfter(resp.Header)
-		return nil, after, fmt.Errorf("%s: status %d: %w", req.URL.Path, resp.StatusCode, sentinel(resp.StatusCode))
+		return nil, after, fmt.Errorf("%s: status %d: %w%s", req.URL.Path, resp.StatusCode, sentinel(resp.StatusCode), advice(resp.StatusCode))
 	}
 	b, err = io.ReadAll(io.LimitReader(resp.Body, most+1))
 	switch {
@@ -114,6 +114,17 @@ func sentinel(status int) error {
 		return evidence.ErrForbidden
 	}
 	return evidence.ErrUnavailable
+}
+
+// advice says which credential it takes, where that is what is missing.
+func advice(status int) string {
+	switch status {
+	case http.StatusUnauthorized:
+		return ": the server takes no such key"
+	case http.StatusForbidden:
+		return ": it takes a key with audit.read and logs.read that may see synthetic records, as the role auditor may"
+	}
+	return ""
 }
 
 // retryAfter reads the header in seconds; another form is 0.

@@ -342,6 +342,10 @@ func TestHostile(t *testing.T) {
 			}
 		})
 	}
+	r.tell(func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(http.StatusForbidden); return true })
+	if err := r.sync(t); !errors.Is(err, evidence.ErrForbidden) || !strings.Contains(err.Error(), "audit.read and logs.read") {
+		t.Errorf("a key that may not: %v", err)
+	}
 	r.tell(nil)
 	r.cfg.Timeout = time.Minute
 	r.allow("rl_right")

@@ -124,7 +124,7 @@ func (c *composer) window(m *Model) {
 	w := m.Window
 	c.section("Around the turning point")
 	c.add(para{fmt.Sprintf("The window from %s to %s, around %s (%s). Times in the drawing are offsets from that point.",
-		clock(w.Start), clock(w.End), clock(w.Center), oneLine(short(w.Why, maxCell))), neutral})
+		Clock(w.Start), Clock(w.End), Clock(w.Center), oneLine(short(w.Why, maxCell))), neutral})
 	d := draw(w)
 	c.add(picture{d})
 	if d.Unlabelled > 0 {
@@ -146,8 +146,8 @@ func (c *composer) steps(m *Model) {
 	}
 	t := table{Columns: []column{
 		{"#", 26, true, true},
-		{"Step", 160, false, false},
-		{"Time, UTC", 66, false, true},
+		{"Step", 154, false, false},
+		{"Time, UTC", 72, false, true},
 		{"Duration", 50, true, true},
 		{"Status", 56, false, false},
 		{"Tokens in / out", 62, true, false},
@@ -158,7 +158,7 @@ func (c *composer) steps(m *Model) {
 		t.Rows = append(t.Rows, []cell{
 			{Text: fmt.Sprint(s.Index)},
 			{Text: oneLine(short(s.Name, maxCell)), Sub: joined(s.Kind, s.Model, strings.Join(s.Flags, ", ")), Indent: min(max(s.Depth, 0), 8)},
-			{Text: timeOfDay(s.At), Sub: day(s.At)},
+			timeCell(s.At),
 			{Text: span(s.DurationUS)},
 			{Text: oneLine(short(s.Status, maxCell)), Tone: toneOf(s.Status)},
 			{Text: oneLine(short(s.Tokens, maxCell))},
@@ -210,7 +210,11 @@ func (c *composer) field(f Content, leaf int64) field {
 	kept, _ := cut(text, max(min(maxContent, maxAll-c.content), 0))
 	kept, _ = cutLines(kept, maxLines)
 	c.content += len(kept)
-	if follow := len(text) - len(kept); follow > 0 {
+	if len(kept) < len(text) {
+		follow := len(f.Value) - len(kept)
+		if out.Code {
+			follow = len(f.Value) - written(f.Value, kept)
+		}
 		out.Note = fmt.Sprintf("Cut here: %s more bytes follow. The whole text is in disclosures.jsonl of the ZIP form: seq %d, path %s.", count(int64(follow)), leaf, out.Path)
 	} else if text == "" {
 		out.Note = "(empty)"
@@ -267,12 +271,12 @@ func (c *composer) entries(title, intro string, list []Entry, total int64, none 
 	}
 	c.add(para{intro + " " + count(total) + " in all.", quiet})
 	t := table{Columns: []column{
-		{"Time, UTC", 66, false, true},
+		{"Time, UTC", 76, false, true},
 		{"Event", 96, false, false},
-		{"Subject", 108, false, false},
+		{"Subject", 104, false, false},
 		{"Actor", 68, false, false},
 		{"Decision", 62, false, false},
-		{"Detail", 116, false, false},
+		{"Detail", 110, false, false},
 		{"Leaf", 42, true, true},
 	}}
 	for _, e := range list {
@@ -281,7 +285,7 @@ func (c *composer) entries(title, intro string, list []Entry, total int64, none 
 			detail.Sub = "in log " + oneLine(short(e.Log, 120))
 		}
 		t.Rows = append(t.Rows, []cell{
-			{Text: timeOfDay(e.At), Sub: day(e.At)},
+			timeCell(e.At),
 			{Text: oneLine(short(e.Event, maxCell))},
 			{Text: oneLine(short(e.Subject, maxCell))},
 			{Text: oneLine(short(e.Actor, maxCell))},
@@ -319,14 +323,23 @@ func (c *composer) integrity(m *Model) {
 	if m.Checkpoint != "" {
 		c.add(heading{2, "Checkpoint, word for word", ""}, verbatim{short(strings.TrimRight(m.Checkpoint, "\n"), maxFact), false})
 	}
-	if m.VKey != "" {
-		c.add(heading{2, "Verifier key, as the operator states it", ""}, verbatim{short(m.VKey, maxFact), false},
-			para{"Obtain this key from the operator by another way and compare: a key that comes with the evidence proves nothing.", quiet})
+	if len(m.VKeys) > 0 {
+		c.add(heading{2, "Verifier keys, as the operator states them", ""}, verbatim{keyLines(m.VKeys), false},
+			para{"Obtain each key from the operator by another way and compare: a key that comes with the evidence proves nothing.", quiet})
 	}
 	if len(m.Withheld) > 0 {
 		c.add(heading{2, "Fields that are not shown", ""})
 		c.facts(m.Withheld)
 	}
+}
+
+// keyLines names each key as the commands of Model.Verify do.
+func keyLines(keys []string) string {
+	var b strings.Builder
+	for k, key := range keys {
+		fmt.Fprintf(&b, "$KEY%d  %s\n", k, oneLine(short(key, maxFact)))
+	}
+	return strings.TrimSuffix(b.String(), "\n")
 }
 
 func (c *composer) verify(m *Model) {
@@ -358,10 +371,10 @@ func cover(m *Model) (title, subtitle string, rows []Fact) {
 	} else {
 		subtitle = strings.TrimSpace(scopeTitle(m.Scope) + " records")
 		add("Scope", m.Scope)
-		add("Period", clock(m.From)+"  to  "+clock(m.Until)+" (exclusive)")
+		add("Period", Clock(m.From)+"  to  "+Clock(m.Until)+" (exclusive)")
 	}
 	add("Export", m.ExportID)
-	add("Newest record shown", clock(m.MadeAt))
+	add("Newest record shown", Clock(m.MadeAt))
 	add("Log", m.Log)
 	add("Size of the log", count(m.Size)+" records")
 	add("Root hash", m.Root)

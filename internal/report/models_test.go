@@ -22,21 +22,24 @@ func base() *Model {
 	return &Model{
 		TenantID: "acme-travel", ExportID: "0192f3c4-7a11-7c52-9d0e-3f6b1c2a9e77",
 		MadeAt: at("2026-11-23T16:05:11.204518Z"),
-		Log:    testLog, Size: 48213, Root: "3q2+7wAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+		Log:    testLog, Size: 48213, Root: "deadbeef00000000000000000000000000000000000000000000000000000000",
 		Checkpoint: testLog + "\n48213\n3q2+7wAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n\n" +
 			"— " + testLog + " kz8mYpN0vHn2xq3b7QmYdF5cYx0c3q2+7wAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA==\n" +
 			"— witness.example.org/w1 aUZ5c2l0ZAAAAABnQfFB3q2+7wAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n",
-		VKey: testLog + "+93cf2662+AZOYnVsbGV0aW4gYm9hcmQgb2YgYW4gZXZpZGVuY2UgbG9n",
+		VKeys: []string{
+			testLog + "+93cf2662+AZOYnVsbGV0aW4gYm9hcmQgb2YgYW4gZXZpZGVuY2UgbG9n",
+			"ledger.example/system000000+0b1c2d3e+AZOYnVsbGV0aW4gYm9hcmQgb2YgYW4gZXZpZGVuY2UgbG9n",
+		},
 		Integrity: []Fact{
 			{"Records in this export", "31, each with an inclusion proof"},
 			{"Witnesses", "2 of 3 of the policy cosigned (w1.example.org, w2.example.net)"},
-			{"Time stamps", "16:04:58 UTC by tsa.example.com for size 48,190"},
+			{"Time stamps", "2026-11-23 16:04:58.000000 UTC by tsa.example.com for size 48,190"},
 			{"Completeness", "n = 0 … 24 of 25 records, none missing, 1 late"},
 		},
 		Withheld: []Fact{{"requested", "2 fields"}, {"erased", "1 field"}},
 		Verify: []Line{
 			{"Ask the operator for the verifier key by another way than this file, then:", false},
-			{"runledger verify export.zip --key '" + testLog + "+93cf2662+AZOY…'", true},
+			{"runledger verify export.zip --key \"$KEY0\" --key \"$KEY1\"", true},
 			{"Without runledger, compare the digests of the files with the manifest:", false},
 			{"sha256sum --check digests.txt", true},
 		},

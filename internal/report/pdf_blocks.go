@@ -131,14 +131,19 @@ func (p *writer) facts(f facts) {
 	const names = 152.0 // the origin of a log fits
 	for _, row := range f.Rows {
 		a := p.set.lines(row.Name, sans, noteSize, names-10)
-		b := p.set.lines(row.Value, sans, noteSize+0.6, drawWidth-names)
+		size := noteSize + 0.6
+		b := p.set.lines(row.Value, sans, size, drawWidth-names)
+		if len(b) == 2 && !strings.Contains(row.Value, " ") { // so that a hash stays on its line
+			size = noteSize
+			b = p.set.lines(row.Value, sans, size, drawWidth-names)
+		}
 		for i := range max(len(a), len(b)) {
 			p.need(noteLead + 2)
 			if i < len(a) {
 				p.text(pageLeft, p.y+8.4, a[i], noteSize, grey)
 			}
 			if i < len(b) {
-				p.text(aligned(b[i], pageLeft+names, drawWidth-names), p.y+8.4, b[i], noteSize+0.6, ink)
+				p.text(aligned(b[i], pageLeft+names, drawWidth-names), p.y+8.4, b[i], size, ink)
 			}
 			p.y += noteLead
 		}

@@ -24,9 +24,11 @@ type Model struct {
 
 	Log        string // origin
 	Size       int64
-	Root       string // base64, as in the checkpoint
+	Root       string // hex, as verify says it
 	Checkpoint string // verbatim
-	VKey       string // of the log, as its operator states it
+	// VKeys are those of the bundle's logs, as their operator states them, in the order
+	// of its directories: Verify names them $KEY0, $KEY1, …
+	VKeys []string
 
 	// Summary are the facts of the first page after the cover, in order.
 	Summary []Fact

@@ -7,6 +7,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -275,7 +276,7 @@ func checkElement(t *testing.T, e xml.StartElement) {
 // hostile fills every string of a report with text that tries to get out of its place.
 func hostile(text string) *Model {
 	m := runModel()
-	m.TenantID, m.RunID, m.ExportID, m.Log, m.Root, m.Checkpoint, m.VKey = text, text, text, text, text, text, text
+	m.TenantID, m.RunID, m.ExportID, m.Log, m.Root, m.Checkpoint, m.VKeys = text, text, text, text, text, text, []string{text, text}
 	f := []Fact{{text, text}}
 	m.Summary, m.Integrity, m.Withheld, m.Counts, m.Notices = f, f, f, f, []string{text}
 	m.Verify = []Line{{text, true}, {text, false}}
@@ -341,6 +342,39 @@ func TestBounds(t *testing.T) {
 	}
 	if pages := bytes.Count(pdfOf(t, m), []byte("/Type /Page\n")); pages > 300 {
 		t.Errorf("%d pages", pages)
+	}
+}
+
+// TestCutJSON: of JSON, which is shown with indents, the bytes that are counted as left
+// out are those of the value.
+func TestCutJSON(t *testing.T) {
+	item := `{"name":"a \"quoted\\\" {text} \\","n":[1,2,{"deep":[[],{}, true]}]}`
+	value := `[` + strings.Repeat(item+", ", 300) + item + `]`
+	f := (&composer{}).field(Content{Path: "/params", Value: value}, 7)
+	var follow int
+	digits, _, _ := strings.Cut(strings.TrimPrefix(f.Note, "Cut here: "), " more bytes follow")
+	if _, err := fmt.Sscan(strings.ReplaceAll(digits, ",", ""), &follow); err != nil || !f.Code || !strings.Contains(f.Text, "\n    ") {
+		t.Fatalf("%v: %+v", err, f)
+	}
+	squeeze := func(s string) string {
+		return strings.NewReplacer(" ", "", "\n", "").Replace(s)
+	}
+	// All else is white space that was put in or taken out.
+	if shown, want := squeeze(f.Text), squeeze(value[:len(value)-follow]); shown != want {
+		t.Errorf("%d of %d bytes follow; shown is\n%s\nand before them stands\n%s", follow, len(value), shown, want)
+	}
+	for i := range len(readable(value)) { // wherever it is cut
+		begin := readable(value)[:min(i*50, len(readable(value)))]
+		if n := written(value, begin); squeeze(value[:n]) != squeeze(begin) {
+			t.Fatalf("%d bytes of the value are %q", n, begin)
+		}
+		if len(begin) == len(readable(value)) {
+			break
+		}
+	}
+	prose := strings.Repeat("two  spaces\n", 1000)
+	if f := (&composer{}).field(Content{Path: "/prompt", Value: prose}, 7); !strings.Contains(f.Note, " 11,040 more bytes") {
+		t.Errorf("of prose: %s", f.Note)
 	}
 }
 

@@ -145,6 +145,35 @@ func readable(text string) string {
 	return fold(b.String())
 }
 
+// written returns how many bytes of text stand for the beginning of readable(text): both
+// have the same bytes but for the white space between the tokens of JSON.
+func written(text, begin string) (n int) {
+	inString, escaped := false, false
+	for i := range len(begin) {
+		c := begin[i]
+		if !inString {
+			if isSpace(c) {
+				continue
+			}
+			for n < len(text) && isSpace(text[n]) {
+				n++
+			}
+		}
+		n++
+		switch {
+		case escaped:
+			escaped = false
+		case c == '\\' && inString:
+			escaped = true
+		case c == '"':
+			inString = !inString
+		}
+	}
+	return min(n, len(text))
+}
+
+func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\t' || c == '\r' }
+
 // foldWidth is how long a line may be that an array or object is put on.
 const foldWidth = 88
 
@@ -194,18 +223,20 @@ func foldLines(lines []string) []string {
 	return []string{b.String()}
 }
 
-// clock is the form of times in a report: the leaf's, easier on the eye.
-func clock(m evidence.Micros) string {
+// Clock is the form of times in a report: the leaf's, easier on the eye. The zero value
+// is none.
+func Clock(m evidence.Micros) string {
 	if m == 0 {
 		return "–"
 	}
 	return m.Time().Format("2006-01-02 15:04:05.000000") + " UTC"
 }
 
-// timeOfDay is for tables: milliseconds, and the day in a second line.
-func timeOfDay(m evidence.Micros) string { return m.Time().Format("15:04:05.000") }
-
-func day(m evidence.Micros) string { return m.Time().Format("2006-01-02") }
+// timeCell is the same in a table, in two lines; that it is UTC says the column's title.
+func timeCell(m evidence.Micros) cell {
+	day, rest, _ := strings.Cut(strings.TrimSuffix(Clock(m), " UTC"), " ")
+	return cell{Text: day, Sub: rest}
+}
 
 // span writes a duration in microseconds.
 func span(us int64) string {

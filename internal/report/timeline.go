@@ -286,7 +286,7 @@ func markText(m Mark) string {
 }
 
 func markTitle(m Mark) string {
-	parts := []string{short(oneLine(m.Label), 200), clock(m.At)}
+	parts := []string{short(oneLine(m.Label), 200), Clock(m.At)}
 	if m.DurationUS > 0 {
 		parts = append(parts, span(m.DurationUS))
 	}

@@ -156,7 +156,7 @@ func (a *takenAnchor) Lost(origin string) ([][]byte, error) { return a.lost[orig
 func (a *takenAnchor) Forks(origin string) ([][]byte, error) { return a.forks[origin], nil }
 
 // KeepFork implements ledger.Anchor.
-func (a *takenAnchor) KeepFork(string, []byte, []byte) error { return errTaken }
+func (a *takenAnchor) KeepFork(string, []byte, []byte) (string, error) { return "", errTaken }
 
 // Write implements ledger.Anchor.
 func (a *takenAnchor) Write(string, []byte) error { return errTaken }

@@ -146,7 +146,7 @@ func Serve(ctx context.Context, cfg ServeConfig) (err error) {
 	if s.out, err = s.d.newReading(s.in.runs, s.in.ingest, &s.cfg.Config); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.out.close()) }()
+	defer func() { err = errors.Join(err, s.out.close()) }() // again where run did
 	if s.socket, err = control.Listen(s.cfg.Data, s.d.Control, s.log); err != nil {
 		return err
 	}
@@ -216,10 +216,11 @@ func (s *server) run(ctx context.Context) error {
 	s.log.Info("stopping", "reason", reason)
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Grace)
 	defer cancel()
-	errs := []error{cause, s.stopServers(grace), s.socket.Close(grace), s.in.close(grace), s.d.gate.Close()}
+	errs := []error{cause, s.stopServers(grace), s.socket.Close(grace), s.in.close(grace), s.out.close(), s.d.gate.Close()}
 	stopBackground()
 	working.Wait()
 	errs = append(errs, s.recordStop(context.WithoutCancel(ctx), reason))
+	s.d.outside.atStop(context.WithoutCancel(ctx)) // nothing is appended after this
 	err := errors.Join(errs...)
 	s.log.Info("stopped", "clean", err == nil)
 	return err

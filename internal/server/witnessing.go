@@ -106,6 +106,13 @@ func (o *outside) run(ctx context.Context) {
 	working.Wait()
 }
 
+// atStop shows the last checkpoints to the witnesses, once, before the ledger closes.
+func (o *outside) atStop(ctx context.Context) {
+	if o.client != nil {
+		o.client.AtStop(ctx)
+	}
+}
+
 // status is what /audit/integrity shows of witnesses; nil where nobody is asked.
 func (o *outside) status() func(tenant string) ([]answer.Witness, string) {
 	if o.client == nil {

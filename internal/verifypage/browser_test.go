@@ -142,6 +142,8 @@ type reply struct {
 	Codes   []string `json:"codes"` // sorted
 	Error   string   `json:"error"` // where it was thrown
 	Say     string   `json:"say"`   // the first findings
+	// NotProven is what even a good verdict does not prove.
+	NotProven []string `json:"not_proven"`
 }
 
 func (r reply) String() string { return fmt.Sprint(r.Verdict, " ", r.Codes, r.Error) }
@@ -161,7 +163,7 @@ func (t *tab) verify(tb testing.TB, questions []question) []reply {
 				const r = await runledgerVerify(bytes, q);
 				replies.push({
 					verdict: r.verdict, codes: [...new Set(r.findings.map((f) => f.code))].sort(),
-					say: JSON.stringify(r.findings.slice(0, 4)),
+					say: JSON.stringify(r.findings.slice(0, 4)), not_proven: r.not_proven,
 				});
 			} catch (err) {
 				replies.push({error: String(err.stack)});

@@ -42,8 +42,9 @@ type Client struct {
 	ready   chan struct{} // closed once ledger is set
 	ledger  *ledger.Ledger
 
-	mu   sync.Mutex
-	logs map[logID]*logState
+	mu     sync.Mutex
+	logs   map[logID]*logState
+	loaded bool // loadAll has come to its end
 }
 
 const maxRounds = 16
@@ -186,7 +187,7 @@ func (c *Client) loadAll(ctx context.Context) {
 	}
 	for _, t := range tenants {
 		if ctx.Err() != nil {
-			return
+			return // AtStop goes on
 		}
 		if _, err := c.ledger.Checkpoint(ctx, t.Tenant); err != nil && ctx.Err() == nil {
 			c.log.Warn("publish for witnesses", "log", t.Origin, "err", err)
@@ -201,6 +202,9 @@ func (c *Client) loadAll(ctx context.Context) {
 			}
 		}
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.loaded = ctx.Err() == nil
 }
 
 // due reports whether a witness that may be asked has not signed a head.
@@ -301,8 +305,8 @@ func (c *Client) prover(h ledger.SignedHead) proveFunc {
 }
 
 // exchange asks one witness, and asks it for its proof where it contradicts.
-func (c *Client) exchange(ctx context.Context, p *peer, h ledger.SignedHead, prove proveFunc) result {
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+func (c *Client) exchange(asker context.Context, p *peer, h ledger.SignedHead, prove proveFunc) result {
+	ctx, cancel := context.WithTimeout(asker, c.cfg.Timeout)
 	defer cancel()
 	r := result{p: p}
 	r.c, r.seen, r.err = p.ask(ctx, h, prove, c.cfg.Now)
@@ -312,7 +316,9 @@ func (c *Client) exchange(ctx context.Context, p *peer, h ledger.SignedHead, pro
 			r.seen = nil
 		}
 	}
-	p.answered(r.err, c.cfg.Now())
+	if r.err == nil || asker.Err() == nil { // that we hung up is no fault of the witness
+		p.answered(r.err, c.cfg.Now())
+	}
 	c.metrics.asked(&r)
 	return r
 }

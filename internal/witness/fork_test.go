@@ -63,10 +63,14 @@ func TestRestoredBackup(t *testing.T) {
 	w := serveWitness(t, "w.example")
 	dir, backup, info, seen := backedUp(t, w)
 	copyDeployment(t, dir, backup)
+	kept := filepath.Join(dir+".anchor", filepath.FromSlash(info.Origin)) + ".fork-1.ours and .seen; "
 	for _, says := range []string{fmt.Sprintf("w.example has seen %d", seen), "kept as proof"} {
 		_, err := openRig(t, dir, policyOf(t, "all", w))
 		if !errors.Is(err, ledger.ErrRollback) || !strings.Contains(err.Error(), says) {
 			t.Fatalf("opened: %v, want one that says %q", err, says)
+		}
+		if !strings.Contains(err.Error(), "--accept-rollback goes on") || strings.Contains(says, "has seen") && !strings.Contains(err.Error(), kept) {
+			t.Errorf("opened: %v, which does not say what to do, or that the notes are %s", err, kept)
 		}
 	}
 	wantForks(t, dir, info, 4, seen)
@@ -131,7 +135,8 @@ func TestWordOnly(t *testing.T) {
 		}
 		return r.Method == http.MethodGet
 	}
-	if _, err := openRig(t, dir, policyOf(t, "all", w)); !errors.Is(err, ledger.ErrRollback) || !strings.Contains(err.Error(), "does not show") {
+	if _, err := openRig(t, dir, policyOf(t, "all", w)); !errors.Is(err, ledger.ErrRollback) || !strings.Contains(err.Error(), "does not show") ||
+		!strings.Contains(err.Error(), ".fork-1.ours; ") {
 		t.Errorf("opened: %v", err)
 	}
 	a, err := ledger.NewDirAnchor(dir + ".anchor")

@@ -22,13 +22,19 @@ const keyName = "key"
 // PRIVATE+KEY+<name>+<key id>+<base64(type || seed)>.
 const keyPrefix = "PRIVATE+KEY+"
 
+// ErrNoKey says that there is no key, and no name to make one under.
+var ErrNoKey = errors.New("there is none, and no name was given to make one")
+
 // OpenKey reads the signing key of the witness in dir. Where there is none, it makes
 // one under that name, mode 0600, synced before it returns. A name that is not that
-// of the key is evidence.ErrInvalid; an empty one is any.
+// of the key is evidence.ErrInvalid; an empty one is any, or ErrNoKey.
 func OpenKey(dir, name string) (*c2sp.Cosigner, error) {
 	path := filepath.Join(dir, keyName)
 	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) && name != "" {
+	if errors.Is(err, fs.ErrNotExist) {
+		if name == "" {
+			return nil, fmt.Errorf("key of the witness: %w: %w", ErrNoKey, err)
+		}
 		text, err = makeKey(path, name)
 	}
 	if err != nil {

@@ -249,8 +249,10 @@ class Checker {
     if (!this.trust.policy?.quorum) {
       list.push('that everybody is shown the same log: without a witness quorum its operator may keep another one for others');
     }
-    const views = ['report.pdf', 'report.html', 'completeness.json'];
-    if (views.some((path) => this.files.has(path))) {
+    const views = ['report.pdf', 'report.html', 'completeness.json'].filter((path) => this.files.has(path));
+    if (views.length === 1) {
+      list.push(`that ${views[0]} says what the records say: it is a view, made by who exported it`);
+    } else if (views.length > 1) {
       list.push(`that ${views.join(', ')} say what the records say: they are views, made by who exported them`);
     }
     switch (this.man.profile) {

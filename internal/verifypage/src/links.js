@@ -53,7 +53,7 @@ Object.assign(Checker.prototype, {
     }
     const stamps = l.files.stamps;
     if (stamps.length > 0) {
-      this.findings.add(finding('W_TIME_UNCHECKED', l, `${stamps.length} RFC 3161 time stamps were not checked: this page does not read them, the command and other tools do`,
+      this.findings.add(finding('W_TIME_UNCHECKED', l, `${stamps.length === 1 ? '1 RFC 3161 time stamp was' : `${stamps.length} RFC 3161 time stamps were`} not checked: this page reads none, the command and other tools do`,
         {path: `${l.dir}/anchors/${stamps[0]}.tsr`}));
     }
     if (l.head.cosignatures.length === 0) {
