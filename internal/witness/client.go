@@ -171,7 +171,7 @@ func (c *Client) Run(ctx context.Context) {
 			}
 			working.Go(func() {
 				defer func() { <-c.room; l.round.Unlock() }()
-				c.ask(ctx, l, h, false)
+				c.ask(ctx, l, h, routine)
 			})
 		}
 	}
@@ -209,12 +209,20 @@ func (c *Client) loadAll(ctx context.Context) {
 
 // due reports whether a witness that may be asked has not signed a head.
 func (c *Client) due(l *logState, h ledger.SignedHead) bool {
-	return len(c.waiting(l, h, c.cfg.Now(), false)) > 0
+	return len(c.waiting(l, h, c.cfg.Now(), routine)) > 0
 }
 
-// waiting returns the witnesses to ask about a head. hurry also asks those that
-// refused lately.
-func (c *Client) waiting(l *logState, h ledger.SignedHead, now time.Time, hurry bool) []*peer {
+// urgency is whom a round asks.
+type urgency int
+
+const (
+	routine urgency = iota // who neither failed nor refused lately
+	hurried                // also who refused
+	urgent                 // everybody: without them there is no quorum
+)
+
+// waiting returns the witnesses to ask about a head.
+func (c *Client) waiting(l *logState, h ledger.SignedHead, now time.Time, how urgency) []*peer {
 	var out []*peer
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -222,7 +230,7 @@ func (c *Client) waiting(l *logState, h ledger.SignedHead, now time.Time, hurry 
 		return nil
 	}
 	for _, p := range c.peers {
-		if l.loaded && l.signed[p].size >= h.Size || p.resting(now) || !hurry && now.Before(l.refused[p].until) {
+		if l.loaded && l.signed[p].size >= h.Size || how < urgent && p.resting(now) || how < hurried && now.Before(l.refused[p].until) {
 			continue
 		}
 		out = append(out, p)
@@ -266,12 +274,12 @@ type result struct {
 
 // ask shows one checkpoint to all witnesses that have not signed it, at the same
 // time. l.round is locked.
-func (c *Client) ask(ctx context.Context, l *logState, h ledger.SignedHead, hurry bool) {
+func (c *Client) ask(ctx context.Context, l *logState, h ledger.SignedHead, how urgency) {
 	if err := c.load(ctx, l, h); err != nil {
 		c.log.Error("read cosignatures", "log", h.Origin, "err", err)
 		return
 	}
-	peers := c.waiting(l, h, c.cfg.Now(), hurry)
+	peers := c.waiting(l, h, c.cfg.Now(), how)
 	results := make(chan result, len(peers))
 	for _, p := range peers {
 		go func() { results <- c.exchange(ctx, p, h, c.prover(h)) }()

@@ -27,7 +27,8 @@ func (c *Client) contradicted(ctx context.Context, l *logState, h ledger.SignedH
 }
 
 // Cosign has the newest published checkpoint of a log cosigned, and returns nil once
-// a quorum has. Else the error wraps evidence.ErrUnavailable; what came is kept.
+// a quorum has. Where it takes those for one, witnesses are asked that are left alone
+// at present: they may be back. Else the error wraps evidence.ErrUnavailable; what came is kept.
 func (c *Client) Cosign(ctx context.Context, tenant string, logNo int) error {
 	// A log that nobody has asked for since the start is not in memory yet.
 	if _, err := c.ledger.Checkpoint(ctx, tenant); err != nil {
@@ -37,7 +38,7 @@ func (c *Client) Cosign(ctx context.Context, tenant string, logNo int) error {
 		return err
 	}
 	l := c.of(logID{tenant, logNo})
-	for try := 0; ; try++ {
+	for how := hurried; ; how = urgent {
 		l.round.Lock() // no longer than one round, which has a timeout
 		var h *ledger.SignedHead
 		for _, p := range c.ledger.Published() {
@@ -49,7 +50,7 @@ func (c *Client) Cosign(ctx context.Context, tenant string, logNo int) error {
 			l.round.Unlock()
 			return fmt.Errorf("log %d of tenant %s: %w: it is not published", logNo, tenant, evidence.ErrUnavailable)
 		}
-		c.ask(ctx, l, *h, true)
+		c.ask(ctx, l, *h, how)
 		l.round.Unlock()
 		l.mu.Lock()
 		met, stopped := c.met(l, h.Size), l.stopped
@@ -59,7 +60,7 @@ func (c *Client) Cosign(ctx context.Context, tenant string, logNo int) error {
 			return nil
 		case stopped:
 			return fmt.Errorf("log %s: %w: a witness has seen another tree", h.Origin, evidence.ErrUnavailable)
-		case ctx.Err() != nil || try > 0:
+		case ctx.Err() != nil || how == urgent:
 			return fmt.Errorf("log %s, %d records: %w: too few witnesses have cosigned", h.Origin, h.Size, evidence.ErrUnavailable)
 		}
 	}

@@ -62,5 +62,5 @@ func (c *Client) askLast(ctx context.Context, h ledger.SignedHead) {
 		}
 	}
 	defer l.round.Unlock()
-	c.ask(ctx, l, h, true)
+	c.ask(ctx, l, h, hurried)
 }
