@@ -1,0 +1,3 @@
+-- SQLite's views show the contract's tables over its compact ones. Here the
+-- tables have the contract's names, columns and values, so there is none to
+-- make; the number is kept, so that one number means one thing everywhere.
