@@ -27,6 +27,7 @@ package store
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/runledger/runledger/evidence"
 )
@@ -44,6 +45,9 @@ var (
 	ErrDuplicate = errors.New("store: duplicate record")
 	// ErrHeadMoved: the head of a log is not the one the commit starts from.
 	ErrHeadMoved = errors.New("store: head moved")
+	// ErrKeyGone: a data key that content of the commit is sealed under is not
+	// stored: another process destroyed it. Nothing of the commit is stored.
+	ErrKeyGone = errors.New("store: data key is destroyed")
 	// ErrSync: stable storage failed. The process must stop writing; what is
 	// stored is found out by opening the store anew.
 	ErrSync = errors.New("store: sync failed")
@@ -309,6 +313,8 @@ type Reader interface {
 	Index(ctx context.Context, tenant string, fn func(IndexEntry) error) error
 	// Setting returns a setting, or evidence.ErrNotFound.
 	Setting(ctx context.Context, name string) (string, error)
+	// Settings yields all settings, by name.
+	Settings(ctx context.Context, fn func(name, value string) error) error
 	// APIKey returns a credential, or evidence.ErrNotFound.
 	APIKey(ctx context.Context, id string) (APIKey, error)
 	// APIKeys yields the credentials of a tenant, or of all with tenant "*"
@@ -352,13 +358,36 @@ type Store interface {
 	PutAPIKey(ctx context.Context, k APIKey) error
 	// Snapshot opens a consistent view of the whole store.
 	Snapshot(ctx context.Context) (Snapshot, error)
-	// SingleWriter reports that only one Commit runs at a time anyway, so
-	// that commits of several logs are best put together.
+	// SingleWriter reports that this process alone writes, one Commit at a
+	// time, so that commits of several logs are best put together and what this
+	// process wrote is all there is. Else other processes may write the same
+	// logs, and a Commit is of one tenant.
 	SingleWriter() bool
+	// Claim waits until no other process extends a log, and keeps it so until the
+	// claim is ended: what is read meanwhile is what a commit finds. It gives its
+	// turn to who loses every race of Commit. evidence.ErrNotFound where the log
+	// is not open, evidence.ErrUnavailable where waiting took too long. A process
+	// must not commit to that log by other ways while it holds the claim.
+	Claim(ctx context.Context, log LogRef) (Claim, error)
+	// Lease makes holder the one that has a name for ttl from now, by the
+	// database's clock, unless another has it: then it returns false. A holder
+	// extends its lease by asking again, and gives it up with ttl 0. A lease spares
+	// work that two processes would do twice; it is no lock, since who has lost it
+	// may not know yet.
+	Lease(ctx context.Context, name, holder string, ttl time.Duration) (held bool, err error)
 	// Scrub makes removed content unrecoverable from the store's own files
 	// (free pages, write-ahead log) as far as the backend can.
 	Scrub(ctx context.Context) error
 	Close() error
+}
+
+// Claim is the right to extend one log, for a while. It is for one goroutine.
+type Claim interface {
+	// Commit writes c as Store.Commit does, and ends the claim whatever comes of
+	// it. c extends the claimed log, and may open its successor.
+	Commit(ctx context.Context, c *Commit) error
+	// Release ends the claim. Behind Commit or another Release it does nothing.
+	Release()
 }
 
 // APIKey is a credential as stored: operational, its creation, first use and

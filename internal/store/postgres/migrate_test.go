@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/runledger/runledger/internal/store/postgres"
-	"github.com/runledger/runledger/internal/store/postgres/pgtest"
+	"github.com/runledger/runledger/internal/store/pgtest"
 )
 
 // TestMigrateTogether has several processes start on an empty database.

@@ -173,6 +173,21 @@ func (q queries) Setting(ctx context.Context, name string) (string, error) {
 	return value, err
 }
 
+// Settings implements store.Reader.
+func (q queries) Settings(ctx context.Context, fn func(name, value string) error) error {
+	return q.with(ctx, func(r *reader) error {
+		return r.run(ctx, sqlSettings, func(rows pgx.Rows) error {
+			var name, value string
+			if err := scan(rows, &name, &value); err != nil {
+				return err
+			}
+			return fn(name, value)
+		})
+	})
+}
+
+const sqlSettings = `SELECT name, value FROM settings ORDER BY name`
+
 // array copies exactly len(dst) bytes; anything else leaves zeros, which no
 // random id is, and is false.
 func array(b, dst []byte) bool {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/runledger/runledger/internal/store/postgres/pgtest"
+	"github.com/runledger/runledger/internal/store/pgtest"
 )
 
 var update = flag.Bool("update", false, "write the golden file anew")

@@ -8,7 +8,7 @@ import (
 
 	"github.com/runledger/runledger/internal/store"
 	"github.com/runledger/runledger/internal/store/postgres"
-	"github.com/runledger/runledger/internal/store/postgres/pgtest"
+	"github.com/runledger/runledger/internal/store/pgtest"
 	"github.com/runledger/runledger/internal/store/storetest"
 )
 

@@ -206,6 +206,15 @@ func (q queries) Setting(ctx context.Context, name string) (string, error) {
 	return value, err
 }
 
+// Settings implements store.Reader.
+func (q queries) Settings(ctx context.Context, fn func(name, value string) error) error {
+	return q.with(ctx, func(r *reader) error {
+		return r.run(ctx, sqlSettings, func(s *sqlite.Stmt) error { return fn(s.ColumnText(0), s.ColumnText(1)) })
+	})
+}
+
+const sqlSettings = `SELECT name, value FROM settings ORDER BY name`
+
 const sqlSetting = `SELECT value FROM settings WHERE name = ?1`
 
 // array copies a column of exactly len(dst) bytes; anything else is left as
