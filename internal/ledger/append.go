@@ -119,16 +119,21 @@ func (l *Ledger) Append(ctx context.Context, tenant string, records []*evidence.
 		return nil, err
 	}
 	req := &request{ctx: ctx, log: o, batch: batch, opts: opts, careful: repeated}
-	return l.submit(ctx, req)
+	return l.submit(ctx, tenant, req)
 }
 
-func (l *Ledger) submit(ctx context.Context, req *request) ([]Receipt, error) {
+func (l *Ledger) submit(ctx context.Context, tenant string, req *request) ([]Receipt, error) {
 	if err := l.Writable(); err != nil {
 		return nil, err
 	}
 	req.done = make(chan result, 1)
+	c := l.committers.enter(tenant)
+	if c == nil {
+		return nil, errStopped
+	}
+	defer l.committers.exit(c)
 	select {
-	case l.queue <- req:
+	case c.queue <- req:
 	case <-l.stop:
 		return nil, errStopped
 	case <-ctx.Done():
@@ -139,7 +144,7 @@ func (l *Ledger) submit(ctx context.Context, req *request) ([]Receipt, error) {
 		return r.receipts, r.err
 	case <-ctx.Done():
 		return nil, ctx.Err()
-	case <-l.ended:
+	case <-c.ended:
 	}
 	select {
 	case r := <-req.done:
@@ -264,7 +269,7 @@ type request struct {
 	partialErr error              // errors at the refused records of a partial batch
 	refusals   []*evidence.Record // ConflictRecorded of the refused ones
 
-	control func(ctx context.Context) error
+	control func(ctx context.Context, c *committer) error
 
 	done chan result
 }
@@ -303,7 +308,17 @@ func (l *Ledger) WaitPublished(ctx context.Context, tenant string, logNo int, si
 		}
 		select {
 		case <-wake:
-		case <-time.After(l.cfg.PublishEvery): // writing may have stopped
+		case <-time.After(l.cfg.PublishEvery): // writing may have stopped, or another process wrote
+			if !l.shared {
+				break
+			}
+			_, err := l.latest(ctx, o)
+			if err == nil {
+				err = l.publish(ctx, o)
+			}
+			if err != nil {
+				return nil, err
+			}
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}

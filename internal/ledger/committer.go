@@ -15,43 +15,36 @@ import (
 // with evidence.ErrUnavailable.
 const maxTries = 5
 
-// committer is the one goroutine that sequences. While a plan is being
+// committer is the one goroutine that sequences the records of a tenant, or, in a
+// store that has one writer anyway, of all of them. While a plan is being
 // written it fills the next one, and closes it when the writer is free: so
 // plans are as large as the disk is slow, with no wait of its own.
 type committer struct {
 	l       *Ledger
+	tenant  string // "" for all
+	queue   chan *request
+	ended   chan struct{} // closed once it has answered all it ever will
+	users   int           // requests on their way to it or in it; guarded by committers.mu
+	runs    *runCache
 	waiting []*request // taken from the queue
 	redo    []*request // taken back, to be resolved with care
 	writing *plan
 	next    *plan
-	writes  chan write
+	claim   store.Claim // for the next plan; nil: it races
 	written chan error
 	// careUntil: after a duplicate was met, requests are looked up before
 	// they are sequenced for a while, since retries come in crowds.
 	careUntil time.Time
+	// claimUntil: after another process was faster, the log is claimed before a
+	// plan is made, for a while.
+	claimUntil time.Time
 }
 
-type write struct {
-	commit *store.Commit
-}
-
-// careFor is how long the committer stays careful.
+// careFor is how long the committer stays careful, and claims.
 const careFor = 2 * time.Second
 
-func newCommitter(l *Ledger) *committer {
-	return &committer{l: l, writes: make(chan write), written: make(chan error)}
-}
-
 func (c *committer) run() {
-	go func() {
-		for w := range c.writes {
-			start := time.Now()
-			err := c.l.store.Commit(context.Background(), w.commit)
-			c.l.metrics.commit(time.Since(start), err)
-			c.written <- err
-		}
-	}()
-	defer close(c.writes)
+	defer close(c.ended)
 	for {
 		c.fill()
 		c.start()
@@ -59,7 +52,7 @@ func (c *committer) run() {
 			continue
 		}
 		select {
-		case r := <-c.l.queue:
+		case r := <-c.queue:
 			c.waiting = append(c.waiting, r)
 			c.drain()
 		case err := <-c.written:
@@ -67,8 +60,29 @@ func (c *committer) run() {
 		case <-c.stopped():
 			c.shut()
 			return
+		case <-c.idle():
+			if c.l.committers.leave(c) {
+				return
+			}
 		}
 	}
+}
+
+// write gives a commit to the store. What comes of it arrives in written.
+func (c *committer) write(commit *store.Commit) {
+	claim := c.claim
+	c.claim = nil
+	go func() {
+		start := time.Now()
+		var err error
+		if claim != nil {
+			err = claim.Commit(context.Background(), commit)
+		} else {
+			err = c.l.store.Commit(context.Background(), commit)
+		}
+		c.l.metrics.commit(time.Since(start), err)
+		c.written <- err
+	}()
 }
 
 // stopped yields only when nothing is in flight: what was taken is written.
@@ -83,7 +97,7 @@ func (c *committer) stopped() <-chan struct{} {
 func (c *committer) shut() {
 	for {
 		select {
-		case r := <-c.l.queue:
+		case r := <-c.queue:
 			r.fail(errStopped)
 		default:
 			return
@@ -92,9 +106,9 @@ func (c *committer) shut() {
 }
 
 func (c *committer) drain() {
-	for len(c.waiting) < cap(c.l.queue) {
+	for len(c.waiting) < cap(c.queue) {
 		select {
-		case r := <-c.l.queue:
+		case r := <-c.queue:
 			c.waiting = append(c.waiting, r)
 		default:
 			return
@@ -125,17 +139,20 @@ func (c *committer) fill() {
 				return
 			}
 			c.waiting = c.waiting[1:]
-			err := c.l.running() // what signs may have stopped since it was queued
-			if err == nil {
-				err = r.control(r.ctx)
-			}
-			r.done <- result{err: err}
+			c.control(r)
 			continue
 		}
-		c.waiting = c.waiting[1:]
 		if c.next == nil {
-			c.next = newPlan(c.writing)
+			if c.writing != nil && c.contended() {
+				return // a claim waits for what is being written
+			}
+			if err := c.claimIfContended(r.log.Tenant); err != nil {
+				c.refuse(err)
+				return
+			}
+			c.next = c.newPlan()
 		}
+		c.waiting = c.waiting[1:]
 		c.take(c.next, r)
 	}
 }
@@ -143,7 +160,12 @@ func (c *committer) fill() {
 // fillCarefully makes a plan of requests whose records are looked up first.
 // Nothing is in flight, so the store knows all there is.
 func (c *committer) fillCarefully() {
-	p := &plan{ids: map[evidence.ID]store.Position{}}
+	if err := c.claimIfContended(c.redo[0].log.Tenant); err != nil {
+		c.refuse(err)
+		return
+	}
+	p := c.newPlan()
+	p.ids = map[evidence.ID]store.Position{}
 	for len(c.redo) > 0 && p.records < c.l.cfg.MaxCommitRecords {
 		r := c.redo[0]
 		// What failed twice goes alone: it must not take others with it.
@@ -155,7 +177,7 @@ func (c *committer) fillCarefully() {
 			r.fail(fmt.Errorf("the record could not be sequenced: %w", evidence.ErrUnavailable))
 			continue
 		}
-		if err := c.l.resolve(r.ctx, p, r); err != nil {
+		if err := c.resolve(r.ctx, p, r); err != nil {
 			if !errors.Is(err, errPlanned) {
 				r.fail(err)
 			}
@@ -170,7 +192,25 @@ func (c *committer) fillCarefully() {
 	}
 	if p.records > 0 {
 		c.next = p
+		return
 	}
+	c.release()
+}
+
+// control runs a control function. Where other processes write, it has the log to
+// itself, if there is one yet.
+func (c *committer) control(r *request) {
+	err := c.l.running() // what signs may have stopped since it was queued
+	if err == nil && c.l.shared {
+		if err = c.claimLog(c.tenant); errors.Is(err, evidence.ErrNotFound) {
+			err = nil
+		}
+	}
+	if err == nil {
+		err = r.control(r.ctx, c)
+	}
+	c.release()
+	r.done <- result{err: err}
 }
 
 // take sequences one request into a plan.
@@ -227,7 +267,10 @@ func (c *committer) ready(o *openLog) error {
 	if err := o.writable(); err != nil {
 		return err
 	}
-	if o.reload {
+	if o.reload || c.overtaken(o) {
+		if c.l.shared {
+			c.runs.expire()
+		}
 		if err := c.l.reloadLog(context.Background(), o); err != nil {
 			if errors.Is(err, evidence.ErrTampered) {
 				o.fail(err)
@@ -246,10 +289,12 @@ func (c *committer) start() {
 	p := c.next
 	c.next = nil
 	if p.records == 0 {
+		c.release()
 		return
 	}
 	commit, err := p.close(c.l, time.Now())
 	if err != nil {
+		c.release()
 		p.restore(c.l)
 		for _, d := range p.done {
 			if p.bad != nil && d.req.log != p.bad {
@@ -261,7 +306,7 @@ func (c *committer) start() {
 		return
 	}
 	c.writing = p
-	c.writes <- write{commit}
+	c.write(commit)
 }
 
 // finish handles the outcome of a write.
@@ -286,6 +331,17 @@ func (c *committer) finish(err error) {
 	case errors.Is(err, store.ErrHeadMoved):
 		p.restore(c.l)
 		p.markReload()
+		if c.l.shared {
+			c.claimUntil = time.Now().Add(careFor)
+		}
+		c.again(p)
+	case errors.Is(err, store.ErrKeyGone):
+		p.restore(c.l)
+		p.markReload()
+		if err := c.l.forgetKeys(p); err != nil {
+			p.fail(fmt.Errorf("%w: %w", evidence.ErrUnavailable, err))
+			break
+		}
 		c.again(p)
 	case errors.Is(err, evidence.ErrUnavailable):
 		p.restore(c.l)
@@ -344,7 +400,13 @@ func (c *committer) readBack(p *plan) (persisted bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		if bytes.Equal(head.Note, lp.commit.Next.Note) {
+		persisted := bytes.Equal(head.Note, lp.commit.Next.Note)
+		if !persisted && c.l.shared && head.Size > lp.commit.Next.Size {
+			if persisted, err = c.l.standsOn(lp.log, lp.commit.Next); err != nil {
+				return false, err
+			}
+		}
+		if persisted {
 			n++
 		}
 	}

@@ -49,12 +49,12 @@ type Erased struct {
 // day's other segments have been sealed anew too and the key is destroyed.
 func (l *Ledger) Erase(ctx context.Context, tenant string, e Erasure) (Erased, error) {
 	var out Erased
-	err := l.control(ctx, func(ctx context.Context) error {
-		o, err := (&committer{l: l}).newest(tenant)
+	err := l.control(ctx, tenant, func(ctx context.Context, c *committer) error {
+		o, err := c.newest(tenant)
 		if err != nil {
 			return err
 		}
-		w := &eraser{l: l, o: o, by: e.By, reason: e.Reason, segments: map[store.SegmentRef]*erasedSegment{}}
+		w := &eraser{l: l, c: c, o: o, by: e.By, reason: e.Reason, segments: map[store.SegmentRef]*erasedSegment{}}
 		if err := w.collect(ctx, e); err != nil {
 			return err
 		}
@@ -77,6 +77,7 @@ func (l *Ledger) Erase(ctx context.Context, tenant string, e Erasure) (Erased, e
 // eraser carries out one erasure.
 type eraser struct {
 	l          *Ledger
+	c          *committer
 	o          *openLog
 	by, reason string
 	keys       []store.KeyID // destroyed
@@ -307,7 +308,7 @@ func (w *eraser) execute(ctx context.Context) (Erased, error) {
 			}
 		}
 	}
-	p := &plan{}
+	p := w.c.newPlan()
 	records := w.records()
 	first := w.o.next.tree.size()
 	if err := w.l.addOwn(ctx, p, w.o, records...); err != nil {
@@ -318,7 +319,7 @@ func (w *eraser) execute(ctx context.Context) (Erased, error) {
 	removal.By = store.Position{LogNo: w.o.No, Seq: first}
 	lp.commit.Removal = removal
 	lp.commit.Keys = mergeKeys(lp.commit.Keys, newKeys)
-	err := w.l.commitNow(ctx, p)
+	err := w.c.commitNow(ctx, p)
 	// Forgotten also where the outcome is unknown: nothing may be sealed
 	// under a key that could be gone.
 	w.l.sealer.Destroyed(w.keys)

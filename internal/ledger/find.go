@@ -23,15 +23,31 @@ func (l *Ledger) Find(ctx context.Context, q store.Query) ([]store.Found, error)
 func (l *Ledger) Finder() store.Finder { return l.store }
 
 // End returns the position behind a tenant's newest durable record: what a list
-// pins. It reads memory. The error wraps evidence.ErrNotFound where the tenant
-// has no log.
+// pins. Where ctx lets a read replica answer, it is that of the replica. The error
+// wraps evidence.ErrNotFound where the tenant has no log.
 func (l *Ledger) End(ctx context.Context, tenant string) (store.Position, error) {
-	o, err := l.current(ctx, tenant)
+	if store.ReplicaOf(ctx) != nil && l.shared {
+		return l.endOfReplica(ctx, tenant)
+	}
+	o, st, err := l.latestLog(ctx, tenant)
 	if err != nil {
 		return store.Position{}, err
 	}
-	st := o.state()
 	return store.Position{LogNo: o.No, Seq: st.tree.size()}, nil
+}
+
+// endOfReplica is End as a replica has it. The head there is one that the log had.
+func (l *Ledger) endOfReplica(ctx context.Context, tenant string) (store.Position, error) {
+	logs, err := l.store.Logs(ctx, tenant)
+	if err != nil {
+		return store.Position{}, err
+	}
+	if len(logs) == 0 {
+		return store.Position{}, fmt.Errorf("tenant %q: %w", tenant, evidence.ErrNotFound)
+	}
+	newest := logs[len(logs)-1]
+	head, err := l.store.Head(ctx, newest.LogRef)
+	return store.Position{LogNo: newest.No, Seq: head.Size}, err
 }
 
 // FilterName returns the text by which a public name is found: the name itself,

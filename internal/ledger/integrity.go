@@ -117,6 +117,7 @@ func (s *integrityState) add(findings []Finding, now evidence.Micros) []Finding 
 // Integrity returns what is known of a tenant's integrity.
 func (l *Ledger) Integrity(tenant string) Integrity {
 	out := Integrity{Status: StatusUnknown, Anomalies: []Anomaly{}}
+	l.refresh(tenant)
 	l.mu.Lock()
 	o := l.newest[tenant]
 	l.mu.Unlock()

@@ -88,10 +88,11 @@ type Ledger struct {
 	metrics  *metrics
 	instance string
 
-	queue chan *request
-	room  *semaphore.Weighted // records in the queue
-	runs  *runCache           // the committer's
-	near  near                // what was read of the logs
+	// shared: other processes may write the same logs.
+	shared     bool
+	committers committers
+	room       *semaphore.Weighted // records that wait for a committer
+	near       near                // what was read of the logs
 
 	mu     sync.Mutex
 	logs   map[store.LogRef]*openLog
@@ -101,7 +102,6 @@ type Ledger struct {
 	// unpublished is why the last round of publishing failed; nil before the first.
 	unpublished atomic.Pointer[error]
 	stop        chan struct{} // closed by Close
-	ended       chan struct{} // closed once the committer has answered all it ever will
 	stopped     sync.WaitGroup
 	closing     sync.Once
 	state       integrityState
@@ -121,15 +121,22 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	l := &Ledger{
 		cfg: cfg, store: cfg.Store, sealer: cfg.Sealer, anchor: cfg.Anchor, log: cfg.Logger,
 		clock:  newClockGuard(cfg.Clock, cfg.Dev, cfg.Logger),
-		queue:  make(chan *request, 1024),
+		shared: !cfg.Store.SingleWriter(),
 		room:   semaphore.NewWeighted(int64(cfg.MaxQueuedRecords)),
-		runs:   newRunCache(),
 		logs:   map[store.LogRef]*openLog{},
 		newest: map[string]*openLog{},
 		stop:   make(chan struct{}),
-		ended:  make(chan struct{}),
 	}
+	l.committers.l = l
 	l.metrics = newMetrics(cfg.Metrics, l)
+	if l.shared {
+		// Of two processes that find an empty database, one makes what all share.
+		release, err := l.alone(ctx, "ledger-start")
+		if err != nil {
+			return nil, err
+		}
+		defer release()
+	}
 	if err := l.loadInstance(ctx); err != nil {
 		return nil, err
 	}
@@ -137,10 +144,7 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := newCommitter(l)
-	l.stopped.Add(2)
-	go func() { defer l.stopped.Done(); defer close(l.ended); c.run() }()
-	go func() { defer l.stopped.Done(); l.publishLoop() }()
+	l.stopped.Go(l.publishLoop)
 	if err := l.start(ctx, rolledBack); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -156,8 +160,41 @@ func (l *Ledger) start(ctx context.Context, rolledBack []rollback) error {
 	_, err := l.current(ctx, evidence.SystemTenant)
 	if errors.Is(err, evidence.ErrNotFound) {
 		_, err = l.createTenant(ctx, evidence.SystemTenant)
+		if l.shared && errors.Is(err, evidence.ErrConflict) {
+			err = nil // another process was faster
+		}
 	}
 	return err
+}
+
+const (
+	// aloneFor is how long a process has to start before another one may.
+	aloneFor = 30 * time.Second
+	// aloneEvery is how often who waits for that looks.
+	aloneEvery = 100 * time.Millisecond
+)
+
+// alone waits for a lease of that name. It ends by itself if this process dies.
+func (l *Ledger) alone(ctx context.Context, name string) (release func(), err error) {
+	holder := randomHex(8)
+	for {
+		held, err := l.store.Lease(ctx, name, holder, aloneFor)
+		if err != nil {
+			return nil, err
+		}
+		if held {
+			return func() {
+				if _, err := l.store.Lease(context.WithoutCancel(ctx), name, holder, 0); err != nil {
+					l.log.Warn("give up the lease of the start", "err", err)
+				}
+			}, nil
+		}
+		select {
+		case <-time.After(aloneEvery):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
 const settingInstance = "instance"
@@ -235,7 +272,10 @@ func (l *Ledger) ConfirmClock() { l.clock.confirm() }
 // Close stops taking appends, writes what waits, publishes the last
 // checkpoints and returns. It does not close the store.
 func (l *Ledger) Close() error {
-	l.closing.Do(func() { close(l.stop) })
+	l.closing.Do(func() {
+		close(l.stop)
+		l.committers.shut()
+	})
 	l.stopped.Wait()
 	if l.halted.Load() != nil {
 		return nil

@@ -166,7 +166,7 @@ func (l *Ledger) openStored(ctx context.Context, lg store.Log) (*openLog, error)
 	if err != nil {
 		return nil, err
 	}
-	o.closed = last.Text("event_type") == eventClosed && last.Kind == evidence.KindSystem
+	o.closed = isClosing(last)
 	st.lastT = last.RecordedAt
 	o.next, o.durable, o.loaded = st, st, st
 	l.mu.Lock()
@@ -348,11 +348,11 @@ func (l *Ledger) storedLeaf(ctx context.Context, o *openLog, seq int64) (*eviden
 func (l *Ledger) stateWith(ctx context.Context, o *openLog, seq int64) (logState, error) {
 	st := o.state()
 	if seq >= st.tree.size() {
-		newer, err := l.loadState(ctx, o)
+		newer, err := l.loadState(store.NoLag(ctx), o)
 		if err != nil {
 			return logState{}, err
 		}
-		if err := extends(&newer.tree, st.tree.size(), st.tree.root(), l.tileOf(ctx, o.LogRef)); err != nil {
+		if err := extends(&newer.tree, st.tree.size(), st.tree.root(), l.tileOf(store.NoLag(ctx), o.LogRef)); err != nil {
 			return logState{}, err
 		}
 		st = newer
@@ -398,8 +398,10 @@ func (l *Ledger) reloadLog(ctx context.Context, o *openLog) error {
 	o.next, o.reload = st, false
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.durable = st
-	o.closed = last.Text("event_type") == eventClosed && last.Kind == evidence.KindSystem
+	if st.tree.size() >= o.durable.tree.size() {
+		o.durable = st
+	}
+	o.closed = o.closed || isClosing(last)
 	return nil
 }
 

@@ -17,6 +17,7 @@ type metrics struct {
 	seconds    prometheus.Histogram
 	batch      prometheus.Histogram
 	conflicts  prometheus.Counter
+	claims     prometheus.Counter
 	anomalies  *prometheus.CounterVec // by code
 	verified   prometheus.Counter
 	scrubbedAt prometheus.Gauge
@@ -41,6 +42,9 @@ func newMetrics(reg prometheus.Registerer, l *Ledger) *metrics {
 		conflicts: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "runledger_conflicts_total", Help: "Records that contradict a stored one.",
 		}),
+		claims: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "runledger_log_claims_total", Help: "Times a log was claimed, since other processes write it too.",
+		}),
 		anomalies: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "runledger_integrity_anomalies_total", Help: "Anomalies that verification found, by code.",
 		}, []string{"code"}),
@@ -61,9 +65,9 @@ func newMetrics(reg prometheus.Registerer, l *Ledger) *metrics {
 			return 1
 		})
 		waiting := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "runledger_requests_waiting", Help: "Appends that wait for the committer.",
-		}, func() float64 { return float64(len(l.queue)) })
-		reg.MustRegister(m.records, m.commits, m.seconds, m.batch, m.conflicts, m.anomalies, m.verified, m.scrubbedAt, writable, waiting)
+			Name: "runledger_requests_waiting", Help: "Appends that wait for a committer.",
+		}, func() float64 { return float64(l.committers.waiting()) })
+		reg.MustRegister(m.records, m.commits, m.seconds, m.batch, m.conflicts, m.claims, m.anomalies, m.verified, m.scrubbedAt, writable, waiting)
 	}
 	return m
 }
@@ -77,6 +81,8 @@ func (m *metrics) commit(took time.Duration, err error) {
 		outcome = "duplicate"
 	case errors.Is(err, store.ErrHeadMoved):
 		outcome = "head_moved"
+	case errors.Is(err, store.ErrKeyGone):
+		outcome = "key_gone"
 	case errors.Is(err, store.ErrSync):
 		outcome = "sync_failed"
 	case errors.Is(err, evidence.ErrUnavailable):

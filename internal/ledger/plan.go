@@ -18,6 +18,7 @@ const segmentLeaves = c2sp.TileWidth
 
 // plan is one store transaction to be: requests, sequenced.
 type plan struct {
+	runs    *runCache // of its committer
 	logs    []*logPlan
 	done    []planned
 	records int
@@ -48,10 +49,10 @@ type logPlan struct {
 }
 
 // newPlan returns a plan that stands on the one that is being written.
-func newPlan(writing *plan) *plan {
-	p := &plan{}
-	if writing != nil {
-		for _, lp := range writing.logs {
+func (c *committer) newPlan() *plan {
+	p := &plan{runs: c.runs}
+	if c.writing != nil {
+		for _, lp := range c.writing.logs {
 			for _, k := range lp.commit.Keys {
 				p.bring(k)
 			}
@@ -91,10 +92,10 @@ func (p *plan) logPlan(o *openLog) *logPlan {
 // of it may fail after the first record: what could has been checked.
 func (p *plan) add(ctx context.Context, l *Ledger, o *openLog, batch *seal.Batch, runRecords map[string]int64) ([]Receipt, error) {
 	check := func(s store.RunState) error { return l.checkRun(ctx, o.Tenant, s) }
-	if err := l.runs.load(ctx, l.store, o.Tenant, runsOf(batch), check); err != nil {
+	if err := p.runs.load(ctx, l.store, o.Tenant, runsOf(batch), check); err != nil {
 		return nil, fmt.Errorf("read run states: %w: %w", evidence.ErrUnavailable, err)
 	}
-	if stale := l.stale(o.Tenant, runRecords); stale != nil {
+	if stale := p.stale(o.Tenant, runRecords); stale != nil {
 		return nil, &StaleError{stale}
 	}
 	t, err := l.clock.next(o.next.lastT)
@@ -114,7 +115,7 @@ func (p *plan) add(ctx context.Context, l *Ledger, o *openLog, batch *seal.Batch
 	}
 	for i := range batch.Records {
 		s := &batch.Records[i]
-		hash, leaf := lp.sequence(l, p, s, t)
+		hash, leaf := lp.sequence(p, s, t)
 		lp.placeSegments(s, batch, segNo, leaf)
 		receipts[i] = receiptOf(o, leaf, hash)
 		if p.ids != nil {
@@ -140,9 +141,9 @@ func receiptOf(o *openLog, leaf *evidence.Leaf, hash evidence.Hash) Receipt {
 }
 
 // stale returns the runs that do not have the number of records expected.
-func (l *Ledger) stale(tenant string, runRecords map[string]int64) (stale []string) {
+func (p *plan) stale(tenant string, runRecords map[string]int64) (stale []string) {
 	for run, n := range runRecords {
-		if s, _ := l.runs.get(runKey{tenant, run}); s.NextN != n {
+		if s, _ := p.runs.get(runKey{tenant, run}); s.NextN != n {
 			stale = append(stale, run)
 		}
 	}
@@ -196,7 +197,7 @@ func runsOf(batch *seal.Batch) []string {
 
 // sequence gives a record its place: the facts that only the server knows,
 // the leaf bytes, the leaf hash, the place in the tree.
-func (lp *logPlan) sequence(l *Ledger, p *plan, s *seal.Sealed, t evidence.Micros) (evidence.Hash, *evidence.Leaf) {
+func (lp *logPlan) sequence(p *plan, s *seal.Sealed, t evidence.Micros) (evidence.Hash, *evidence.Leaf) {
 	o, r := lp.log, s.Record
 	pub := r.Pub
 	if r.Kind == evidence.KindLLMRun || r.Text("conflict_of") != "" {
@@ -207,7 +208,7 @@ func (lp *logPlan) sequence(l *Ledger, p *plan, s *seal.Sealed, t evidence.Micro
 		Run: r.Run, Pub: pub, H: s.H,
 	}
 	if r.Run != "" {
-		lp.number(l, p, leaf)
+		lp.number(p, leaf)
 	}
 	var err error
 	lp.leaf, err = leaf.Append(lp.leaf[:0])
@@ -226,9 +227,9 @@ func (lp *logPlan) sequence(l *Ledger, p *plan, s *seal.Sealed, t evidence.Micro
 }
 
 // number sets the facts that count within the run.
-func (lp *logPlan) number(l *Ledger, p *plan, leaf *evidence.Leaf) {
+func (lp *logPlan) number(p *plan, leaf *evidence.Leaf) {
 	k := runKey{lp.log.Tenant, leaf.Run}
-	st, _ := l.runs.get(k)
+	st, _ := p.runs.get(k)
 	leaf.N = st.NextN
 	conflict := leaf.Text("conflict_of") != ""
 	switch leaf.Kind {
@@ -259,7 +260,7 @@ func (lp *logPlan) number(l *Ledger, p *plan, leaf *evidence.Leaf) {
 	st.NextN++
 	st.Open = conflict || leaf.Kind != evidence.KindLLMRun
 	st.Last = store.Position{LogNo: lp.log.No, Seq: leaf.Seq}
-	l.runs.put(k, st)
+	p.runs.put(k, st)
 	lp.runs[leaf.Run] = st
 	p.touched = append(p.touched, k)
 }
@@ -362,7 +363,7 @@ func (p *plan) restore(l *Ledger) {
 		p.logs[i].log.next = p.logs[i].before
 	}
 	for _, k := range p.touched {
-		l.runs.drop(k)
+		p.runs.drop(k)
 	}
 	// Whether the plan's new keys are stored may be unknown: they are
 	// forgotten, and what is sealed under them is sealed anew.
@@ -385,7 +386,9 @@ func (p *plan) committed(l *Ledger, now time.Time) {
 			o.lastKept = now
 		}
 		o.mu.Lock()
-		o.durable = st
+		if st.tree.size() >= o.durable.tree.size() { // another process may have gone on from there
+			o.durable = st
+		}
 		o.mu.Unlock()
 		l.sealer.Stored(lp.commit.Keys)
 	}

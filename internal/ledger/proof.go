@@ -43,6 +43,11 @@ func (l *Ledger) ProveSeq(ctx context.Context, tenant string, logNo int, seq int
 		return nil, err
 	}
 	st := o.state()
+	if seq >= st.tree.size() {
+		if st, err = l.latest(ctx, o); err != nil {
+			return nil, err
+		}
+	}
 	if seq < 0 || seq >= st.tree.size() {
 		return nil, fmt.Errorf("leaf %d of log %s: %w", seq, o.Origin, evidence.ErrNotFound)
 	}
@@ -164,6 +169,11 @@ func (l *Ledger) Consistency(ctx context.Context, tenant string, logNo int, old,
 		return nil, err
 	}
 	st := o.state()
+	if size > st.tree.size() {
+		if st, err = l.latest(ctx, o); err != nil {
+			return nil, err
+		}
+	}
 	if old < 0 || old > size || size > st.tree.size() {
 		return nil, &evidence.FieldError{Field: "size", Reason: fmt.Sprintf("no tree of %d and %d leaves in a log of %d", old, size, st.tree.size()), Err: evidence.ErrInvalid}
 	}

@@ -94,6 +94,11 @@ func (l *Ledger) ProveRecords(ctx context.Context, tenant string, logNo int, hea
 		return err
 	}
 	st := o.state()
+	if head.Size > st.tree.size() {
+		if st, err = l.latest(ctx, o); err != nil {
+			return err
+		}
+	}
 	if head.Origin != o.Origin || head.Size > st.tree.size() {
 		return fmt.Errorf("checkpoint of %d leaves of %s: %w: it is none of log %s", head.Size, head.Origin, evidence.ErrInvalid, o.Origin)
 	}

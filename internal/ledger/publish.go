@@ -12,14 +12,21 @@ import (
 	"github.com/runledger/runledger/internal/store"
 )
 
+// sweepEvery is how many rounds of publishing pass before the store is asked for what
+// another process wrote and did not live to publish.
+const sweepEvery = 60
+
 // publishLoop gives out the newest checkpoint of each log that changed, at
 // most once in PublishEvery, and looks at the clock meanwhile.
 func (l *Ledger) publishLoop() {
 	tick := time.NewTicker(l.cfg.PublishEvery)
 	defer tick.Stop()
-	for {
+	for round := 1; ; round++ {
 		select {
 		case <-tick.C:
+			if l.shared && round%sweepEvery == 0 {
+				l.sweep(context.Background())
+			}
 			if _, err := l.clock.look(); err != nil {
 				continue // said once by the clock guard
 			}
@@ -32,6 +39,22 @@ func (l *Ledger) publishLoop() {
 			}
 			l.unpublished.Store(&err)
 		case <-l.stop:
+			return
+		}
+	}
+}
+
+// sweep looks at every log in memory for what other processes wrote.
+func (l *Ledger) sweep(ctx context.Context) {
+	l.mu.Lock()
+	logs := make([]*openLog, 0, len(l.logs))
+	for _, o := range l.logs {
+		logs = append(logs, o)
+	}
+	l.mu.Unlock()
+	for _, o := range logs {
+		if _, err := l.latest(ctx, o); err != nil {
+			l.log.Warn("look at a log that other processes write", "log", o.Origin, "err", err)
 			return
 		}
 	}
@@ -117,6 +140,9 @@ func (l *Ledger) Checkpoint(ctx context.Context, tenant string) ([]byte, error) 
 }
 
 func (l *Ledger) publishedNote(ctx context.Context, o *openLog) ([]byte, error) {
+	if err := l.republish(ctx, o); err != nil {
+		return nil, err
+	}
 	o.mu.Lock()
 	note := o.published
 	o.mu.Unlock()
@@ -136,6 +162,9 @@ func (l *Ledger) publishedNote(ctx context.Context, o *openLog) ([]byte, error) 
 func (l *Ledger) PublishNow(ctx context.Context, tenant string, logNo int) (c2sp.Checkpoint, []byte, error) {
 	o, err := l.logByNo(ctx, tenant, logNo)
 	if err != nil {
+		return c2sp.Checkpoint{}, nil, err
+	}
+	if _, err := l.latest(ctx, o); err != nil {
 		return c2sp.Checkpoint{}, nil, err
 	}
 	if err := l.publish(ctx, o); err != nil {

@@ -16,7 +16,8 @@ import (
 // the batch, gets the first receipt; what contradicts becomes a conflict
 // record or an error. What is left is sealed anew, so that no sealed content
 // is kept of records that are not in the log.
-func (l *Ledger) resolve(ctx context.Context, p *plan, r *request) error {
+func (c *committer) resolve(ctx context.Context, p *plan, r *request) error {
+	l := c.l
 	records := make([]*evidence.Record, len(r.batch.Records))
 	for i := range records {
 		records[i] = r.batch.Records[i].Record
@@ -32,7 +33,7 @@ func (l *Ledger) resolve(ctx context.Context, p *plan, r *request) error {
 	if err != nil {
 		return fmt.Errorf("look up records: %w: %w", evidence.ErrUnavailable, err)
 	}
-	w := resolver{l: l, ctx: ctx, p: p, r: r, stored: stored, batch: map[evidence.ID]*evidence.Record{}}
+	w := resolver{l: l, c: c, ctx: ctx, p: p, r: r, stored: stored, batch: map[evidence.ID]*evidence.Record{}}
 	for i, rec := range records {
 		if err := w.record(rec, r.place[i]); err != nil {
 			w.errs = append(w.errs, &RecordError{r.place[i], err})
@@ -71,6 +72,7 @@ func (l *Ledger) resolve(ctx context.Context, p *plan, r *request) error {
 
 type resolver struct {
 	l      *Ledger
+	c      *committer
 	ctx    context.Context
 	p      *plan
 	r      *request
@@ -135,7 +137,7 @@ func (w *resolver) recordConflicts() (wait bool, err error) {
 	if own == nil {
 		return wait, nil
 	}
-	o, err := (&committer{l: w.l}).newest(tenant)
+	o, err := w.c.newest(tenant)
 	if err != nil {
 		return false, err
 	}

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"maps"
 
 	"github.com/runledger/runledger/internal/store"
 )
@@ -14,9 +15,10 @@ type runKey struct{ tenant, run string }
 
 // runCache holds what sequencing must know of runs, ahead of the store by
 // what is in flight. It has two generations: when the young one is full the
-// old one goes. The committer owns it.
+// old one goes. A committer owns it.
 type runCache struct {
 	young, old map[runKey]store.RunState
+	past       map[runKey]store.RunState // what expire put aside: checked, but maybe not the newest
 }
 
 func newRunCache() *runCache { return &runCache{young: map[runKey]store.RunState{}} }
@@ -44,6 +46,20 @@ func (c *runCache) drop(k runKey) {
 	delete(c.old, k)
 }
 
+// expire forgets all states, for another process has written: they are read anew,
+// and those that are the same still need no check.
+func (c *runCache) expire() {
+	past := c.young
+	if len(c.old) > 0 {
+		past = c.old
+		maps.Copy(past, c.young)
+	}
+	if len(past) == 0 {
+		past = c.past
+	}
+	*c = runCache{young: map[runKey]store.RunState{}, past: past}
+}
+
 // load brings the states of runs into the cache. A run that the store does
 // not know begins at 0.
 //
@@ -64,13 +80,17 @@ func (c *runCache) load(ctx context.Context, r store.Reader, tenant string, runs
 		return err
 	}
 	for _, run := range missing {
+		k := runKey{tenant, run}
 		s, ok := states[run]
 		if !ok {
 			s = store.RunState{Run: run}
-		} else if err := check(s); err != nil {
-			return err
+		} else if past, known := c.past[k]; !known || past != s {
+			if err := check(s); err != nil {
+				return err
+			}
 		}
-		c.put(runKey{tenant, run}, s)
+		delete(c.past, k)
+		c.put(k, s)
 	}
 	return nil
 }

@@ -55,7 +55,13 @@ func (l *Ledger) checkHeads(ctx context.Context) ([]rollback, error) {
 	var back []rollback
 	for i := range checked {
 		c := &checked[i]
-		if s, ok := seen[c.log.Origin]; ok && c.why == nil {
+		s, ok := seen[c.log.Origin]
+		if ok && l.shared && c.why == nil { // another process may have gone on meanwhile
+			if ok, err = l.contradictsYet(ctx, c.log, &s); err != nil {
+				return nil, err
+			}
+		}
+		if ok && c.why == nil {
 			c.why, c.lost = s.refusal(c.head.Size), s.Note
 			if where := l.keepFork(c.log.Origin, c.head.Note, s); where != "" {
 				c.kept = "; see the notes kept as " + where
@@ -70,7 +76,7 @@ func (l *Ledger) checkHeads(ctx context.Context) ([]rollback, error) {
 		}
 		back = append(back, r)
 	}
-	return back, l.checkUnknown(origins)
+	return back, l.checkUnknown(ctx, origins)
 }
 
 // checkedLog is a log with its head, and why it is not to be signed.
@@ -92,13 +98,22 @@ func (l *Ledger) checkHead(ctx context.Context, lg store.Log, c *checkedLog) (Si
 	if err != nil {
 		return SignedHead{}, err
 	}
+	// The head last: what was anchored and kept before it was read must be in it,
+	// also while another process writes.
+	anchored, missing := l.anchor.Read(o.Origin)
+	if missing != nil && !errors.Is(missing, evidence.ErrNotFound) {
+		return SignedHead{}, missing
+	}
+	newest, err := l.newestKept(ctx, o, anchored)
+	if err != nil {
+		return SignedHead{}, err
+	}
 	if c.head, err = checkedHead(ctx, l.store, o); err != nil {
 		return SignedHead{}, err
 	}
-	c.lost, err = l.compareAnchor(ctx, o, c.head)
+	c.lost, err = l.compareAnchor(ctx, o, c.head, anchored)
 	if err == nil && c.newest {
-		anchored := c.lost
-		if c.lost, err = l.checkPoints(ctx, o, c.head); err == nil {
+		if c.lost, err = checkKept(c.head, newest); err == nil {
 			c.lost, err = l.checkForks(ctx, o, c.head)
 		}
 		if err == nil && l.cfg.Witnesses != nil && c.head.Size > 0 {
@@ -130,21 +145,34 @@ func (l *Ledger) rolledBack(ctx context.Context, c *checkedLog) (rollback, error
 	return r, nil
 }
 
-// checkPoints looks for kept checkpoints of a larger tree than the head. They
-// are in the same database, so this only finds someone who cut a log and
-// forgot them.
-func (l *Ledger) checkPoints(ctx context.Context, o *openLog, head store.Head) ([]byte, error) {
-	var lost []byte
-	err := l.store.Checkpoints(ctx, o.LogRef, head.Size+1, func(p store.Checkpoint) error {
-		if c, err := c2sp.Verify(p.Note, o.vkey); err == nil && c.Size > head.Size {
-			lost = slices.Clone(p.Note)
+// kept is a checkpoint that the database keeps.
+type kept struct {
+	size int64
+	note []byte
+}
+
+// newestKept returns the largest checkpoint that is kept of a log behind its anchor.
+// They are in the same database as the head, so this only finds someone who cut a log
+// and forgot them.
+func (l *Ledger) newestKept(ctx context.Context, o *openLog, anchored []byte) (newest kept, err error) {
+	from := int64(0)
+	if a, err := c2sp.Verify(anchored, o.vkey); err == nil {
+		from = a.Size + 1
+	}
+	err = l.store.Checkpoints(ctx, o.LogRef, from, func(p store.Checkpoint) error {
+		if c, err := c2sp.Verify(p.Note, o.vkey); err == nil {
+			newest = kept{c.Size, slices.Clone(p.Note)}
 		}
 		return nil
 	})
-	if err == nil && lost != nil {
-		err = fmt.Errorf("%w: the database has %d records and a checkpoint of more", ErrRollback, head.Size)
+	return newest, err
+}
+
+func checkKept(head store.Head, newest kept) ([]byte, error) {
+	if newest.size <= head.Size {
+		return nil, nil
 	}
-	return lost, err
+	return newest.note, fmt.Errorf("%w: the database has %d records and a checkpoint of more", ErrRollback, head.Size)
 }
 
 // checkForks compares the head with the notes that were kept as proof of a fork: a log
@@ -171,14 +199,10 @@ func (l *Ledger) checkForks(ctx context.Context, o *openLog, head store.Head) ([
 }
 
 // compareAnchor returns an error that wraps ErrRollback, and the anchored
-// note, where the head does not extend the anchor.
-func (l *Ledger) compareAnchor(ctx context.Context, o *openLog, head store.Head) ([]byte, error) {
-	note, err := l.anchor.Read(o.Origin)
-	if errors.Is(err, evidence.ErrNotFound) {
+// note, where the head does not extend the anchor; a nil note is a missing one.
+func (l *Ledger) compareAnchor(ctx context.Context, o *openLog, head store.Head, note []byte) ([]byte, error) {
+	if note == nil {
 		return nil, fmt.Errorf("%w: its anchor is missing", ErrRollback)
-	}
-	if err != nil {
-		return nil, err
 	}
 	a, err := c2sp.Verify(note, o.vkey)
 	if err != nil || a.Origin != o.Origin {
@@ -201,7 +225,7 @@ func (l *Ledger) compareAnchor(ctx context.Context, o *openLog, head store.Head)
 
 // checkUnknown looks for anchored logs that the database does not have: it
 // is older than they are.
-func (l *Ledger) checkUnknown(known map[string]bool) error {
+func (l *Ledger) checkUnknown(ctx context.Context, known map[string]bool) error {
 	anchored, err := l.anchor.Origins()
 	if err != nil {
 		return err
@@ -224,6 +248,12 @@ func (l *Ledger) checkUnknown(known map[string]bool) error {
 		if c.Size == 0 {
 			continue // a log that was never stored: a crash while it was made
 		}
+		if made, err := l.knownByNow(ctx, origin); err != nil || made {
+			if err != nil {
+				return err
+			}
+			continue
+		}
 		if !l.cfg.AcceptRollback {
 			return fmt.Errorf("log %s: %w: the anchor has %d records of it and the database does not know it", origin, ErrRollback, c.Size)
 		}
@@ -235,6 +265,15 @@ func (l *Ledger) checkUnknown(known map[string]bool) error {
 	return nil
 }
 
+// knownByNow reports whether another process opened a log since the logs were listed.
+func (l *Ledger) knownByNow(ctx context.Context, origin string) (bool, error) {
+	if !l.shared {
+		return false, nil
+	}
+	logs, err := l.store.Logs(ctx, "")
+	return slices.ContainsFunc(logs, func(lg store.Log) bool { return lg.Origin == origin }), err
+}
+
 // succeed opens the successor of a log that was rolled back. The old log is
 // never signed again; the new one names both its restored head and what
 // was lost.
@@ -243,12 +282,12 @@ func (l *Ledger) succeed(ctx context.Context, r rollback) error {
 		return l.anchor.Accept(r.log.Origin, r.lost, r.head.Note)
 	}
 	var next *openLog
-	err := l.control(ctx, func(ctx context.Context) error {
+	err := l.control(ctx, r.log.Tenant, func(ctx context.Context, c *committer) error {
 		var err error
 		if next, err = l.newLog(store.LogRef{Tenant: r.log.Tenant, No: r.log.No + 1}); err != nil {
 			return err
 		}
-		p := &plan{}
+		p := c.newPlan()
 		err = l.openLogIn(ctx, p, next, nil, func(rec *evidence.Record) {
 			rec.SetText("severity", "CRITICAL")
 			rec.SetText("predecessor_log", predecessor(r.log.Origin, r.head.Size, r.head.Root))
@@ -259,7 +298,7 @@ func (l *Ledger) succeed(ctx context.Context, r rollback) error {
 			p.restore(l)
 			return err
 		}
-		if err := l.commitNow(ctx, p); err != nil {
+		if err := c.commitNow(ctx, p); err != nil {
 			return err
 		}
 		l.adopt(next)
@@ -290,7 +329,6 @@ func (l *Ledger) checkAnchor(o *openLog, now time.Time) error {
 func (l *Ledger) compareWithAnchor(o *openLog, now time.Time) error {
 	o.mu.Lock()
 	anchored, due := o.anchored, now.Sub(o.anchorAt) >= l.cfg.PublishEvery
-	st := o.durable
 	o.mu.Unlock()
 	if !due {
 		return nil
@@ -304,7 +342,7 @@ func (l *Ledger) compareWithAnchor(o *openLog, now time.Time) error {
 		if err != nil {
 			return fmt.Errorf("anchor of %s: %w: %w", o.Origin, evidence.ErrTampered, err)
 		}
-		if err := extends(&st.tree, a.Size, a.Root, l.tileOf(context.Background(), o.LogRef)); err != nil {
+		if err := l.extendsAnchor(context.Background(), o, a.Checkpoint); err != nil {
 			return fmt.Errorf("anchor of %s: %w", o.Origin, err)
 		}
 	}

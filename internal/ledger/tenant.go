@@ -27,7 +27,7 @@ func (l *Ledger) CreateTenant(ctx context.Context, tenant string) (LogInfo, erro
 
 func (l *Ledger) createTenant(ctx context.Context, tenant string) (LogInfo, error) {
 	var o *openLog
-	err := l.control(ctx, func(ctx context.Context) error {
+	err := l.control(ctx, tenant, func(ctx context.Context, c *committer) error {
 		logs, err := l.store.Logs(ctx, tenant)
 		if err != nil {
 			return err
@@ -43,13 +43,17 @@ func (l *Ledger) createTenant(ctx context.Context, tenant string) (LogInfo, erro
 		if err != nil {
 			return err
 		}
-		p := &plan{}
+		p := c.newPlan()
 		err = l.openLogIn(ctx, p, o, keys, func(*evidence.Record) {})
 		if err == nil {
-			err = l.commitNow(ctx, p)
+			err = c.commitNow(ctx, p)
 		}
 		if err != nil {
 			l.sealer.ForgetTenant(tenant)
+			// Another process may have made it at the same time.
+			if logs, lerr := l.store.Logs(ctx, tenant); l.shared && lerr == nil && len(logs) > 0 {
+				return fmt.Errorf("tenant %s: %w: it exists", tenant, evidence.ErrConflict)
+			}
 			return err
 		}
 		l.adopt(o)
@@ -61,9 +65,9 @@ func (l *Ledger) createTenant(ctx context.Context, tenant string) (LogInfo, erro
 	return infoOf(o.Log), nil
 }
 
-// control runs fn in the committer while nothing is in flight.
-func (l *Ledger) control(ctx context.Context, fn func(ctx context.Context) error) error {
-	_, err := l.submit(ctx, &request{ctx: ctx, control: fn})
+// control runs fn in a tenant's committer while nothing is in flight.
+func (l *Ledger) control(ctx context.Context, tenant string, fn func(ctx context.Context, c *committer) error) error {
+	_, err := l.submit(ctx, tenant, &request{ctx: ctx, control: fn})
 	return err
 }
 
@@ -149,19 +153,21 @@ func (l *Ledger) addOwn(ctx context.Context, p *plan, o *openLog, records ...*ev
 	return err
 }
 
-// commitNow writes a plan from within a control function.
-func (l *Ledger) commitNow(ctx context.Context, p *plan) error {
+// commitNow writes a plan from within a control function. It ends the claim.
+func (c *committer) commitNow(ctx context.Context, p *plan) error {
+	l := c.l
 	commit, err := p.close(l, time.Now())
 	if err != nil {
 		p.restore(l)
 		return err
 	}
-	start := time.Now()
-	err = l.store.Commit(context.WithoutCancel(ctx), commit)
-	l.metrics.commit(time.Since(start), err)
-	if err != nil {
+	c.write(commit)
+	err = <-c.written
+	if errors.Is(err, store.ErrKeyGone) {
+		err = errors.Join(err, l.forgetKeys(p))
+	} else if err != nil {
 		if !errors.Is(err, store.ErrDuplicate) && !errors.Is(err, store.ErrHeadMoved) && !errors.Is(err, evidence.ErrUnavailable) {
-			persisted, rerr := (&committer{l: l}).readBack(p)
+			persisted, rerr := c.readBack(p)
 			if errors.Is(err, store.ErrSync) {
 				l.halt(err)
 			} else if rerr == nil && persisted {
@@ -187,15 +193,15 @@ func (l *Ledger) commitNow(ctx context.Context, p *plan) error {
 // old log's last size and root. Both are written in one transaction.
 func (l *Ledger) Rollover(ctx context.Context, tenant string) (LogInfo, error) {
 	var next *openLog
-	err := l.control(ctx, func(ctx context.Context) error {
-		old, err := (&committer{l: l}).newest(tenant)
+	err := l.control(ctx, tenant, func(ctx context.Context, c *committer) error {
+		old, err := c.newest(tenant)
 		if err != nil {
 			return err
 		}
 		if next, err = l.newLog(store.LogRef{Tenant: tenant, No: old.No + 1}); err != nil {
 			return err
 		}
-		p := &plan{}
+		p := c.newPlan()
 		now := evidence.MicrosOf(l.clock.Now())
 		r := l.systemRecord(now, eventClosed, "INFO", "Log "+old.Origin+" closed; its successor is "+next.Origin+".")
 		r.SetText("successor_log", next.Origin)
@@ -212,7 +218,7 @@ func (l *Ledger) Rollover(ctx context.Context, tenant string) (LogInfo, error) {
 			p.restore(l)
 			return err
 		}
-		if err := l.commitNow(ctx, p); err != nil {
+		if err := c.commitNow(ctx, p); err != nil {
 			return err
 		}
 		old.mu.Lock()

@@ -153,6 +153,19 @@ func (l *Ledger) Contradicted(ctx context.Context, tenant string, logNo int, s S
 	return err
 }
 
+// contradictsYet asks the store again whether a log's tree extends what a witness saw.
+func (l *Ledger) contradictsYet(ctx context.Context, lg store.Log, s *Seen) (bool, error) {
+	o, err := l.openKey(lg)
+	if err != nil {
+		return false, err
+	}
+	st, err := l.loadState(ctx, o)
+	if err != nil {
+		return false, err
+	}
+	return l.stillContradicts(ctx, o, &st, s) != nil, nil
+}
+
 // stillContradicts returns nil where the store's tree extends what the witness saw.
 func (l *Ledger) stillContradicts(ctx context.Context, o *openLog, st *logState, s *Seen) error {
 	if len(s.Note) > 0 {
