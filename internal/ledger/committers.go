@@ -121,21 +121,52 @@ func (c *committer) claimIfContended(tenant string) error {
 // claimLog waits until this process alone extends a tenant's newest log. What it knew of
 // the log is read anew.
 func (c *committer) claimLog(tenant string) error {
-	o, err := c.l.current(context.Background(), tenant)
-	if errors.Is(err, evidence.ErrNotFound) {
+	ctx, cancel := context.WithTimeout(context.Background(), claimWait)
+	defer cancel()
+	for {
+		o, err := c.l.current(ctx, tenant)
+		if errors.Is(err, evidence.ErrNotFound) {
+			return err
+		}
+		if err == nil {
+			err = c.claimOne(ctx, o)
+		}
+		if err != nil {
+			c.release()
+			return fmt.Errorf("claim the log of tenant %s: %w: %w", tenant, evidence.ErrUnavailable, err)
+		}
+		if c.claim != nil {
+			c.l.metrics.claims.Inc()
+			return nil
+		}
+	}
+}
+
+// claimOne claims a log. It takes no claim on one that another process has rolled over,
+// and lets the tenant's newest be looked up again.
+func (c *committer) claimOne(ctx context.Context, o *openLog) (err error) {
+	if err := o.failure(); err != nil {
 		return err
 	}
-	if err == nil {
-		ctx, cancel := context.WithTimeout(context.Background(), claimWait)
-		defer cancel()
-		c.claim, err = c.l.store.Claim(ctx, o.LogRef)
+	if !o.isClosed() {
+		if c.claim, err = c.l.store.Claim(ctx, o.LogRef); err != nil {
+			return err
+		}
+		o.reload = true
+		if err := c.ready(o); err != nil {
+			return err
+		}
+		if !o.isClosed() {
+			return nil
+		}
+		c.release()
 	}
-	if err != nil {
-		return fmt.Errorf("claim the log of tenant %s: %w: %w", tenant, evidence.ErrUnavailable, err)
+	logs, err := c.l.store.Logs(ctx, o.Tenant)
+	if err == nil && len(logs) > 0 && logs[len(logs)-1].No == o.No {
+		return o.writable() // its successor is missing
 	}
-	c.l.metrics.claims.Inc()
-	o.reload = true
-	return nil
+	c.l.forget(o)
+	return err
 }
 
 // release gives back a claim that was not used.

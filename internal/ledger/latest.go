@@ -31,7 +31,30 @@ func (l *Ledger) latest(ctx context.Context, o *openLog) (logState, error) {
 	if bytes.Equal(head.Note, st.note) {
 		return st, nil
 	}
+	o.learning.Lock()
+	defer o.learning.Unlock()
+	if st = o.state(); st.tree.size() >= head.Size { // somebody else has just asked
+		return st, nil
+	}
 	return l.learn(ctx, o)
+}
+
+// newer returns the state that the store has now, where what is known seems to be of
+// the past.
+func (l *Ledger) newer(ctx context.Context, o *openLog) (logState, error) {
+	if l.shared {
+		return l.latest(ctx, o)
+	}
+	// A transaction whose outcome was unknown; its committer will find out.
+	known := o.state()
+	st, err := l.loadState(ctx, o)
+	if err == nil {
+		err = extends(&st.tree, known.tree.size(), known.tree.root(), l.tileOf(ctx, o.LogRef))
+	}
+	if err != nil {
+		return logState{}, err
+	}
+	return st, nil
 }
 
 // learn reads what the store has of a log and makes it known, if it extends what is

@@ -39,6 +39,7 @@ type openLog struct {
 	lastKept time.Time // of a checkpoint
 
 	publishing sync.Mutex // held, before mu, while a checkpoint is given out
+	learning   sync.Mutex // held, before mu, while the store is asked for a newer state
 
 	mu          sync.Mutex
 	durable     logState
@@ -348,14 +349,10 @@ func (l *Ledger) storedLeaf(ctx context.Context, o *openLog, seq int64) (*eviden
 func (l *Ledger) stateWith(ctx context.Context, o *openLog, seq int64) (logState, error) {
 	st := o.state()
 	if seq >= st.tree.size() {
-		newer, err := l.loadState(store.NoLag(ctx), o)
-		if err != nil {
+		var err error
+		if st, err = l.newer(ctx, o); err != nil {
 			return logState{}, err
 		}
-		if err := extends(&newer.tree, st.tree.size(), st.tree.root(), l.tileOf(store.NoLag(ctx), o.LogRef)); err != nil {
-			return logState{}, err
-		}
-		st = newer
 	}
 	if seq < 0 || seq >= st.tree.size() {
 		return logState{}, fmt.Errorf("log %s: %w: a record is said to stand at %d of %d", o.Origin, evidence.ErrTampered, seq, st.tree.size())
