@@ -141,8 +141,8 @@ var rules = []rule{
 		external: all,
 	},
 	{pkg: "internal/mirror", may: []string{"evidence", "verify", "internal/c2sp"}, external: all},
-	{pkg: "internal/anchor", may: []string{"evidence", "internal/ledger"}, external: all},
-	{pkg: "internal/move", may: []string{"evidence", "internal/store", "internal/seal", "internal/ledger"}, external: all},
+	{pkg: "internal/anchor", may: []string{"evidence", "internal/c2sp", "internal/ledger"}, external: all},
+	{pkg: "internal/move", may: []string{"evidence", "internal/c2sp", "internal/store", "internal/seal", "internal/ledger"}, external: all},
 	{pkg: "internal/stream", may: []string{"evidence", "internal/store", "internal/ledger"}, external: all},
 
 	// The socket between the command line and the process that holds the data.

@@ -20,7 +20,8 @@ import (
 type Anchor interface {
 	// Read returns the anchored note of a log, or evidence.ErrNotFound.
 	Read(origin string) ([]byte, error)
-	// Write replaces the note, durably.
+	// Write replaces the note by a newer one, durably. Where several processes share an
+	// anchor it may leave out a note of a smaller tree than the anchored one.
 	Write(origin string, note []byte) error
 	// Origins returns the logs that have an anchor, or had one that is lost.
 	Origins() ([]string, error)

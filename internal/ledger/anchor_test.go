@@ -15,15 +15,12 @@ import (
 	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/seal"
 	"github.com/runledger/runledger/internal/store"
-	"github.com/runledger/runledger/internal/store/sqlite"
+	"github.com/runledger/runledger/internal/store/storerig"
 )
 
 func copyDir(t *testing.T, to, from string) {
 	t.Helper()
-	if err := os.RemoveAll(to); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+	if err := storerig.Replace(to, from); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -523,7 +520,7 @@ func TestAnchorMovesWhileRunning(t *testing.T) {
 			path := filepath.Join(anchor, origin+".note")
 			aheadNote := read(t, filepath.Join(ahead, origin+".note"))
 			// As it was at the time of the backup.
-			db, err := sqlite.OpenReadOnly(context.Background(), dir)
+			db, err := storerig.OpenReadOnly(context.Background(), dir)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -23,7 +23,7 @@ import (
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/seal"
-	"github.com/runledger/runledger/internal/store/sqlite"
+	"github.com/runledger/runledger/internal/store/storerig"
 )
 
 // ack is a line of the acknowledgement log: written after Append returned,
@@ -57,7 +57,7 @@ func TestCrashChild(t *testing.T) {
 // openPlain opens a deployment as a program does, without a test around it.
 func openPlain(dir string) (*rig, error) {
 	ctx := context.Background()
-	db, err := sqlite.Open(ctx, sqlite.Config{Dir: dir})
+	db, err := storerig.Open(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -220,6 +220,9 @@ func (c *crasher) send(tenant string, lines []string) error {
 // from when it has opened the ledger, and kills it.
 func killed(t *testing.T, dir, mode string, seed int, opening bool, work time.Duration) {
 	t.Helper()
+	if err := storerig.Make(dir); err != nil {
+		t.Fatal(err)
+	}
 	cmd := exec.Command(os.Args[0], "-test.run=^TestCrashChild$", "-test.timeout=2m")
 	cmd.Env = append(os.Environ(), crashDir+"="+dir, crashMode+"="+mode, fmt.Sprintf("%s=%d", crashSeed, seed))
 	var stderr bytes.Buffer
@@ -409,6 +412,9 @@ func TestDiskFull(t *testing.T) {
 	}
 	for _, where := range []string{"data and anchor", "data", "anchor"} {
 		t.Run(where, func(t *testing.T) {
+			if where != "anchor" {
+				storerig.Only(t, storerig.SQLite, "the disk of PostgreSQL's data is its server's")
+			}
 			mnt := t.TempDir()
 			if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", mnt).CombinedOutput(); err != nil {
 				if os.Getenv("CI") != "" {

@@ -10,11 +10,10 @@ import (
 	"strings"
 	"testing"
 
-	sqlite3 "zombiezen.com/go/sqlite"
-
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/store"
+	"github.com/runledger/runledger/internal/store/storerig"
 )
 
 // record returns one record with what opens of it.
@@ -505,19 +504,19 @@ func TestEraseResurrected(t *testing.T) {
 	r := eraseRig(t)
 	a := r.append(t, "acme", step(1, 1, content+`,"subject":"sue"`))
 	r.close()
-	type saved struct {
-		row           int64
-		id, key, data []byte
-	}
-	var segments []saved
+	var segments []storerig.Place
+	var contents [][]any // their columns
+	var columns []string
 	var wrapped []byte
 	var keyID []byte
 	d := &deployment{dir: r.dir}
 	d.tamper(t, func(e *evil) {
-		e.rows(`SELECT row, id, key_id, data FROM sealed_segments WHERE key_id IN (SELECT id FROM data_keys WHERE scope = 'person')`, func(s *sqlite3.Stmt) {
-			get := func(i int) []byte { b := make([]byte, s.ColumnLen(i)); s.ColumnBytes(i, b); return b }
-			segments = append(segments, saved{s.ColumnInt64(0), get(1), get(2), get(3)})
-		})
+		const persons = ` FROM sealed_segments WHERE key_id IN (SELECT id FROM data_keys WHERE scope = 'person') ORDER BY row`
+		var err error
+		if columns, err = e.a.Columns("sealed_segments"); err != nil {
+			t.Fatal(err)
+		}
+		segments, contents = e.places(`SELECT row`+persons), e.rows(`SELECT `+strings.Join(columns, ", ")+persons)
 		keyID = e.blob(`SELECT id FROM data_keys WHERE scope = 'person'`)
 		wrapped = e.blob(`SELECT wrapped FROM data_keys WHERE scope = 'person'`)
 	})
@@ -532,10 +531,15 @@ func TestEraseResurrected(t *testing.T) {
 	r.opens(t, "acme", 1, a[0].LeafIndex)
 	r.close()
 	d.tamper(t, func(e *evil) {
-		for _, s := range segments {
-			e.exec(`INSERT INTO sealed_segments (row, id, key_id, data) VALUES (?1, ?2, ?3, ?4)`, s.row, s.id, s.key, s.data)
+		var values strings.Builder
+		for i := range columns {
+			fmt.Fprintf(&values, ", ?%d", i+2)
 		}
-		e.exec(`INSERT INTO data_keys (tenant_no, id, scope, label, wrapped) VALUES ((SELECT tenant_no FROM tenants WHERE tenant_id = 'acme'), ?1, 'person', ?2, ?3)`, keyID, label, wrapped)
+		for i, s := range segments {
+			e.exec(`INSERT INTO sealed_segments (row, `+strings.Join(columns, ", ")+`) VALUES (?1`+values.String()+`)`, append([]any{s}, contents[i]...)...)
+		}
+		e.exec(storerig.Pick(`INSERT INTO data_keys (tenant_no, id, scope, label, wrapped) VALUES ((SELECT tenant_no FROM tenants WHERE tenant_id = 'acme')`,
+			`INSERT INTO data_keys (tenant_id, id, scope, label, wrapped) VALUES ('acme'`)+`, ?1, 'person', ?2, ?3)`, keyID, label, wrapped)
 	})
 	report := verifyDir(t, r.dir)
 	w := want{code: ledger.CodeCommit, table: "sealed_segments", seq: a[0].LeafIndex, at: true, says: "/prompt is there although a record says that it was erased"}

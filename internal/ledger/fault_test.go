@@ -16,6 +16,7 @@ import (
 	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/seal"
 	"github.com/runledger/runledger/internal/store"
+	"github.com/runledger/runledger/internal/store/storerig"
 )
 
 // fault is one that strikes at calls of an operation.
@@ -506,7 +507,7 @@ func (first *firstWorld) open(t *testing.T, dir string) *world {
 	t.Helper()
 	w := &world{f: &faults{}, acked: map[string][]ledger.Receipt{}}
 	for _, suffix := range []string{"", ".anchor"} {
-		if err := os.CopyFS(dir+suffix, os.DirFS(first.dir+suffix)); err != nil {
+		if err := storerig.Copy(dir+suffix, first.dir+suffix); err != nil {
 			t.Fatal(err)
 		}
 	}

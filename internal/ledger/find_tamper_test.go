@@ -14,7 +14,7 @@ import (
 // any verification.
 func TestFetchTampered(t *testing.T) {
 	run := fmt.Sprintf("%032x", 203)
-	const ofRun = `(SELECT spine_no FROM spine WHERE text = ?1 AND tenant_no = (SELECT tenant_no FROM tenants WHERE tenant_id = 'acme'))`
+	const ofRun = `run_no = (SELECT spine_no FROM spine WHERE text = ?1 AND tenant_no = (SELECT tenant_no FROM tenants WHERE tenant_id = 'acme'))`
 	first := func(e *evil) *evidence.Leaf {
 		return e.main().find(0, func(l *evidence.Leaf) bool { return l.Run == run })
 	}
@@ -47,8 +47,8 @@ func TestFetchTampered(t *testing.T) {
 			e.change(1, `UPDATE leaf_segments SET data = ?2 WHERE row = ?1`, seg, packLeaves(e.segment(seg)[:1]))
 		}},
 		{"rows are exchanged", func(e *evil) { // the row of an event stands where a step does
-			from := e.int(`SELECT row FROM r_trace_event WHERE n = 9 AND run_no = `+ofRun, run)
-			to := e.int(`SELECT row FROM r_trace_step WHERE n = 3 AND run_no = `+ofRun, run)
+			from := e.place(`SELECT row FROM r_trace_event WHERE n = 9 AND `+ofRun, run)
+			to := e.place(`SELECT row FROM r_trace_step WHERE n = 3 AND `+ofRun, run)
 			e.change(1, `DELETE FROM r_trace_step WHERE row = ?1`, to)
 			e.change(1, `UPDATE r_trace_event SET row = ?2 WHERE row = ?1`, from, to)
 		}},
@@ -70,11 +70,11 @@ func TestFetchTampered(t *testing.T) {
 			e.change(1, `UPDATE tiles SET data = ?2 WHERE row = ?1`, tileRow(l, 0, seq/256), tileOf(leaves, seq/256))
 		}},
 		{"content of another segment", func(e *evil) {
-			seg := e.main().key<<40 | e.int(`SELECT sealed_segment FROM r_trace_step WHERE n = 3 AND run_no = `+ofRun, run)
-			e.change(1, `UPDATE sealed_segments SET data = (SELECT data FROM sealed_segments WHERE row <> ?1 LIMIT 1) WHERE row = ?1`, seg)
+			seg := row(e.main(), e.int(`SELECT sealed_segment FROM r_trace_step WHERE n = 3 AND `+ofRun, run))
+			e.change(1, `UPDATE sealed_segments SET data = (SELECT data FROM sealed_segments WHERE row <> ?1 ORDER BY row LIMIT 1) WHERE row = ?1`, seg)
 		}},
 		{"a byte of content", func(e *evil) {
-			seg := e.main().key<<40 | e.int(`SELECT sealed_segment FROM r_trace_step WHERE n = 3 AND run_no = `+ofRun, run)
+			seg := row(e.main(), e.int(`SELECT sealed_segment FROM r_trace_step WHERE n = 3 AND `+ofRun, run))
 			data := e.blob(`SELECT data FROM sealed_segments WHERE row = ?1`, seg)
 			data[len(data)/2] ^= 1
 			e.change(1, `UPDATE sealed_segments SET data = ?2 WHERE row = ?1`, seg, data)

@@ -12,6 +12,7 @@ import (
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/store"
+	"github.com/runledger/runledger/internal/store/storerig"
 )
 
 func TestEnd(t *testing.T) {
@@ -327,7 +328,8 @@ func TestResolveRunTampered(t *testing.T) {
 	r.append(t, "acme", endOf("run-1", "eins ★", ""), endOf("run-2", "zwei ★", ""))
 	r.close()
 	(&deployment{dir: dir}).tamper(t, func(e *evil) {
-		e.change(2, `UPDATE sealed_index SET row = row + 1 - 2 * (row = (SELECT max(row) FROM sealed_index))`)
+		e.change(2, storerig.Pick(`UPDATE sealed_index SET row = row + 1 - 2 * (row = (SELECT max(row) FROM sealed_index))`,
+			`UPDATE sealed_index SET leaf_index = leaf_index + CASE WHEN leaf_index = (SELECT max(leaf_index) FROM sealed_index) THEN -1 ELSE 1 END`))
 	})
 	r = openRig(t, dir)
 	for _, alias := range []string{"eins ★", "zwei ★"} {

@@ -183,7 +183,12 @@ func (l *Ledger) alone(ctx context.Context, name string) (release func(), err er
 			return nil, err
 		}
 		if held {
+			stop := make(chan struct{})
+			var extending sync.WaitGroup
+			extending.Go(func() { l.extendLease(ctx, name, holder, stop) })
 			return func() {
+				close(stop)
+				extending.Wait()
 				if _, err := l.store.Lease(context.WithoutCancel(ctx), name, holder, 0); err != nil {
 					l.log.Warn("give up the lease of the start", "err", err)
 				}
@@ -193,6 +198,22 @@ func (l *Ledger) alone(ctx context.Context, name string) (release func(), err er
 		case <-time.After(aloneEvery):
 		case <-ctx.Done():
 			return nil, ctx.Err()
+		}
+	}
+}
+
+// extendLease keeps a lease until stop is closed.
+func (l *Ledger) extendLease(ctx context.Context, name, holder string, stop <-chan struct{}) {
+	tick := time.NewTicker(aloneFor / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-tick.C:
+			if held, err := l.store.Lease(ctx, name, holder, aloneFor); err != nil || !held {
+				l.log.Warn("extend the lease of the start", "held", held, "err", err)
+			}
 		}
 	}
 }

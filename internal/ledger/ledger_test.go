@@ -14,14 +14,14 @@ import (
 	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/seal"
 	"github.com/runledger/runledger/internal/store"
-	"github.com/runledger/runledger/internal/store/sqlite"
+	"github.com/runledger/runledger/internal/store/storerig"
 )
 
 // rig is a ledger over a real store in a directory.
 type rig struct {
 	*ledger.Ledger
 	dir    string
-	db     *sqlite.DB
+	db     store.Store
 	sealer *seal.Sealer
 	anchor *ledger.DirAnchor
 }
@@ -40,7 +40,7 @@ func openRig(t testing.TB, dir string, opts ...rigOption) *rig {
 func tryRig(t testing.TB, dir string, opts ...rigOption) (*rig, error) {
 	t.Helper()
 	ctx := context.Background()
-	db, err := sqlite.Open(ctx, sqlite.Config{Dir: dir})
+	db, err := storerig.Open(ctx, dir)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -159,7 +160,11 @@ func (l *Ledger) openStored(ctx context.Context, lg store.Log) (*openLog, error)
 	if err != nil {
 		return nil, err
 	}
-	o.published, o.publishedTo = st.note, st.tree.size()
+	// Only what is anchored counts as published: this head may be one whose process
+	// died before it came so far.
+	if anchored, err := l.anchor.Read(o.Origin); err == nil && bytes.Equal(anchored, st.note) {
+		o.published, o.publishedTo, o.anchored = st.note, st.tree.size(), anchored
+	}
 	if err := l.checkOpened(ctx, lg, &st.tree); err != nil {
 		return nil, err
 	}

@@ -32,7 +32,8 @@ func (l *Ledger) signedHashes(ctx context.Context, o *openLog, t *tree, level in
 	if hashes, ok := l.near.tiles.get(key); ok {
 		return hashes, nil
 	}
-	data, err := l.store.Tile(ctx, o.LogRef, level, n)
+	// What is signed is judged by the newest tree, which a read replica may not have yet.
+	data, err := l.store.Tile(store.NoLag(ctx), o.LogRef, level, n)
 	switch {
 	case errors.Is(err, evidence.ErrNotFound):
 		return nil, fmt.Errorf("tile %d/%d of log %s: %w: it is missing", level, n, o.Origin, evidence.ErrTampered)

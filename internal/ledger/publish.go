@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/c2sp"
 	"github.com/runledger/runledger/internal/store"
@@ -55,7 +57,6 @@ func (l *Ledger) sweep(ctx context.Context) {
 	for _, o := range logs {
 		if _, err := l.latest(ctx, o); err != nil {
 			l.log.Warn("look at a log that other processes write", "log", o.Origin, "err", err)
-			return
 		}
 	}
 }
@@ -80,10 +81,16 @@ func (l *Ledger) publishAll(ctx context.Context) error {
 		logs = append(logs, o)
 	}
 	l.mu.Unlock()
-	var errs []error
-	for _, o := range logs {
-		errs = append(errs, l.publish(ctx, o))
+	errs := make([]error, len(logs))
+	var group errgroup.Group
+	group.SetLimit(anchorsAtOnce)
+	for i, o := range logs {
+		group.Go(func() error {
+			errs[i] = l.publish(ctx, o)
+			return nil
+		})
 	}
+	_ = group.Wait() // the errors are in errs
 	return errors.Join(errs...)
 }
 
@@ -108,7 +115,11 @@ func (l *Ledger) publish(ctx context.Context, o *openLog) error {
 		return err
 	}
 	if err := l.anchor.Write(o.Origin, note); err != nil {
-		return fmt.Errorf("anchor of %s: %w", o.Origin, err)
+		err = fmt.Errorf("anchor of %s: %w", o.Origin, err)
+		if errors.Is(err, evidence.ErrTampered) {
+			o.fail(err)
+		}
+		return err
 	}
 	if err := l.store.KeepCheckpoint(ctx, o.LogRef, store.Checkpoint{Size: size, Note: note}); err != nil {
 		if errors.Is(err, store.ErrHeadMoved) {

@@ -11,6 +11,7 @@ import (
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/store"
+	"github.com/runledger/runledger/internal/store/storerig"
 )
 
 func (r *rig) runRecords(t testing.TB, tenant, run string) []ledger.RunRecord {
@@ -239,19 +240,20 @@ func TestStaleRuns(t *testing.T) {
 // TestRunRecordsTampered: nothing is given out that the signed log does not hold.
 func TestRunRecordsTampered(t *testing.T) {
 	run := fmt.Sprintf("%032x", 203)
-	const rowsOfRun = `(SELECT spine_no FROM spine WHERE text = ?1 AND tenant_no = (SELECT tenant_no FROM tenants WHERE tenant_id = 'acme'))`
+	const rowsOfRun = `run_no = (SELECT spine_no FROM spine WHERE text = ?1 AND tenant_no = (SELECT tenant_no FROM tenants WHERE tenant_id = 'acme'))`
 	tests := []struct {
 		name   string
 		tamper func(e *evil)
 	}{
 		{"nothing", func(*evil) {}},
-		{"a record is missing", func(e *evil) { e.change(1, `DELETE FROM r_trace_step WHERE n = 3 AND run_no = `+rowsOfRun, run) }},
+		{"a record is missing", func(e *evil) { e.change(1, `DELETE FROM r_trace_step WHERE n = 3 AND `+rowsOfRun, run) }},
 		{"a number is another", func(e *evil) {
-			e.change(1, `UPDATE r_trace_step SET n = 50 WHERE n = 3 AND run_no = `+rowsOfRun, run)
+			e.change(1, `UPDATE r_trace_step SET n = 50 WHERE n = 3 AND `+rowsOfRun, run)
 		}},
 		{"a record of another run", func(e *evil) {
-			e.change(1, `UPDATE r_trace_event SET run_no = (SELECT run_no FROM r_trace_event WHERE n = 9 AND run_no <> `+rowsOfRun+
-				` AND trace_id IS NOT NULL LIMIT 1) WHERE n = 9 AND run_no = `+rowsOfRun, run)
+			e.change(1, storerig.Pick(`UPDATE r_trace_event SET run_no = (SELECT run_no FROM r_trace_event WHERE n = 9 AND NOT `+rowsOfRun+
+				` AND trace_id IS NOT NULL LIMIT 1)`, `UPDATE r_trace_event SET run_id = (SELECT run_id FROM aos_trace_events
+				WHERE n = 9 AND tenant_id = 'acme' AND run_id <> ?1 AND trace_id IS NOT NULL ORDER BY leaf_index LIMIT 1)`)+` WHERE n = 9 AND `+rowsOfRun, run)
 		}},
 		{"a leaf says something else", func(e *evil) {
 			l := e.main()
@@ -259,8 +261,8 @@ func TestRunRecordsTampered(t *testing.T) {
 			e.setLeaf(l, leaf.Seq, altered(e, l.leaves[leaf.Seq], `"status":"success"`, `"status":"failure"`))
 		}},
 		{"its content is another's", func(e *evil) {
-			seg := e.int(`SELECT sealed_segment FROM r_trace_step WHERE n = 3 AND run_no = `+rowsOfRun, run)
-			e.change(1, `UPDATE sealed_segments SET data = (SELECT data FROM sealed_segments WHERE row <> ?1 LIMIT 1) WHERE row = ?1`, e.main().key<<40|seg)
+			seg := e.int(`SELECT sealed_segment FROM r_trace_step WHERE n = 3 AND `+rowsOfRun, run)
+			e.change(1, `UPDATE sealed_segments SET data = (SELECT data FROM sealed_segments WHERE row <> ?1 ORDER BY row LIMIT 1) WHERE row = ?1`, row(e.main(), seg))
 		}},
 	}
 	for _, test := range tests {

@@ -18,11 +18,10 @@ import (
 	"unicode/utf16"
 
 	"github.com/prometheus/client_golang/prometheus"
-	sqlite3 "zombiezen.com/go/sqlite"
-
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/store"
+	"github.com/runledger/runledger/internal/store/storerig"
 )
 
 // secrets are what the records below hold sealed. Each is distinctive, long
@@ -98,8 +97,9 @@ func (l *trail) Write(b []byte) (int, error) {
 	return l.log.Write(b)
 }
 
-// all returns every byte: files of the data and anchor directories, leaves
-// and other compressed text unpacked, the log, the metrics.
+// all returns every byte: files of the data and anchor directories, what a database
+// elsewhere holds in rows, the log, the metrics. What PostgreSQL keeps of rows that
+// were deleted is its operator's to remove (see postgres.DB.Scrub).
 func (l *trail) all(t testing.TB) map[string][]byte {
 	t.Helper()
 	out := map[string][]byte{}
@@ -116,6 +116,13 @@ func (l *trail) all(t testing.TB) map[string][]byte {
 		if err != nil {
 			t.Fatal(err)
 		}
+	}
+	rows, err := storerig.Dump(l.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for table, b := range rows {
+		out["table "+table] = b
 	}
 	l.mu.Lock()
 	out["log"] = bytes.Clone(l.log.Bytes())
@@ -217,31 +224,22 @@ func TestSecrecy(t *testing.T) {
 	// What there is of the erased scopes now must be nowhere afterwards.
 	type part struct{ name, hex string }
 	var doomed []part
-	conn, err := sqlite3.OpenConn(filepath.Join(l.dir, dbFile), sqlite3.OpenReadOnly)
-	if err != nil {
-		t.Fatal(err)
-	}
-	e := &evil{TB: t, conn: conn}
-	note := func(name, sql string) {
-		n := 0
-		e.rows(sql, func(s *sqlite3.Stmt) {
-			b := make([]byte, s.ColumnLen(0))
-			s.ColumnBytes(0, b)
-			doomed = append(doomed, part{name, string(b)})
-			n++
-		})
-		if n == 0 {
-			t.Fatalf("no %s", name)
+	(&deployment{dir: l.dir}).tamper(t, func(e *evil) {
+		note := func(name, sql string, args ...any) {
+			rows := e.rows(sql, args...)
+			for _, row := range rows {
+				doomed = append(doomed, part{name, string(row[0].([]byte))})
+			}
+			if len(rows) == 0 {
+				t.Fatalf("no %s", name)
+			}
 		}
-	}
-	const persons = `(SELECT id FROM data_keys WHERE scope = 'person')`
-	note("wrapped key of a person", `SELECT wrapped FROM data_keys WHERE scope = 'person'`)
-	note("content under a person's key", `SELECT data FROM sealed_segments WHERE key_id IN `+persons)
-	note("content under the day's key", fmt.Sprintf(`SELECT data FROM sealed_segments WHERE row & 0xffffffffff = %d`, steps[1].LeafIndex<<4))
-	note("index MAC", `SELECT mac FROM sealed_index WHERE name_no IN (SELECT name_no FROM names WHERE text IN ('subject', 'outcome_code', 'flags'))`)
-	if err := conn.Close(); err != nil {
-		t.Fatal(err)
-	}
+		const persons = `(SELECT id FROM data_keys WHERE scope = 'person')`
+		note("wrapped key of a person", `SELECT wrapped FROM data_keys WHERE scope = 'person'`)
+		note("content under a person's key", `SELECT data FROM sealed_segments WHERE key_id IN `+persons)
+		note("content under the day's key", `SELECT data FROM sealed_segments WHERE row = ?1`, storerig.Log{Tenant: "acme", No: 1}.Row(steps[1].LeafIndex<<4))
+		note("index MAC", `SELECT mac FROM sealed_index WHERE `+storerig.Pick(`name_no IN (SELECT name_no FROM names WHERE text`, `(name`)+` IN ('subject', 'outcome_code', 'flags'))`)
+	})
 	present := func() (n int) {
 		for _, b := range l.all(t) {
 			for _, p := range doomed {

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/c2sp"
 	"github.com/runledger/runledger/internal/store"
@@ -24,6 +26,10 @@ type rollback struct {
 	done bool
 }
 
+// anchorsAtOnce is how many logs are compared with their anchors, or published, at the
+// same time: an anchor may be far away.
+const anchorsAtOnce = 16
+
 // checkHeads compares the head of every log with its signature, its anchor, and what
 // witnesses saw. It reads a head and a note of each log, and a few tiles where the
 // anchor is behind, whatever the size of the logs.
@@ -33,8 +39,10 @@ func (l *Ledger) checkHeads(ctx context.Context) ([]rollback, error) {
 		return nil, err
 	}
 	checked := make([]checkedLog, len(logs))
-	var heads []SignedHead
+	all := make([]SignedHead, len(logs))
 	origins := map[string]bool{}
+	var group errgroup.Group
+	group.SetLimit(anchorsAtOnce)
 	for i, lg := range logs {
 		origins[lg.Origin] = true
 		c := &checked[i]
@@ -42,13 +50,19 @@ func (l *Ledger) checkHeads(ctx context.Context) ([]rollback, error) {
 		if !c.newest {
 			c.next = &logs[i+1]
 		}
-		head, err := l.checkHead(ctx, lg, c)
-		if err != nil {
-			return nil, err
-		}
+		group.Go(func() (err error) {
+			all[i], err = l.checkHead(ctx, lg, c)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	var heads []SignedHead
+	for i := range checked {
 		// Of a log with a successor witnesses may have seen what an operator gave up.
-		if c.why == nil && c.newest {
-			heads = append(heads, head)
+		if c := &checked[i]; c.why == nil && c.newest {
+			heads = append(heads, all[i])
 		}
 	}
 	seen := l.askWitnesses(ctx, heads)
@@ -116,7 +130,7 @@ func (l *Ledger) checkHead(ctx context.Context, lg store.Log, c *checkedLog) (Si
 		if c.lost, err = checkKept(c.head, newest); err == nil {
 			c.lost, err = l.checkForks(ctx, o, c.head)
 		}
-		if err == nil && l.cfg.Witnesses != nil && c.head.Size > 0 {
+		if err == nil && c.head.Size > 0 {
 			return l.anchoredHead(o, c.head, anchored)
 		}
 	}

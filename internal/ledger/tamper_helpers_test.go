@@ -13,15 +13,12 @@ import (
 	"testing"
 	"time"
 
-	sqlite3 "zombiezen.com/go/sqlite"
-	"zombiezen.com/go/sqlite/sqlitex"
-
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/c2sp"
 	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/seal"
 	"github.com/runledger/runledger/internal/store"
-	"github.com/runledger/runledger/internal/store/sqlite"
+	"github.com/runledger/runledger/internal/store/storerig"
 )
 
 // deployment is a closed data directory with its anchor, and what is true of
@@ -35,7 +32,7 @@ type deployment struct {
 
 type deployedLog struct {
 	ledger.LogInfo
-	key    int64 // logs.log_key
+	key    storerig.Log
 	size   int64
 	note   []byte
 	leaves [][]byte
@@ -126,7 +123,7 @@ func copyOf(t testing.TB) *deployment {
 	c := *d
 	c.dir = filepath.Join(t.TempDir(), "data")
 	for _, suffix := range []string{"", ".anchor"} {
-		if err := os.CopyFS(c.dir+suffix, os.DirFS(d.dir+suffix)); err != nil {
+		if err := storerig.Copy(c.dir+suffix, d.dir+suffix); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -346,7 +343,7 @@ func buildDeployment(dir string) (*deployment, error) {
 	}
 	r.close()
 	d.dir = dir
-	return d, d.keys()
+	return d, nil
 }
 
 // note notes every leaf and head.
@@ -365,7 +362,7 @@ func (d *deployment) note(ctx context.Context, r *rig) error {
 			if err != nil {
 				return err
 			}
-			l := deployedLog{LogInfo: info, size: head.Size, note: head.Note}
+			l := deployedLog{LogInfo: info, key: storerig.Log{Tenant: info.Tenant, No: info.No}, size: head.Size, note: head.Note}
 			err = r.Leaves(ctx, info.Tenant, info.No, 0, head.Size, func(_ int64, leaf []byte) error {
 				l.leaves = append(l.leaves, bytes.Clone(leaf))
 				return nil
@@ -377,24 +374,6 @@ func (d *deployment) note(ctx context.Context, r *rig) error {
 				return fmt.Errorf("log %s: the signed root is not that of its leaves", info.Origin)
 			}
 			d.logs = append(d.logs, l)
-		}
-	}
-	return nil
-}
-
-func (d *deployment) keys() error {
-	conn, err := sqlite3.OpenConn(filepath.Join(d.dir, dbFile), sqlite3.OpenReadWrite)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	for i := range d.logs {
-		l := &d.logs[i]
-		err := sqlitex.Execute(conn, `SELECT log_key FROM logs WHERE origin = ?1`, &sqlitex.ExecOptions{
-			Args: []any{l.Origin}, ResultFunc: func(s *sqlite3.Stmt) error { l.key = s.ColumnInt64(0); return nil },
-		})
-		if err != nil {
-			return err
 		}
 	}
 	return nil
@@ -414,101 +393,107 @@ func (c *collector) Fatal(args ...any) {
 	}
 }
 
-// evil has the database open as an attacker who owns the file has it: the
-// triggers are dropped, and put back byte for byte afterwards, so that the
-// schema tells nothing.
+// evil has the database open as an attacker has it, see storerig.Attacker. What fails
+// fails the test.
 type evil struct {
 	testing.TB
 	*deployment
-	conn *sqlite3.Conn
-	// triggers that stay away.
-	keepDropped bool
+	a *storerig.Attacker
 }
 
 func (d *deployment) tamper(t testing.TB, fn func(e *evil)) {
 	t.Helper()
-	conn, err := sqlite3.OpenConn(filepath.Join(d.dir, dbFile), sqlite3.OpenReadWrite)
+	err := storerig.Attack(d.dir, func(a *storerig.Attacker) error {
+		fn(&evil{TB: t, deployment: d, a: a})
+		return nil
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
-	e := &evil{TB: t, deployment: d, conn: conn}
-	// Rows of sqlite_schema, not DROP and CREATE: a hundred of each take time.
-	e.exec(`CREATE TEMP TABLE guards AS SELECT type, name, tbl_name, rootpage, sql FROM sqlite_schema WHERE type = 'trigger'`)
-	schema := func(sql string) {
-		e.exec(`PRAGMA writable_schema = ON`)
-		e.exec(sql)
-		e.exec(`PRAGMA writable_schema = RESET`)
-	}
-	e.exec(`BEGIN IMMEDIATE`)
-	schema(`DELETE FROM sqlite_schema WHERE type = 'trigger'`)
-	fn(e)
-	if !e.keepDropped {
-		schema(`INSERT INTO sqlite_schema SELECT * FROM temp.guards`)
-	}
-	e.exec(`COMMIT`)
 }
 
 func (e *evil) exec(sql string, args ...any) {
 	e.Helper()
-	if err := e.try(sql, args...); err != nil {
-		e.Fatalf("%s: %v", sql, err)
+	if err := e.a.Exec(sql, args...); err != nil {
+		e.Fatal(err)
 	}
-}
-
-func (e *evil) try(sql string, args ...any) error {
-	return sqlitex.ExecuteTransient(e.conn, sql, &sqlitex.ExecOptions{Args: args})
 }
 
 // change runs a statement that must change exactly n rows.
 func (e *evil) change(n int, sql string, args ...any) {
 	e.Helper()
-	e.exec(sql, args...)
-	if got := e.conn.Changes(); got != n {
+	got, err := e.a.Change(sql, args...)
+	if err != nil {
+		e.Fatal(err)
+	}
+	if got != n {
 		e.Fatalf("%s: changed %d rows, not %d", sql, got, n)
 	}
 }
 
-func (e *evil) rows(sql string, fn func(*sqlite3.Stmt), args ...any) {
+func (e *evil) rows(sql string, args ...any) [][]any {
 	e.Helper()
-	err := sqlitex.ExecuteTransient(e.conn, sql, &sqlitex.ExecOptions{Args: args, ResultFunc: func(s *sqlite3.Stmt) error { fn(s); return nil }})
+	rows, err := e.a.Rows(sql, args...)
 	if err != nil {
-		e.Fatalf("%s: %v", sql, err)
+		e.Fatal(err)
 	}
+	return rows
 }
 
-func (e *evil) int(sql string, args ...any) int64 {
+// value returns what the one row and column of a query has.
+func value[T any](e *evil, sql string, args ...any) T {
 	e.Helper()
-	v, n := int64(0), 0
-	e.rows(sql, func(s *sqlite3.Stmt) { v, n = s.ColumnInt64(0), n+1 }, args...)
-	if n != 1 {
-		e.Fatalf("%s: %d rows", sql, n)
+	rows := e.rows(sql, args...)
+	if len(rows) != 1 {
+		e.Fatalf("%s: %d rows", sql, len(rows))
+	}
+	v, ok := rows[0][0].(T)
+	if !ok {
+		e.Fatalf("%s: a %T", sql, rows[0][0])
 	}
 	return v
 }
 
-func (e *evil) blob(sql string, args ...any) []byte {
+func (e *evil) int(sql string, args ...any) int64 {
 	e.Helper()
-	var b []byte
-	n := 0
-	e.rows(sql, func(s *sqlite3.Stmt) {
-		b, n = make([]byte, s.ColumnLen(0)), n+1
-		s.ColumnBytes(0, b)
-	}, args...)
-	if n != 1 {
-		e.Fatalf("%s: %d rows", sql, n)
-	}
-	return b
+	return value[int64](e, sql, args...)
 }
 
-// row is the key of a row of a log.
-func row(l *deployedLog, seq int64) int64 { return l.key<<40 | seq }
+func (e *evil) blob(sql string, args ...any) []byte {
+	e.Helper()
+	return value[[]byte](e, sql, args...)
+}
 
-func tileRow(l *deployedLog, level int, n int64) int64 { return l.key<<40 | int64(level)<<32 | n }
+// places returns the places that a query of row finds, place the one.
+func (e *evil) places(sql string, args ...any) []storerig.Place {
+	e.Helper()
+	out, err := e.a.Places(sql, args...)
+	if err != nil {
+		e.Fatal(err)
+	}
+	return out
+}
 
-// segmentOf returns the row key of the leaf segment that holds a leaf.
-func (e *evil) segmentOf(l *deployedLog, seq int64) int64 {
-	return e.int(`SELECT max(row) FROM leaf_segments WHERE row BETWEEN ?1 AND ?2`, row(l, 0), row(l, seq))
+func (e *evil) place(sql string, args ...any) storerig.Place {
+	e.Helper()
+	out := e.places(sql, args...)
+	if len(out) != 1 {
+		e.Fatalf("%s: %d rows", sql, len(out))
+	}
+	return out[0]
+}
+
+// row is the place of a row of a log.
+func row(l *deployedLog, seq int64) storerig.Place { return l.key.Row(seq) }
+
+func tileRow(l *deployedLog, level int, n int64) storerig.Place {
+	return storerig.Place{Log: l.key, Level: level, N: n}
+}
+
+// segmentOf returns the place of the leaf segment that holds a leaf.
+func (e *evil) segmentOf(l *deployedLog, seq int64) storerig.Place {
+	e.Helper()
+	return e.place(`SELECT row FROM leaf_segments WHERE row BETWEEN ?1 AND ?2 ORDER BY row DESC LIMIT 1`, row(l, 0), row(l, seq))
 }
 
 // setLeaf puts other bytes in the place of a leaf.
@@ -516,11 +501,11 @@ func (e *evil) setLeaf(l *deployedLog, seq int64, leaf []byte) {
 	e.Helper()
 	seg := e.segmentOf(l, seq)
 	leaves := e.segment(seg)
-	leaves[row(l, seq)-seg] = leaf
+	leaves[seq-seg.N] = leaf
 	e.change(1, `UPDATE leaf_segments SET data = ?2 WHERE row = ?1`, seg, packLeaves(leaves))
 }
 
-func (e *evil) segment(row int64) [][]byte {
+func (e *evil) segment(row storerig.Place) [][]byte {
 	e.Helper()
 	data, err := seal.DecompressLeaves(e.blob(`SELECT data FROM leaf_segments WHERE row = ?1`, row))
 	if err != nil {
@@ -559,7 +544,7 @@ func (d *deployment) anchorFile(l *deployedLog) string {
 	return filepath.Join(d.dir+".anchor", filepath.FromSlash(l.Origin)+".note")
 }
 
-const dbFile = "runledger.db"
+const dbFile = storerig.File
 
 // verifyDir verifies a directory as the command does, with no server.
 func verifyDir(t testing.TB, dir string) *ledger.LiveReport {
@@ -575,7 +560,7 @@ func tryVerify(t testing.TB, dir string) (*ledger.LiveReport, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	db, err := sqlite.OpenReadOnly(ctx, dir)
+	db, err := storerig.OpenReadOnly(ctx, dir)
 	if err != nil {
 		return nil, err
 	}

@@ -4,18 +4,15 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	sqlite3 "zombiezen.com/go/sqlite"
-	"zombiezen.com/go/sqlite/sqlitex"
-
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/store"
+	"github.com/runledger/runledger/internal/store/storerig"
 )
 
 // watched is a copy of the base deployment with a running server that
@@ -186,19 +183,17 @@ func TestWatchFresh(t *testing.T) {
 		w.status(tenant, ledger.StatusVerified) // the scrub would find the trigger
 	}
 	// A trigger is the surest way to be first.
-	conn, err := sqlite3.OpenConn(filepath.Join(w.d.dir, dbFile), sqlite3.OpenReadWrite)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	for _, sql := range []string{
-		`DROP TRIGGER guard_r_trace_step_update`,
-		`CREATE TRIGGER evil AFTER INSERT ON r_trace_step BEGIN UPDATE r_trace_step SET duration_us = 99 WHERE row = NEW.row; END`,
-	} {
-		if err := sqlitex.ExecuteTransient(conn, sql, nil); err != nil {
+	w.d.tamper(t, func(e *evil) {
+		if storerig.OnPostgres() {
+			e.exec(`CREATE FUNCTION evil() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.duration_us := 99; RETURN NEW; END'`)
+			e.exec(`CREATE TRIGGER evil BEFORE INSERT ON aos_trace_steps FOR EACH ROW EXECUTE FUNCTION evil()`)
+			return
+		}
+		if err := e.a.DropTriggers("aos_trace_steps"); err != nil {
 			t.Fatal(err)
 		}
-	}
+		e.exec(`CREATE TRIGGER evil AFTER INSERT ON r_trace_step BEGIN UPDATE r_trace_step SET duration_us = 99 WHERE row = NEW.row; END`)
+	})
 	if err := w.tryAppend("acme", 1); err != nil {
 		t.Fatal(err)
 	}
@@ -247,8 +242,9 @@ func TestWatchGone(t *testing.T) {
 	}{
 		"data key":  {`DELETE FROM data_keys WHERE scope = 'day' AND tenant_no = (SELECT tenant_no FROM tenants WHERE tenant_id = 'acme')`, "acme", ledger.CodeCommit},
 		"index key": {`DELETE FROM data_keys WHERE scope = 'index' AND tenant_no = (SELECT tenant_no FROM tenants WHERE tenant_id = 'acme')`, "acme", ledger.CodeIndex},
-		"log":       {`DELETE FROM logs WHERE log_key = (SELECT max(log_key) FROM logs WHERE tenant_no = (SELECT tenant_no FROM tenants WHERE tenant_id = 'acme'))`, evidence.SystemTenant, ledger.CodeFork},
-		"tenant":    {`DELETE FROM tenants WHERE tenant_id = 'globex'`, evidence.SystemTenant, ledger.CodeFork},
+		"log": {storerig.Pick(`DELETE FROM logs WHERE log_key = (SELECT max(log_key) FROM logs WHERE tenant_no = (SELECT tenant_no FROM tenants WHERE tenant_id = 'acme'))`,
+			`DELETE FROM logs WHERE tenant_id = 'acme' AND log_no = (SELECT max(log_no) FROM logs WHERE tenant_id = 'acme')`), evidence.SystemTenant, ledger.CodeFork},
+		"tenant": {storerig.Pick(`DELETE FROM tenants WHERE tenant_id = 'globex'`, `DELETE FROM logs WHERE tenant_id = 'globex'`), evidence.SystemTenant, ledger.CodeFork},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

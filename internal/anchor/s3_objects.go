@@ -1,0 +1,251 @@
+package anchor
+
+import (
+	"bytes"
+	"context"
+	"crypto/md5" // what S3 calls Content-MD5
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+
+	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/c2sp"
+)
+
+// errDamaged: what was read is not a note. It is read again, for it may be an answer of
+// something between here and the service.
+var errDamaged = errors.New("what was read is not a signed note")
+
+// get reads an object. errAbsent: there is none, and the list of keys says so too: a
+// proxy, or a service that is half up, may answer 404 to anything. What is not a note
+// after some tries is returned as it is, never nil: that it is not one is for the
+// ledger to find.
+func (s *S3) get(key string) (*object, error) {
+	for range 3 {
+		o, err := s.getNote(key)
+		if !errors.Is(err, errAbsent) {
+			return o, err
+		}
+		keys, err := s.list(key)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(keys, key) {
+			return nil, errAbsent
+		}
+		time.Sleep(pause(0)) // made just now by another process, perhaps
+	}
+	return nil, fmt.Errorf("%w: %s cannot be read, yet the bucket lists it", evidence.ErrUnavailable, s.where(key))
+}
+
+func (s *S3) getNote(key string) (*object, error) {
+	var o *object
+	tries := 0
+	err := s.do("read "+s.where(key), func(ctx context.Context) error {
+		tries++
+		var err error
+		if o, err = s.getOnce(ctx, key); err != nil {
+			return err
+		}
+		if _, _, err := c2sp.ParseNote(o.data); err == nil {
+			return nil
+		}
+		if o.etag == "" { // no object storage answers so
+			return fmt.Errorf("%w, and the answer has no ETag", errDamaged)
+		}
+		if tries < 3 {
+			return errDamaged
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return o, nil
+}
+
+func (s *S3) getOnce(ctx context.Context, key string) (*object, error) {
+	r, info, _, err := s.client.GetObject(ctx, s.cfg.Bucket, key, minio.GetObjectOptions{})
+	if err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(io.LimitReader(r, c2sp.MaxNoteSize+1))
+	if err = errors.Join(err, r.Close()); err != nil {
+		return nil, err
+	}
+	return &object{data: append([]byte{}, data...), etag: info.ETag}, nil
+}
+
+// put writes an object: only over the one it was when it was read, nil for none, where
+// the service has conditional writes. errMoved: it is another now; or this was written
+// and the answer was lost.
+func (s *S3) put(key string, data []byte, over *object, conditional bool) (*object, error) {
+	opts := options()
+	switch {
+	case !conditional:
+	case over == nil:
+		opts.SetMatchETagExcept("*")
+	default:
+		opts.SetMatchETag(over.etag)
+	}
+	etag := ""
+	err := s.do("write "+s.where(key), func(ctx context.Context) error {
+		info, err := s.putOnce(ctx, key, data, opts)
+		etag = info.ETag
+		return err
+	})
+	if errors.Is(err, errAbsent) {
+		err = errOdd
+		if conditional && over != nil {
+			err = errMoved // it is gone
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if etag == "" {
+		return nil, nil // written, and to be read before it is written again
+	}
+	return &object{data: bytes.Clone(data), etag: etag}, nil
+}
+
+func options() minio.PutObjectOptions {
+	return minio.PutObjectOptions{ContentType: "text/plain; charset=utf-8", DisableContentSha256: true}
+}
+
+// putOnce sends the whole with its hash signed, which every service knows, and the MD5
+// too: a bucket with object lock asks for it.
+func (s *S3) putOnce(ctx context.Context, key string, data []byte, opts minio.PutObjectOptions) (minio.UploadInfo, error) {
+	sum, signed := md5.Sum(data), sha256.Sum256(data)
+	return s.client.PutObject(ctx, s.cfg.Bucket, key, bytes.NewReader(data), int64(len(data)),
+		base64.StdEncoding.EncodeToString(sum[:]), hex.EncodeToString(signed[:]), opts)
+}
+
+// pageSize is how many keys one request lists at most, here and in the protocol.
+const pageSize = 1000
+
+// list returns the keys with a prefix, in order.
+func (s *S3) list(prefix string) ([]string, error) {
+	var keys []string
+	for last := ""; ; last = keys[len(keys)-1] {
+		page, err := s.page(prefix, last)
+		if err != nil {
+			return nil, err
+		}
+		if len(page) > 0 && page[0] <= last {
+			return nil, fmt.Errorf("list %s: %w: the service lists the same keys again", s.where(prefix), evidence.ErrUnavailable)
+		}
+		keys = append(keys, page...)
+		if len(page) < pageSize {
+			return keys, nil
+		}
+	}
+}
+
+// page returns the next keys behind one: each page has a patience of its own.
+func (s *S3) page(prefix, after string) ([]string, error) {
+	var keys []string
+	err := s.do("list "+s.where(prefix), func(ctx context.Context) error {
+		keys = keys[:0]
+		opts := minio.ListObjectsOptions{Prefix: prefix, Recursive: true, StartAfter: after}
+		for o := range s.client.ListObjectsIter(ctx, s.cfg.Bucket, opts) {
+			if o.Err != nil {
+				return o.Err
+			}
+			if keys = append(keys, o.Key); len(keys) == pageSize {
+				return nil
+			}
+		}
+		return ctx.Err() // the iteration may end without an error then
+	})
+	if errors.Is(err, errAbsent) {
+		err = errOdd
+	}
+	slices.Sort(keys)
+	return keys, err
+}
+
+const probeName = "conditional-writes"
+
+const probeText = "This object shows runledger whether the service refuses a write whose condition does not hold.\n"
+
+// conditionalWrites finds out, once, whether the service refuses a write whose condition
+// does not hold, of both kinds that are used. Some do not know conditions and say so;
+// some write all the same.
+func (s *S3) conditionalWrites() (bool, error) {
+	s.asking.Lock()
+	defer s.asking.Unlock()
+	if s.conditional != nil {
+		return *s.conditional, nil
+	}
+	anew, over := options(), options()
+	anew.SetMatchETagExcept("*")
+	over.SetMatchETag("00000000000000000000000000000000")
+	known := true
+	// The first makes the object where there is none; the others must be refused.
+	for i, opts := range []minio.PutObjectOptions{anew, anew, over} {
+		refused, err := s.refuses(opts)
+		if err != nil {
+			return false, err
+		}
+		if i > 0 && !refused {
+			known = false
+			break
+		}
+	}
+	s.conditional = &known
+	return known, nil
+}
+
+func (s *S3) refuses(opts minio.PutObjectOptions) (bool, error) {
+	key := s.key(probeName)
+	err := s.do("write "+s.where(key), func(ctx context.Context) error {
+		_, err := s.putOnce(ctx, key, []byte(probeText), opts)
+		return err
+	})
+	switch {
+	case errors.Is(err, errMoved):
+		return true, nil
+	case err == nil, errors.Is(err, errNoConditions):
+		return false, nil
+	case errors.Is(err, errAbsent):
+		err = errOdd
+	}
+	return false, err
+}
+
+// Problems returns what weakens this anchor, one line each, for people; none is good.
+func (s *S3) Problems() ([]string, error) {
+	conditional, err := s.conditionalWrites()
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	if !conditional {
+		out = append(out, fmt.Sprintf("the service of %s does not refuse a write whose condition does not hold: "+
+			"of two processes that write at once, one may set the anchor back until it is next written", &s.cfg))
+	}
+	if strings.HasPrefix(s.cfg.Endpoint, "http://") {
+		out = append(out, fmt.Sprintf("%s is reached without TLS: who is on the way can answer with an older note", &s.cfg))
+	}
+	var versioning minio.BucketVersioningConfiguration
+	err = s.do("read the versioning of "+s.cfg.Bucket, func(ctx context.Context) (err error) {
+		versioning, err = s.client.GetBucketVersioning(ctx, s.cfg.Bucket)
+		return err
+	})
+	switch {
+	case err != nil: // asking for it is a right of its own
+		out = append(out, fmt.Sprintf("whether bucket %s keeps versions could not be read (%v)", s.cfg.Bucket, err))
+	case !versioning.Enabled():
+		out = append(out, fmt.Sprintf("bucket %s keeps no versions: what is written over or deleted leaves no trace", s.cfg.Bucket))
+	}
+	return out, nil
+}
