@@ -43,10 +43,12 @@ import (
 var (
 	// ErrDuplicate: a record's id or span is stored already (in this tenant).
 	ErrDuplicate = errors.New("store: duplicate record")
-	// ErrHeadMoved: the head of a log is not the one the commit starts from.
+	// ErrHeadMoved: the head of a log is not the one the commit starts from, or the
+	// log has a successor: then it takes no commits.
 	ErrHeadMoved = errors.New("store: head moved")
 	// ErrKeyGone: a data key that content of the commit is sealed under is not
-	// stored: another process destroyed it. Nothing of the commit is stored.
+	// stored: another process destroyed it. Nothing of the commit is stored. A
+	// SingleWriter need not look.
 	ErrKeyGone = errors.New("store: data key is destroyed")
 	// ErrSync: stable storage failed. The process must stop writing; what is
 	// stored is found out by opening the store anew.
@@ -140,10 +142,25 @@ type AttestationQuery struct {
 }
 
 // SegmentRef names a sealed segment within its tenant.
+//
+// No is given out by the ledger: the leaf index of the record that the segment
+// begins with, shifted left by SegmentBits, and below that what tells apart the
+// segments that begin with the same record: 0 for all openings but those that stand
+// under a person's own key as actor, 1 for these; the rest is free. So numbers are
+// unique in a log without a counter that processes would share, and a backend learns
+// from a number alone with which record, and so at which time, a segment came:
+// PostgreSQL's keeps and finds it in that month's partition.
+// A backend keeps a segment whose number names no record of its commit all the same,
+// by the time of the commit's first. Replacements have the number, and stay in the
+// place, of what they replace.
 type SegmentRef struct {
 	LogNo int
 	No    int64
 }
+
+// SegmentBits are the low bits of a sealed segment's number, which are not of the leaf
+// index.
+const SegmentBits = 4
 
 // SealedSegment is encrypted content of records of one log.
 type SealedSegment struct {
@@ -222,7 +239,9 @@ type LogCommit struct {
 	KeepCheckpoint bool
 	// Keys are new data keys. One that is stored already is skipped: two
 	// commits in a row may bring the same.
-	Keys    []DataKey
+	Keys []DataKey
+	// Sealed is content of Entries: with segments and no entries a commit is
+	// evidence.ErrInvalid.
 	Sealed  []SealedSegment
 	Index   []IndexEntry
 	Runs    []RunState
@@ -339,6 +358,7 @@ type Snapshot interface {
 // Store is a database that keeps evidence.
 type Store interface {
 	Reader
+	Mover
 	// Commit writes c in one durable transaction. See the errors above.
 	Commit(ctx context.Context, c *Commit) error
 	// KeepCheckpoint keeps a checkpoint; one of that size is kept already is

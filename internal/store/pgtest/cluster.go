@@ -90,7 +90,7 @@ func (c *Cluster) run(program string, args ...string) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(out.Name())
+	defer func() { _ = os.Remove(out.Name()) }()
 	defer out.Close()
 	cmd := c.command(filepath.Join(c.bin, program), args...)
 	cmd.Stdout, cmd.Stderr = out, out
@@ -141,12 +141,8 @@ func start() (_ *Cluster, err error) {
 	if err != nil {
 		return nil, err
 	}
-	conf, err := os.OpenFile(filepath.Join(data, "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
+	err = appendTo(filepath.Join(data, "postgresql.conf"), settings+"unix_socket_directories = '"+c.dir+"'\n")
 	if err != nil {
-		return nil, err
-	}
-	_, err = conf.WriteString(settings + "unix_socket_directories = '" + c.dir + "'\n")
-	if err := errors.Join(err, conf.Close()); err != nil {
 		return nil, err
 	}
 	return c, c.control("start")
@@ -185,7 +181,7 @@ func (c *Cluster) becomeSomeone() error {
 			return err
 		}
 		c.cred = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-		return os.Chown(c.dir, int(uid), int(gid))
+		return c.own()
 	}
 	return errors.New("PostgreSQL does not run as root, and there is no user postgres or nobody")
 }

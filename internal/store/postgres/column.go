@@ -38,7 +38,8 @@ type topic struct {
 	columns  []string          // all, as in the table
 	fields   []*evidence.Field // by Field.Index
 	encoding []encoding        // by Field.Index
-	between  string            // rows from $3 to below $4 of log $2 of tenant $1, at most $5
+	one      string            // the row at $3 of log $2 of tenant $1, recorded from $4 to below $5
+	between  string            // rows of log $2 of tenant $1 behind the one at $3 that was recorded at $4, to below $5, at most $6
 }
 
 var topics = buildTopics()
@@ -59,8 +60,10 @@ func buildTopics() []*topic {
 			t.encoding = append(t.encoding, encodingOf(f))
 			t.columns = append(t.columns, f.Column())
 		}
-		t.between = "SELECT " + quoted(t.columns[firstRead:]) + " FROM " + t.table + `
-			WHERE tenant_id = $1 AND log_no = $2 AND leaf_index >= $3 AND leaf_index < $4 ORDER BY leaf_index LIMIT $5`
+		from := "SELECT " + quoted(t.columns[firstRead:]) + " FROM " + t.table + ` WHERE tenant_id = $1 AND log_no = $2 AND `
+		// BETWEEN: in an order that only the key has (find_sql.go).
+		t.one = from + `leaf_index BETWEEN $3 AND $3 AND recorded_at >= $4 AND recorded_at < $5 ORDER BY leaf_index, recorded_at LIMIT 1`
+		t.between = from + `(leaf_index, recorded_at) > ($3, $4) AND leaf_index < $5 ORDER BY leaf_index, recorded_at LIMIT $6`
 		for int(k) >= len(list) {
 			list = append(list, nil)
 		}

@@ -8,18 +8,10 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/store"
 )
 
 const (
-	sqlMoveHead = `UPDATE heads SET size = $3, root = $4, note = $5
-		WHERE tenant_id = $1 AND log_no = $2 AND size = $6 AND root = $7 AND note = $8`
-	sqlLastLog   = `SELECT coalesce(max(log_no), 0) FROM logs WHERE tenant_id = $1`
-	sqlAddLog    = `INSERT INTO logs (tenant_id, log_no, origin, vkey, wrapped_key) VALUES ($1, $2, $3, $4, $5)`
-	sqlAddOrigin = `INSERT INTO origins (origin, tenant_id, log_no) VALUES ($1, $2, $3)`
-	sqlAddHead   = `INSERT INTO heads (tenant_id, log_no, size, root, note) VALUES ($1, $2, $3, $4, $5)`
-
 	sqlAddCheckpoint = `INSERT INTO checkpoints (tenant_id, log_no, size, note) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`
 	sqlCheckpoint    = `SELECT note FROM checkpoints WHERE tenant_id = $1 AND log_no = $2 AND size = $3`
 
@@ -35,28 +27,52 @@ const (
 
 // Commit implements store.Store.
 func (db *DB) Commit(ctx context.Context, c *store.Commit) error {
+	loads, err := db.prepareCommit(ctx, c)
+	if err != nil {
+		return err
+	}
+	// Not by transact: moveHead begins the transaction, which saves a round trip.
+	err = db.lend(ctx, func(conn *pooled) error {
+		return db.end(ctx, conn, db.writeCommit(ctx, conn, c, loads))
+	})
+	return db.committed(c, err)
+}
+
+// prepareCommit checks and encodes a commit, and makes the partitions that it
+// needs: all that can be done before its transaction begins, which holds heads.
+func (db *DB) prepareCommit(ctx context.Context, c *store.Commit) ([]*load, error) {
 	loads := make([]*load, len(c.Logs))
 	for i := range c.Logs {
 		if err := checkLogCommit(&c.Logs[i]); err != nil {
-			return err
+			return nil, err
 		}
 		var err error
 		if loads[i], err = newLoad(&c.Logs[i]); err != nil {
+			return nil, err
+		}
+	}
+	return loads, db.ensurePartitionsFor(ctx, c)
+}
+
+// writeCommit writes a prepared commit within the transaction that is open, or
+// that it begins. db.end has to end it.
+func (db *DB) writeCommit(ctx context.Context, conn *pooled, c *store.Commit, loads []*load) error {
+	for _, i := range lockOrder(c.Logs) {
+		if err := db.writeLog(ctx, conn, &c.Logs[i], loads[i]); err != nil {
 			return err
 		}
 	}
-	if err := db.ensurePartitionsFor(ctx, c); err != nil {
-		return err
+	return nil
+}
+
+// committed is what a commit's transaction returned, once the store's caches have
+// learnt from it.
+func (db *DB) committed(c *store.Commit, err error) error {
+	err = retried(err)
+	db.metrics.commit(err)
+	if err == nil {
+		db.places.committed(c)
 	}
-	order := lockOrder(c.Logs)
-	err := db.transact(ctx, func(ctx context.Context, conn *pooled) error {
-		for _, i := range order {
-			if err := writeLog(ctx, conn, &c.Logs[i], loads[i]); err != nil {
-				return retried(err)
-			}
-		}
-		return nil
-	})
 	if sqlState(err) == codeCheck { // a partition has gone, or somebody's constraint
 		db.months.forget()
 		return unavailable(err)
@@ -88,6 +104,8 @@ func checkLogCommit(c *store.LogCommit) error {
 		return invalid("%d entries for leaves %d to %d", len(c.Entries), c.Prev.Size, c.Next.Size)
 	case c.Open != nil && (c.Open.LogRef != c.Log || c.Prev.Size != 0 || c.Log.No < 1):
 		return invalid("log %d is opened wrongly", c.Log.No)
+	case len(c.Entries) == 0 && len(c.Sealed) > 0:
+		return invalid("sealed segment %d of log %d comes without a record", c.Sealed[0].No, c.Log.No)
 	}
 	for i := range c.Entries {
 		if seq := c.Entries[i].Leaf.Seq; seq != c.Prev.Size+int64(i) {
@@ -97,14 +115,15 @@ func checkLogCommit(c *store.LogCommit) error {
 	return nil
 }
 
-func writeLog(ctx context.Context, conn *pooled, c *store.LogCommit, l *load) error {
-	// The head first: whoever moved it meanwhile, the rest is in vain, and who
-	// comes after waits here.
+func (db *DB) writeLog(ctx context.Context, conn *pooled, c *store.LogCommit, l *load) error {
 	if err := moveHead(ctx, conn, c); err != nil {
 		return err
 	}
 	// Keys before what is sealed under them: one that was removed is found here.
 	if err := addKeys(ctx, conn, c.Log.Tenant, c.Keys); err != nil {
+		return err
+	}
+	if err := db.places.addMonths(ctx, conn, c); err != nil {
 		return err
 	}
 	for _, rows := range l.all() {
@@ -129,22 +148,6 @@ func writeLog(ctx context.Context, conn *pooled, c *store.LogCommit, l *load) er
 	return nil
 }
 
-// moveHead swaps the head, or opens the log with it.
-func moveHead(ctx context.Context, conn *pooled, c *store.LogCommit) error {
-	if c.Open != nil {
-		return openLog(ctx, conn, c.Open, c.Next)
-	}
-	tag, err := conn.Exec(ctx, sqlMoveHead, c.Log.Tenant, c.Log.No, c.Next.Size, c.Next.Root[:], note(c.Next.Note),
-		c.Prev.Size, c.Prev.Root[:], note(c.Prev.Note))
-	if err != nil || tag.RowsAffected() == 1 {
-		return err
-	}
-	if err := wantLog(ctx, conn, c.Log); err != nil {
-		return err
-	}
-	return fmt.Errorf("%w: log %d of tenant %s is not at size %d with that root and note", store.ErrHeadMoved, c.Log.No, c.Log.Tenant, c.Prev.Size)
-}
-
 // note makes a missing note an empty one: nil would be NULL.
 func note(b []byte) []byte {
 	if b == nil {
@@ -161,39 +164,6 @@ func wantLog(ctx context.Context, conn *pooled, log store.LogRef) error {
 		err = notFound("log %d of tenant %s", log.No, log.Tenant)
 	}
 	return err
-}
-
-// openLog makes a log and its head. Another process may open the same at the
-// same time: the key of logs tells.
-func openLog(ctx context.Context, conn *pooled, l *store.Log, head store.Head) error {
-	var last int64
-	if err := conn.QueryRow(ctx, sqlLastLog, l.Tenant).Scan(&last); err != nil {
-		return err
-	}
-	switch {
-	case int64(l.No) <= last:
-		return openAlready(l)
-	case int64(l.No) != last+1:
-		return invalid("log %d of tenant %s is opened after log %d", l.No, l.Tenant, last)
-	}
-	_, err := conn.Exec(ctx, sqlAddLog, l.Tenant, l.No, l.Origin, l.VKey, note(l.WrappedKey))
-	switch {
-	case isUnique(err):
-		return openAlready(l)
-	case err != nil:
-		return err
-	}
-	if _, err := conn.Exec(ctx, sqlAddOrigin, l.Origin, l.Tenant, l.No); isUnique(err) {
-		return fmt.Errorf("postgres: origin %s is another log's: %w: %w", l.Origin, evidence.ErrConflict, err)
-	} else if err != nil {
-		return err
-	}
-	_, err = conn.Exec(ctx, sqlAddHead, l.Tenant, l.No, head.Size, head.Root[:], note(head.Note))
-	return occupied(err, fmt.Sprintf("the head of log %d", l.No))
-}
-
-func openAlready(l *store.Log) error {
-	return fmt.Errorf("%w: log %d of tenant %s is open already", store.ErrHeadMoved, l.No, l.Tenant)
 }
 
 // KeepCheckpoint implements store.Store.

@@ -93,6 +93,9 @@ func (l *benchLog) commitOf(steps int) *store.Commit {
 	for n := l.head.Size / 256; n < log.Next.Size/256; n++ {
 		log.Tiles = append(log.Tiles, store.Tile{N: n, Data: l.random(8192)})
 	}
+	if l.segment == 0 {
+		log.Keys = []store.DataKey{{Scope: store.ScopeDay, Label: "d", Wrapped: l.random(32)}}
+	}
 	log.Sealed = []store.SealedSegment{{
 		SegmentRef: store.SegmentRef{LogNo: 1, No: l.segment}, ID: [16]byte(l.random(16)), Data: l.random(len(entries) * benchSealed),
 	}}

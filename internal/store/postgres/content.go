@@ -27,7 +27,7 @@ const (
 		ORDER BY u.place
 		ON CONFLICT DO NOTHING`
 
-	sqlRemoveSegments = `SELECT removed_log, removed_no FROM runledger_remove_segments($1, $2, $3, $4, $5)`
+	sqlRemoveSegments = `SELECT removed_log, removed_no, removed_at FROM runledger_remove_segments($1, $2, $3, $4, $5)`
 	sqlRemoveKeys     = `SELECT runledger_remove_keys($1, $2, $3, $4)`
 	sqlRemoveIndex    = `SELECT runledger_remove_index($1, $2, $3, $4, $5, $6, $7)`
 )
@@ -46,6 +46,8 @@ func addKeys(ctx context.Context, conn *pooled, tenant string, keys []store.Data
 	}
 	tag, err := conn.Exec(ctx, sqlAddKeys, tenant, ids, scopes, labels, wrapped)
 	switch {
+	case sqlState(err) == codeFixed:
+		return fmt.Errorf("%w: one that the commit brings: %w: %w", store.ErrKeyGone, evidence.ErrConflict, err)
 	case isTaken(err):
 		return conflict(err, "a data key")
 	case err != nil || tag.RowsAffected() == int64(len(keys)):
@@ -121,7 +123,7 @@ func remove(ctx context.Context, conn *pooled, log store.LogRef, r *store.Remova
 }
 
 func removeSegments(ctx context.Context, conn *pooled, log store.LogRef, r *store.Removal) error {
-	gone := make(map[store.SegmentRef]bool, len(r.Segments))
+	gone := make(map[store.SegmentRef]evidence.Micros, len(r.Segments))
 	if n := len(r.Segments); n > 0 {
 		logs, numbers := make([]int64, n), make([]int64, n)
 		for i, ref := range r.Segments {
@@ -129,11 +131,10 @@ func removeSegments(ctx context.Context, conn *pooled, log store.LogRef, r *stor
 		}
 		err := (&reader{conn: conn.Conn}).run(ctx, sqlRemoveSegments, func(rows pgx.Rows) error {
 			var ref store.SegmentRef
-			if err := scan(rows, &ref.LogNo, &ref.No); err != nil {
-				return err
-			}
-			gone[ref] = true
-			return nil
+			var at evidence.Micros
+			err := scan(rows, &ref.LogNo, &ref.No, &at)
+			gone[ref] = at
+			return err
 		}, log.Tenant, r.By.LogNo, r.By.Seq, logs, numbers)
 		if err != nil {
 			return err
@@ -142,10 +143,11 @@ func removeSegments(ctx context.Context, conn *pooled, log store.LogRef, r *stor
 	again := &load{tenant: log.Tenant, sealed: &copier{table: "sealed_segments", columns: sealedRow, what: "a sealed segment", taken: conflict}}
 	for i := range r.Replace {
 		seg := &r.Replace[i]
-		if !gone[seg.SegmentRef] {
+		at, removed := gone[seg.SegmentRef]
+		if !removed {
 			return notFound("sealed segment %d of log %d, to be replaced", seg.No, seg.LogNo)
 		}
-		again.addSealed(seg)
+		again.addSealed(seg, at) // it keeps its place
 	}
 	return again.sealed.send(ctx, conn)
 }

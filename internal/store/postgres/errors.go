@@ -18,6 +18,28 @@ import (
 
 // SQLSTATEs that are told apart. Names of tables and constraints are not: a
 // distributed database adds the number of a shard to them.
+//
+// What an error means, and what is to be done about it:
+//
+//	SQLSTATE                        before COMMIT            of COMMIT itself
+//	40001 40P01                     lost against another transaction: it is run again,
+//	                                a commit says ErrHeadMoved
+//	23505                           ErrDuplicate, ErrHeadMoved or ErrConflict, by where
+//	                                it comes from: read anew and try again, or refuse
+//	23514                           no partition: make it and try again
+//	22021 22P05 54000               ErrInvalid: it cannot be stored
+//	42501 RL001 RL002               ErrForbidden: the database's own guards
+//	RL003                           ErrConflict: taken or removed
+//	RL004                           ErrTampered: the head would go back
+//	XX001 XX002                     ErrTampered: a damaged page or index. Stop.
+//	25006                           ErrUnavailable: the primary has become a standby;
+//	                                the pools look for the new one
+//	08 53 55 57 58, 25P03, or no    ErrUnavailable: nothing     unknown, but for an
+//	answer (connection lost)        is stored, try later        ERROR of class 23, 40, 53
+//	any other                       no sentinel: a mistake      unknown
+//
+// A server that cannot sync its log panics: its sessions end, and what they were
+// about to commit is unknown until it has recovered and the head has been read.
 const (
 	codeUnique         = "23505"
 	codeCheck          = "23514" // also: no partition for this row
@@ -26,6 +48,7 @@ const (
 	codeUndefinedTable = "42P01"
 	codeNoRight        = "42501"
 	codeReadOnly       = "25006" // a standby
+	codeStandstill     = "25P03" // idle_in_transaction_session_timeout
 	codeTooComplex     = "54000" // above all: too long for an index
 	codeBadText        = "22021" // NUL, or no UTF-8
 	codeBadJSONText    = "22P05"
@@ -71,7 +94,7 @@ func fault(err error) error {
 		return fmt.Errorf("postgres: %w: %w", evidence.ErrTampered, err)
 	case codeBadText, codeBadJSONText, codeTooComplex:
 		return fmt.Errorf("postgres: %w: %w", evidence.ErrInvalid, err)
-	case codeSerialization, codeDeadlock, codeReadOnly:
+	case codeSerialization, codeDeadlock, codeReadOnly, codeStandstill:
 		return unavailable(err)
 	}
 	switch code[:2] {
@@ -94,19 +117,26 @@ func commitFault(err error) error {
 		return unavailable(err)
 	}
 	var pg *pgconn.PgError
-	if errors.As(err, &pg) && pg.Severity == "ERROR" {
+	if errors.As(err, &pg) && pg.SeverityUnlocalized == "ERROR" {
 		switch pg.Code[:2] {
 		case "23", "40", "53":
-			return retried(fault(err))
+			return fault(err)
 		}
 	}
 	return fmt.Errorf("postgres: outcome of a commit is unknown: %s", err.Error())
 }
 
-// retried marks a transaction that lost against another one. Whoever commits
-// takes that like a moved head: reads it anew and tries again.
+// lost reports a transaction that lost against another one: nothing of it is
+// stored, and it may be run again.
+func lost(err error) bool {
+	code := sqlState(err)
+	return code == codeSerialization || code == codeDeadlock
+}
+
+// retried marks a commit that lost. Whoever commits takes that like a moved head:
+// reads it anew and tries again.
 func retried(err error) error {
-	if code := sqlState(err); code == codeSerialization || code == codeDeadlock {
+	if lost(err) {
 		return fmt.Errorf("%w: %s", store.ErrHeadMoved, err.Error())
 	}
 	return err
@@ -115,7 +145,7 @@ func retried(err error) error {
 // hasSentinel reports an error that its place in the code has given a meaning.
 func hasSentinel(err error) bool {
 	for _, s := range []error{
-		store.ErrDuplicate, store.ErrHeadMoved, evidence.ErrInvalid, evidence.ErrConflict, evidence.ErrForbidden,
+		store.ErrDuplicate, store.ErrHeadMoved, store.ErrKeyGone, evidence.ErrInvalid, evidence.ErrConflict, evidence.ErrForbidden,
 		evidence.ErrNotFound, evidence.ErrTampered, evidence.ErrUnavailable,
 	} {
 		if errors.Is(err, s) {
@@ -125,9 +155,18 @@ func hasSentinel(err error) bool {
 	return false
 }
 
-func unavailable(err error) error {
-	return fmt.Errorf("postgres: %w: %w", evidence.ErrUnavailable, err)
-}
+func unavailable(err error) error { return &downError{err} }
+
+// downError wraps evidence.ErrUnavailable. Its text may name the server and the role,
+// which are no business of those who send requests.
+type downError struct{ cause error }
+
+func (e *downError) Error() string { return "postgres: unavailable: " + e.cause.Error() }
+
+func (e *downError) Unwrap() []error { return []error{evidence.ErrUnavailable, e.cause} }
+
+// ForClients is what a client is told of it (package problem).
+func (*downError) ForClients() string { return "the database does not answer, or takes nothing now" }
 
 // isConnection reports that the connection failed, and not the statement.
 func isConnection(err error) bool {

@@ -26,7 +26,8 @@ func TestFaults(t *testing.T) {
 		"08006": evidence.ErrUnavailable, "53100": evidence.ErrUnavailable, "53300": evidence.ErrUnavailable,
 		"55P03": evidence.ErrUnavailable, "57014": evidence.ErrUnavailable, "57P01": evidence.ErrUnavailable,
 		"57P03": evidence.ErrUnavailable, "58030": evidence.ErrUnavailable, "25006": evidence.ErrUnavailable,
-		"40001": evidence.ErrUnavailable, "40P01": evidence.ErrUnavailable,
+		"40001": evidence.ErrUnavailable, "40P01": evidence.ErrUnavailable, "25P03": evidence.ErrUnavailable,
+		"57P02": evidence.ErrUnavailable, "53200": evidence.ErrUnavailable,
 		"42501": evidence.ErrForbidden, "RL001": evidence.ErrForbidden, "RL002": evidence.ErrForbidden,
 		"RL003": evidence.ErrConflict, "RL004": evidence.ErrTampered, "XX001": evidence.ErrTampered, "XX002": evidence.ErrTampered,
 		"22021": evidence.ErrInvalid, "54000": evidence.ErrInvalid,
@@ -47,8 +48,18 @@ func TestFaults(t *testing.T) {
 			t.Errorf("an error of the program has a sentinel: %v", err)
 		}
 	}
-	if err := retried(pgError("ERROR", codeDeadlock)); !errors.Is(err, store.ErrHeadMoved) {
-		t.Errorf("a deadlock: %v", err)
+	// What lost is run again, and a commit takes it like a moved head.
+	for _, code := range []string{codeSerialization, codeDeadlock} {
+		for _, err := range []error{fault(pgError("ERROR", code)), commitFault(pgError("ERROR", code))} {
+			if again := retried(err); !lost(err) || !errors.Is(again, store.ErrHeadMoved) || lost(again) || errors.Is(again, evidence.ErrUnavailable) {
+				t.Errorf("%v becomes %v", err, again)
+			}
+		}
+	}
+	for _, err := range []error{nil, fault(pgError("ERROR", codeUnique)), commitFault(io.ErrUnexpectedEOF), store.ErrHeadMoved} {
+		if again := retried(err); lost(err) || err != nil && !errors.Is(again, err) || err == nil && again != nil || sqlState(again) != sqlState(err) {
+			t.Errorf("%v is run again", err)
+		}
 	}
 }
 
@@ -61,7 +72,7 @@ func TestCommitFaults(t *testing.T) {
 		want error // nil: unknown
 	}{
 		{pgx.ErrTxCommitRollback, evidence.ErrUnavailable},
-		{pgError("ERROR", "40001"), store.ErrHeadMoved},
+		{pgError("ERROR", "40001"), evidence.ErrUnavailable}, // and run again, see lost
 		{pgError("ERROR", "53100"), evidence.ErrUnavailable},
 		{pgError("FATAL", "53100"), nil},
 		{pgError("FATAL", "57P01"), nil},

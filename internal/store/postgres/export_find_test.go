@@ -36,12 +36,14 @@ type Node struct {
 	Depth       int
 	Parent      string // its type
 	Partitioned bool
+	Relation    string // that it reads
 }
 
 type jsonNode struct {
 	Type  string     `json:"Node Type"`
 	Index string     `json:"Index Name"`
 	Alias string     `json:"Alias"`
+	Table string     `json:"Relation Name"`
 	Cond  string     `json:"Index Cond"`
 	Plans []jsonNode `json:"Plans"`
 }
@@ -135,7 +137,7 @@ func (r *reader) explain(ctx context.Context, parents map[string]string, text st
 		if !of {
 			index = n.Index
 		}
-		nodes = append(nodes, Node{text, n.Type, index, n.Alias, n.Cond, depth, parent, of})
+		nodes = append(nodes, Node{text, n.Type, index, n.Alias, n.Cond, depth, parent, of, n.Table})
 		for i := range n.Plans {
 			walk(&n.Plans[i], depth+1, n.Type)
 		}
@@ -168,6 +170,7 @@ func (db *DB) ExplainFixed(ctx context.Context, f Fixed) (nodes []Node, err erro
 // Statements are the fixed ones that ask for few rows of many.
 func Statements() []Fixed {
 	list := []Fixed{
+		{"LogMonths", sqlLogMonths, []any{"t", 1}, []string{"log_months_pkey"}},
 		{"Head", sqlHead, []any{"t", 1}, []string{"heads_pkey"}},
 		{"Logs", sqlLogsOf, []any{"t"}, []string{"logs_pkey"}},
 		{"Segments", sqlSegments, []any{"t", 1, 0, 9, 9}, []string{"leaf_segments_pkey"}},
@@ -181,8 +184,8 @@ func Statements() []Fixed {
 		{"OpenRunsOf", sqlRunning, []any{"t", 9, 9}, []string{"run_states_running"}},
 		{"DataKeys", sqlKeysFor, []any{"t", "day", "l"}, []string{"data_keys_scope"}},
 		{"DataKey", sqlKey, []any{"t", []byte{1}}, []string{"data_keys_pkey"}},
-		{"SealedSegment", sqlSealed, []any{"t", 1, 9}, []string{"sealed_segments_pkey"}},
-		{"SealedSegments", sqlSealedAll, []any{"t", 1, 9, 9}, []string{"sealed_segments_pkey"}},
+		{"SealedSegment", sqlSealed, []any{"t", 1, 9, 1_761_955_200_000_000, 1_764_547_200_000_000}, []string{"sealed_segments_pkey"}},
+		{"SealedSegments", sqlSealedAll, []any{"t", 1, 9, 9, 9}, []string{"sealed_segments_pkey"}},
 		{"FindIndex", sqlFindIndex, []any{"t", "n", []byte{1}, 9}, []string{"sealed_index_pkey"}},
 		{"Index", sqlIndex, []any{"t", "n", []byte{1}, 1, 1, 9}, []string{"sealed_index_pkey"}},
 		{"RecordIDs", sqlRecordIDs, []any{"t", []byte{1}, 9}, []string{"record_ids_pkey"}},
@@ -210,7 +213,9 @@ func Statements() []Fixed {
 	}
 	for _, t := range topics {
 		if t != nil {
-			list = append(list, Fixed{"Rows of " + t.table, t.between, []any{"t", 1, 0, 9, 9}, []string{t.table + "_pkey"}})
+			list = append(list,
+				Fixed{"Row of " + t.table, t.one, []any{"t", 1, 9, 1_761_955_200_000_000, 1_764_547_200_000_000}, []string{t.table + "_pkey"}},
+				Fixed{"Rows of " + t.table, t.between, []any{"t", 1, 0, 9, 9, 9}, []string{t.table + "_pkey"}})
 		}
 	}
 	return list

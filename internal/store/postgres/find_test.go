@@ -16,8 +16,8 @@ import (
 
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/store"
-	"github.com/runledger/runledger/internal/store/postgres"
 	"github.com/runledger/runledger/internal/store/pgtest"
+	"github.com/runledger/runledger/internal/store/postgres"
 	"github.com/runledger/runledger/internal/store/storetest"
 )
 

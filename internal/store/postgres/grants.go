@@ -14,6 +14,7 @@ var (
 	evidenceTables = func() []string {
 		list := []string{
 			"logs", "origins", "leaf_segments", "tiles", "checkpoints", "attestations", "record_ids", "spans", "run_revisions",
+			"log_months",
 		}
 		for _, k := range evidence.Kinds() {
 			list = append(list, k.Table())
@@ -21,16 +22,18 @@ var (
 		return list
 	}()
 	sealedTables      = []string{"sealed_segments", "sealed_index", "data_keys"}
-	operationalTables = []string{"heads", "run_states", "settings", "api_keys"}
+	operationalTables = []string{"heads", "run_states", "settings", "api_keys", "leases"}
 	// Written by the owner's functions and migrations alone.
-	ownersTables = []string{"removals", "schema_migrations", "open_runs"}
+	ownersTables = []string{"removals", "schema_migrations", "open_runs", "expired_partitions"}
 
 	// appFunctions do for the application what it has no right to do itself.
 	appFunctions = []string{
 		"runledger_remove_segments(text, bigint, bigint, bigint[], bigint[])",
 		"runledger_remove_keys(text, bigint, bigint, bytea[])",
 		"runledger_remove_index(text, bigint, bigint, text[], bytea[], bigint[], bigint[])",
+		"runledger_keep_removals(text, text[], bigint[], bigint[], bytea[], text[], bigint[], bigint[])",
 		"runledger_ensure_partitions(date, date)",
+		"runledger_expire_partition(text, date, date)",
 	}
 )
 

@@ -24,7 +24,7 @@ var (
 	revisionRow = []string{"tenant_id", "run_id", "revision", "log_no", "leaf_index"}
 	segmentRow  = []string{"tenant_id", "log_no", "first", "count", "data"}
 	tileRow     = []string{"tenant_id", "log_no", "level", "n", "data"}
-	sealedRow   = []string{"tenant_id", "log_no", "no", "id", "key_id", "data"}
+	sealedRow   = []string{"tenant_id", "log_no", "no", "recorded_at", "id", "key_id", "data"}
 )
 
 // maxLevels is how many levels of tiles there can be: 256 hashes a tile, 2^63
@@ -65,9 +65,19 @@ func newLoad(c *store.LogCommit) (*load, error) {
 		if seg.LogNo != c.Log.No || seg.No < 0 {
 			return nil, invalid("sealed segment %d of log %d in a commit of log %d", seg.No, seg.LogNo, c.Log.No)
 		}
-		l.addSealed(seg)
+		l.addSealed(seg, beganAt(c, seg))
 	}
 	return l, nil
+}
+
+// beganAt is the time of the record that a sealed segment begins with. A segment
+// whose number names none of its commit has the time of the commit's first.
+func beganAt(c *store.LogCommit, seg *store.SealedSegment) evidence.Micros {
+	i := seg.No>>store.SegmentBits - c.Prev.Size
+	if i < 0 || i >= int64(len(c.Entries)) {
+		i = 0
+	}
+	return c.Entries[i].Leaf.RecordedAt
 }
 
 // all are the copies in the order in which they are sent. What another process
@@ -96,11 +106,12 @@ func (l *load) addSegment(seg *store.LeafSegment) {
 	l.segments.bytes(seg.Data)
 }
 
-func (l *load) addSealed(seg *store.SealedSegment) {
+func (l *load) addSealed(seg *store.SealedSegment, at evidence.Micros) {
 	l.sealed.row()
 	l.sealed.text(l.tenant)
 	l.sealed.int(int64(seg.LogNo))
 	l.sealed.int(seg.No)
+	l.sealed.int(int64(at))
 	l.sealed.bytes(seg.ID[:])
 	l.sealed.bytes(seg.Key[:])
 	l.sealed.bytes(seg.Data)

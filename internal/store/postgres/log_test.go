@@ -97,7 +97,7 @@ func fillAll(t testing.TB, db *postgres.DB) *testLog {
 	log.Tiles = []store.Tile{{Data: make([]byte, 8192)}}
 	log.KeepCheckpoint = true
 	for no := range int64(2) {
-		log.Sealed = append(log.Sealed, store.SealedSegment{SegmentRef: store.SegmentRef{LogNo: 1, No: no}, ID: [16]byte{byte(no)}, Data: []byte("x")})
+		log.Sealed = append(log.Sealed, store.SealedSegment{SegmentRef: store.SegmentRef{LogNo: 1, No: no}, ID: [16]byte{byte(no)}, Key: store.KeyID{1}, Data: []byte("x")})
 	}
 	log.Keys = []store.DataKey{{ID: store.KeyID{1}, Scope: store.ScopeDay, Label: "d", Wrapped: []byte("w")}}
 	log.Index = []store.IndexEntry{

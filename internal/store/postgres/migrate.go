@@ -64,7 +64,9 @@ const (
 
 // Migrate makes or updates the schema as its owner, gives the application's
 // role its rights, makes the partitions of the months to come, and returns the
-// migrations that it ran. Of cfg it uses OwnerDSN, Schema, and the user of DSN.
+// migrations that it ran. With cfg.Distributed it distributes the tables over the
+// nodes of a Citus cluster (distribute.go), at first or any later time. Of cfg it
+// uses OwnerDSN, Schema, Distributed, Logger, and the user of DSN.
 func Migrate(ctx context.Context, cfg Config) ([]Migration, error) {
 	cfg, err := cfg.complete()
 	if err != nil {
@@ -74,16 +76,20 @@ func Migrate(ctx context.Context, cfg Config) ([]Migration, error) {
 	if err != nil {
 		return nil, fmt.Errorf("postgres: %w", err)
 	}
-	owner, err := cfg.connConfig(cfg.OwnerDSN, false)
+	owner, err := cfg.connConfig(cfg.OwnerDSN, owning)
 	if err != nil {
 		return nil, err
 	}
-	owner.RuntimeParams["statement_timeout"] = "0" // an index of a large table takes what it takes
 	conn, err := connect(ctx, owner)
 	if err != nil {
 		return nil, fmt.Errorf("postgres: connect as the owner: %w", fault(err))
 	}
 	defer func() { (&pooled{Conn: conn}).discard() }()
+	for _, sql := range sqlDistributedSession {
+		if _, err := conn.Exec(ctx, sql); err != nil {
+			return nil, fmt.Errorf("postgres: %w", fault(err))
+		}
+	}
 	if err := makeSchema(ctx, conn, cfg.Schema); err != nil {
 		return nil, fmt.Errorf("postgres: make schema %s: %w", cfg.Schema, fault(err))
 	}
@@ -96,6 +102,11 @@ func Migrate(ctx context.Context, cfg Config) ([]Migration, error) {
 		if done {
 			ran = append(ran, m)
 			cfg.Logger.InfoContext(ctx, "database migrated", "version", m.Version, "name", m.Name)
+		}
+	}
+	if cfg.Distributed {
+		if err := distribute(ctx, conn, cfg.Logger); err != nil {
+			return ran, fmt.Errorf("postgres: distribute: %w", err)
 		}
 	}
 	if err := grant(ctx, conn, cfg.Schema, app.User); err != nil {
@@ -114,7 +125,7 @@ func Migrate(ctx context.Context, cfg Config) ([]Migration, error) {
 func makeSchema(ctx context.Context, conn *pgx.Conn, schema string) (err error) {
 	for _, sql := range []string{`CREATE SCHEMA IF NOT EXISTS ` + pgx.Identifier{schema}.Sanitize(), sqlMigrationsTable} {
 		for range 3 {
-			if _, err = conn.Exec(ctx, sql); !isUnique(err) {
+			if _, err = conn.Exec(ctx, sql); !isThere(err) {
 				break
 			}
 		}
@@ -123,6 +134,16 @@ func makeSchema(ctx context.Context, conn *pgx.Conn, schema string) (err error) 
 		}
 	}
 	return nil
+}
+
+// isThere reports that what is made is there, or was made by another at the same
+// time: which of the catalogs tells first is chance.
+func isThere(err error) bool {
+	switch sqlState(err) {
+	case codeUnique, "42710", "42P06", "42P07": // an object, a schema, a table
+		return true
+	}
+	return false
 }
 
 // apply runs a migration if it is the next one. Each is a transaction, which
@@ -143,11 +164,6 @@ func apply(ctx context.Context, conn *pgx.Conn, m Migration) (done bool, err err
 			return nil
 		case version != m.Version-1:
 			return fmt.Errorf("the schema has version %d", version)
-		}
-		// On a distributed database triggers have to be allowed; elsewhere this
-		// names a setting that nobody reads.
-		if _, err := tx.Exec(ctx, `SET LOCAL citus.enable_unsafe_triggers = on`); err != nil {
-			return err
 		}
 		if _, err := tx.Conn().PgConn().Exec(ctx, m.sql).ReadAll(); err != nil { // several statements
 			return err

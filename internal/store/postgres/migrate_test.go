@@ -10,8 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/runledger/runledger/internal/store/postgres"
 	"github.com/runledger/runledger/internal/store/pgtest"
+	"github.com/runledger/runledger/internal/store/postgres"
 )
 
 // TestMigrateTogether has several processes start on an empty database.
@@ -68,9 +68,11 @@ func TestOpenRefused(t *testing.T) {
 	}
 	closeIt(t, db)
 	owner := shell(t, dsns.Owner)
-	run(t, owner, "DELETE FROM schema_migrations WHERE version = 8")
-	wantRefused(app, "version 7 of 8")
-	run(t, owner, "INSERT INTO schema_migrations VALUES (8, 'attestations', 0), (9, 'later', 0)")
+	list := postgres.Migrations()
+	last := list[len(list)-1]
+	run(t, owner, fmt.Sprintf("DELETE FROM schema_migrations WHERE version = %d", last.Version))
+	wantRefused(app, fmt.Sprintf("version %d of %d", last.Version-1, last.Version))
+	run(t, owner, fmt.Sprintf("INSERT INTO schema_migrations VALUES (%d, '%s', 0), (%d, 'later', 0)", last.Version, last.Name, last.Version+1))
 	wantRefused(app, "newer runledger")
 	wantRefused(config(dsns), "newer runledger")
 }

@@ -10,11 +10,48 @@ import (
 	"github.com/runledger/runledger/internal/store"
 )
 
+// SQLSTATEs of the guards that only expiry meets: migrations/0004.
+const (
+	codeYoung        = "RL005"
+	codeHeld         = "RL006"
+	codeBadParameter = "22023"
+)
+
 // monthsAhead is how many months after the present one have their partitions
 // made when a store is opened.
 const monthsAhead = 3
 
-const sqlEnsurePartitions = `SELECT runledger_ensure_partitions($1::text::date, $2::text::date)`
+// ShortMonths is for how many months from now on there should be partitions at
+// least: with fewer, whoever makes them daily has not for long.
+const ShortMonths = 2
+
+const (
+	sqlEnsurePartitions = `SELECT runledger_ensure_partitions($1::text::date, $2::text::date)`
+	sqlExpirePartition  = `SELECT runledger_expire_partition($1, $2::text::date, $3::text::date)`
+
+	// The first of each table's months from $1 on that has no partition. Those that
+	// follow each other are a run, so the first of the run that $1 is in counts.
+	sqlPartitionsUntil = `WITH part AS (
+			SELECT p.relname AS parent, (substring(pg_get_expr(c.relpartbound, c.oid) FROM $$FROM \(''?(-?[0-9]+)$$))::bigint AS first,
+				(substring(pg_get_expr(c.relpartbound, c.oid) FROM $$TO \(''?(-?[0-9]+)$$))::bigint AS until
+			FROM pg_class AS p JOIN pg_inherits AS h ON h.inhparent = p.oid JOIN pg_class AS c ON c.oid = h.inhrelid
+			WHERE p.relnamespace = quote_ident(current_schema())::regnamespace AND p.relkind = 'p'),
+		ends AS (
+			SELECT t.parent, (SELECT min(e.until) FROM part AS e WHERE e.parent = t.parent AND e.until > $1
+				AND NOT EXISTS (SELECT 1 FROM part AS n WHERE n.parent = e.parent AND n.first = e.until)) AS until,
+				EXISTS (SELECT 1 FROM part AS e WHERE e.parent = t.parent AND e.first <= $1 AND e.until > $1) AS now
+			FROM unnest($2::text[]) AS t (parent))
+		SELECT coalesce(min(CASE WHEN now THEN until ELSE $1 END), $1) FROM ends`
+)
+
+// partitioned are the tables that have a partition for each month of recorded_at.
+var partitioned = func() []string {
+	list := []string{"sealed_segments"}
+	for _, k := range evidence.Kinds() {
+		list = append(list, k.Table())
+	}
+	return list
+}()
 
 // month counts months from January of year 0.
 type month int
@@ -108,4 +145,51 @@ func (db *DB) ensurePartitionsFor(ctx context.Context, c *store.Commit) error {
 		}
 	}
 	return nil
+}
+
+// PartitionsUntil returns the time from which on some table has no partition: the
+// first of a month, or now where it is missing already. It should be ShortMonths
+// away at least.
+func (q queries) PartitionsUntil(ctx context.Context, now time.Time) (time.Time, error) {
+	var until int64
+	err := q.with(ctx, func(r *reader) error {
+		_, err := r.one(ctx, sqlPartitionsUntil, []any{now.UnixMicro(), partitioned}, &until)
+		return err
+	})
+	return time.UnixMicro(until).UTC(), err
+}
+
+// ExpirePartition removes what a table has of the month of at, where that ended
+// before the day of before, and returns how many rows went. The database checks for
+// itself that each tenant's RetentionApplied orders it and nobody's legal hold
+// forbids it; else it is evidence.ErrForbidden. A partition that is gone is no
+// error. It waits for readers of the table and they for it, so it gives up soon,
+// with evidence.ErrUnavailable, and is to be tried again.
+func (db *DB) ExpirePartition(ctx context.Context, table string, at, before time.Time) (rows int64, err error) {
+	m := monthOf(at)
+	if !m.known() {
+		return 0, invalid("no partition for %s", m.date())
+	}
+	err = db.transact(ctx, func(ctx context.Context, c *pooled) error {
+		var n *int64
+		if err := c.QueryRow(ctx, sqlExpirePartition, table, m.date(), before.UTC().Format(time.DateOnly)).Scan(&n); err != nil {
+			return err
+		}
+		if n != nil {
+			rows = *n
+		}
+		return nil
+	})
+	switch sqlState(err) {
+	case codeYoung, codeHeld:
+		err = fmt.Errorf("%w: %w", evidence.ErrForbidden, err)
+	case codeBadParameter:
+		err = fmt.Errorf("%w: %w", evidence.ErrInvalid, err)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("expire %s of %s: %w", table, m.first().Format("2006-01"), err)
+	}
+	db.months.forget()
+	db.log.InfoContext(ctx, "partition expired", "table", table, "month", m.first().Format("2006-01"), "rows", rows)
+	return rows, nil
 }

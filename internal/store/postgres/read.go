@@ -12,11 +12,17 @@ import (
 // queries are the methods of store.Reader, over whatever lends a connection:
 // the pool, or a snapshot.
 type queries struct {
-	with func(ctx context.Context, f func(*reader) error) error
+	with   func(ctx context.Context, f func(*reader) error) error
+	places *places // of the store; nil: each read by position visits all partitions
 }
 
 // reader is one connection. It belongs to one goroutine at a time.
-type reader struct{ conn *pgx.Conn }
+type reader struct {
+	conn *pgx.Conn
+	// answers is called before an answer is passed on, if it is set; its error is
+	// the query's.
+	answers func() error
+}
 
 // run asks a query and calls row for each row of the result. What is left when
 // row returns an error is read and dropped, so a query without a bound of its
@@ -33,12 +39,22 @@ func (r *reader) run(ctx context.Context, query string, row func(pgx.Rows) error
 		return asked(ctx, err)
 	}
 	defer rows.Close()
+	said := r.answers == nil
 	for rows.Next() {
+		if !said {
+			if err := r.answers(); err != nil {
+				return err
+			}
+			said = true
+		}
 		if err := row(rows); err != nil {
 			return err
 		}
 	}
-	return asked(ctx, rows.Err())
+	if err := asked(ctx, rows.Err()); err != nil || said {
+		return err
+	}
+	return r.answers() // that there is nothing
 }
 
 // one is run for a query that yields at most one row, which is scanned into to.

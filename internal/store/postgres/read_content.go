@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"math"
 
 	"github.com/jackc/pgx/v5"
 
@@ -14,9 +15,9 @@ const (
 	sqlKeysFor = keyColumns + ` WHERE tenant_id = $1 AND scope = $2 AND label = $3 ORDER BY key_no`
 	sqlKey     = keyColumns + ` WHERE tenant_id = $1 AND id BETWEEN $2 AND $2 ORDER BY id` // see find_sql.go
 
-	sealedColumns = `SELECT no, id, key_id, data FROM sealed_segments`
-	sqlSealed     = sealedColumns + ` WHERE tenant_id = $1 AND log_no = $2 AND no = $3`
-	sqlSealedAll  = sealedColumns + ` WHERE tenant_id = $1 AND log_no = $2 AND no > $3 ORDER BY no LIMIT $4`
+	sealedColumns = `SELECT no, id, key_id, data, recorded_at FROM sealed_segments`
+	sqlSealed     = sealedColumns + ` WHERE tenant_id = $1 AND log_no = $2 AND no = $3 AND recorded_at >= $4 AND recorded_at < $5 ORDER BY recorded_at LIMIT 1`
+	sqlSealedAll  = sealedColumns + ` WHERE tenant_id = $1 AND log_no = $2 AND (no, recorded_at) > ($3, $4) ORDER BY no, recorded_at LIMIT $5`
 
 	indexColumns = `SELECT name, mac, log_no, leaf_index, coalesce(trace_id, '') FROM sealed_index`
 	sqlFindIndex = indexColumns + ` WHERE tenant_id = $1 AND name = $2 AND mac = $3
@@ -65,24 +66,28 @@ func (q queries) DataKey(ctx context.Context, tenant string, id store.KeyID) (k 
 	return k, err
 }
 
-func readSealed(rows pgx.Rows, logNo int) (store.SealedSegment, error) {
-	seg := store.SealedSegment{SegmentRef: store.SegmentRef{LogNo: logNo}}
+func readSealed(rows pgx.Rows, logNo int) (seg store.SealedSegment, at int64, err error) {
+	seg.LogNo = logNo
 	var id, key []byte
-	err := scan(rows, &seg.No, &id, &key, &seg.Data)
+	err = scan(rows, &seg.No, &id, &key, &seg.Data, &at)
 	array(id, seg.ID[:])
 	array(key, seg.Key[:])
-	return seg, err
+	return seg, at, err
 }
 
 // SealedSegment implements store.Reader.
 func (q queries) SealedSegment(ctx context.Context, tenant string, ref store.SegmentRef) (seg store.SealedSegment, err error) {
-	found := false
-	err = q.with(ctx, func(r *reader) error {
-		return r.run(ctx, sqlSealed, func(rows pgx.Rows) (err error) {
-			found = true
-			seg, err = readSealed(rows, ref.LogNo)
-			return err
-		}, tenant, ref.LogNo, ref.No)
+	found, log := false, store.LogRef{Tenant: tenant, No: ref.LogNo}
+	err = q.with(ctx, func(r *reader) (err error) {
+		found, err = q.found(ctx, r, log, ref.No>>store.SegmentBits, func(in period) (found bool, err error) {
+			err = r.run(ctx, sqlSealed, func(rows pgx.Rows) (err error) {
+				found = true
+				seg, _, err = readSealed(rows, ref.LogNo)
+				return err
+			}, tenant, ref.LogNo, ref.No, in.from, in.until)
+			return found, err
+		})
+		return err
 	})
 	if err == nil && !found {
 		err = notFound("sealed segment %d of log %d of tenant %s", ref.No, ref.LogNo, tenant)
@@ -90,19 +95,20 @@ func (q queries) SealedSegment(ctx context.Context, tenant string, ref store.Seg
 	return seg, err
 }
 
-// SealedSegments implements store.Reader.
+// SealedSegments implements store.Reader. Of two with one number, which no commit
+// writes, it yields both.
 func (q queries) SealedSegments(ctx context.Context, log store.LogRef, fn func(store.SealedSegment) error) error {
 	return q.inLog(ctx, log, func(r *reader) error {
-		last := int64(-1)
+		last, at := int64(-1), int64(math.MaxInt64)
 		return pages(func(limit int) (n int, err error) {
 			err = r.run(ctx, sqlSealedAll, func(rows pgx.Rows) error {
-				seg, err := readSealed(rows, log.No)
+				seg, recorded, err := readSealed(rows, log.No)
 				if err != nil {
 					return err
 				}
-				n, last = n+1, seg.No
+				n, last, at = n+1, seg.No, recorded
 				return fn(seg)
-			}, log.Tenant, log.No, last, limit)
+			}, log.Tenant, log.No, last, at, limit)
 			return n, err
 		})
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math"
 
 	"github.com/jackc/pgx/v5"
 
@@ -34,11 +35,15 @@ func (q queries) Row(ctx context.Context, log store.LogRef, kind evidence.Kind, 
 		return row, notFound("%s at %d", kind, seq)
 	}
 	found := false
-	err := q.with(ctx, func(r *reader) error {
-		return r.run(ctx, t.between, func(rows pgx.Rows) error {
-			found = true
-			return t.read(rows, &row)
-		}, log.Tenant, log.No, seq, seq+1, 1)
+	err := q.with(ctx, func(r *reader) (err error) {
+		found, err = q.found(ctx, r, log, seq, func(in period) (found bool, err error) {
+			err = r.run(ctx, t.one, func(rows pgx.Rows) error {
+				found = true
+				return t.read(rows, &row)
+			}, log.Tenant, log.No, seq, in.from, in.until)
+			return found, err
+		})
+		return err
 	})
 	if err == nil && !found {
 		err = notFound("%s at %d in log %d of tenant %s", kind, seq, log.No, log.Tenant)
@@ -46,7 +51,8 @@ func (q queries) Row(ctx context.Context, log store.LogRef, kind evidence.Kind, 
 	return row, err
 }
 
-// Rows implements store.Reader.
+// Rows implements store.Reader. It visits all partitions, and yields two rows that
+// stand at one place, in whichever: verification reads the topics by it.
 func (q queries) Rows(ctx context.Context, log store.LogRef, kind evidence.Kind, from, to int64, fn func(*store.Row) error) error {
 	t := topicOf(kind)
 	if t == nil || from >= to {
@@ -54,14 +60,15 @@ func (q queries) Rows(ctx context.Context, log store.LogRef, kind evidence.Kind,
 	}
 	return q.inLog(ctx, log, func(r *reader) error {
 		var row store.Row
+		last, at := from-1, int64(math.MaxInt64)
 		return pages(func(limit int) (n int, err error) {
 			err = r.run(ctx, t.between, func(rows pgx.Rows) error {
 				if err := t.read(rows, &row); err != nil {
 					return err
 				}
-				n, from = n+1, row.Seq+1
+				n, last, at = n+1, row.Seq, int64(row.RecordedAt)
 				return fn(&row)
-			}, log.Tenant, log.No, from, to, limit)
+			}, log.Tenant, log.No, last, at, to, limit)
 			return n, err
 		})
 	})

@@ -18,6 +18,7 @@ func TestReadPages(t *testing.T) {
 		l := newFindLoad(tenant, total)
 		c := l.commit(total)
 		to := &c.Logs[0]
+		to.Keys = append(to.Keys, store.DataKey{ID: store.KeyID{}, Scope: store.ScopeDay, Label: "d"})
 		for i := range int64(total) {
 			to.Segments = append(to.Segments, store.LeafSegment{First: i, Count: 1, Data: []byte{1}})
 			to.Sealed = append(to.Sealed, store.SealedSegment{SegmentRef: store.SegmentRef{LogNo: 1, No: i}, Data: []byte{1}})

@@ -24,8 +24,11 @@ func TestSchemaText(t *testing.T) {
 	}
 	defer db.Close()
 	var lines []string
-	if err := db.with(context.Background(), func(r *reader) (err error) {
-		lines, err = r.readSchema(context.Background())
+	if err := db.with(context.Background(), func(r *reader) error {
+		list, err := r.readSchema(context.Background())
+		for _, o := range list {
+			lines = append(lines, o.kind+"\t"+o.name+"\t"+o.definition)
+		}
 		return err
 	}); err != nil {
 		t.Fatal(err)

@@ -20,8 +20,9 @@ type snapshot struct {
 	closed bool
 }
 
-// Snapshot implements store.Store. While it is open, the server cannot clean up
-// what was deleted or updated since: close it when done.
+// Snapshot implements store.Store. It is of the primary, whatever ctx allows. While
+// it is open, the server cannot clean up what was deleted or updated since: close it
+// when done.
 func (db *DB) Snapshot(ctx context.Context) (store.Snapshot, error) {
 	if ctx.Err() != nil {
 		return nil, calledOff(ctx)
@@ -31,7 +32,7 @@ func (db *DB) Snapshot(ctx context.Context) (store.Snapshot, error) {
 		return nil, asked(ctx, err)
 	}
 	s := &snapshot{conn: conn}
-	s.queries = queries{s.with}
+	s.queries = queries{with: s.with, places: db.places}
 	// The view is taken by the first query.
 	for _, sql := range []string{`BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY`, `SELECT 1`} {
 		if _, err := conn.Exec(ctx, sql); err != nil {

@@ -24,9 +24,24 @@
 // and the second finds the head moved. A connection that is lost while COMMIT
 // is under way leaves the outcome unknown, which Commit says by an error
 // without a sentinel.
+//
+// # Several processes
+//
+// Whoever loses the race for a head again and again takes a claim, which is that
+// lock without a commit yet ([DB.Claim]). A log's successor is opened under the lock
+// of its predecessor's head, and a data key is destroyed under that of its tenant's
+// log, so a commit that holds it sees both as they stay. What an error means is
+// told by SQLSTATE alone (errors.go).
+//
+// # Read replicas
+//
+// Reads that store.MayLag allows are answered by one of Config.Replicas, which is
+// chosen once for their context; all others, and snapshots, by the primary. A
+// replica has to be a streaming standby of it.
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,6 +50,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/runledger/runledger/internal/store"
 )
@@ -49,6 +65,8 @@ const (
 	DefaultReaders          = 16
 	DefaultWriters          = 8
 	DefaultStatementTimeout = time.Minute
+	DefaultLockTimeout      = 10 * time.Second
+	DefaultReplicaLag       = 10 * time.Second
 )
 
 // Config says what to open.
@@ -68,21 +86,41 @@ type Config struct {
 	// StatementTimeout bounds each statement but those of snapshots. Default:
 	// DefaultStatementTimeout; below 0: no bound.
 	StatementTimeout time.Duration
+	// LockTimeout bounds how long a commit or a claim waits for another one.
+	// Default: DefaultLockTimeout; below 0: no bound.
+	LockTimeout time.Duration
+	// Replicas are databases that follow the one of DSN by streaming replication,
+	// as the application's role. They answer the reads that store.MayLag allows.
+	Replicas []string
+	// ReplicaLag is how old what a replica answers may be, by the time of its last
+	// transaction, whatever a reader allows. Default: DefaultReplicaLag; below 0: no
+	// bound.
+	ReplicaLag time.Duration
+	// Metrics takes the store's metrics; nil is none.
+	Metrics prometheus.Registerer
+	// Distributed is for Migrate alone: the tables are distributed over the nodes of
+	// a Citus cluster. What is distributed stays so without it.
+	Distributed bool
 	// ReadOnly opens the store for reading: what would write returns
 	// evidence.ErrForbidden.
 	ReadOnly bool
+
+	standstill time.Duration // 0: defaultStandstill
 }
 
 // DB is an open store. All methods may be called from several goroutines.
 type DB struct {
 	queries
-	cfg     Config
-	log     *slog.Logger
-	readers *pool
-	writers *pool // nil where read-only
-	months  months
-	applied []Migration
-	closed  atomic.Bool
+	cfg      Config
+	log      *slog.Logger
+	readers  *pool
+	writers  *pool // nil where read-only
+	replicas replicas
+	claims   chan struct{} // as many places as there may be claims
+	metrics  *metrics
+	months   months
+	applied  []Migration
+	closed   atomic.Bool
 }
 
 // Open connects to the database that cfg names, and migrates it where
@@ -91,38 +129,60 @@ func Open(ctx context.Context, cfg Config) (_ *DB, err error) {
 	if cfg, err = cfg.complete(); err != nil {
 		return nil, err
 	}
-	db := &DB{cfg: cfg, log: cfg.Logger}
+	db := &DB{cfg: cfg, log: cfg.Logger, metrics: newMetrics()}
 	if cfg.OwnerDSN != "" && !cfg.ReadOnly {
 		if db.applied, err = Migrate(ctx, cfg); err != nil {
 			return nil, err
 		}
 	}
-	reading, err := cfg.connConfig(cfg.DSN, true)
-	if err != nil {
-		return nil, err
-	}
-	db.readers = newPool(reading, cfg.Readers)
-	db.queries = queries{db.readers.with}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, db.Close())
 		}
 	}()
+	if err := db.connect(); err != nil {
+		return nil, err
+	}
 	if err := db.checkVersion(ctx); err != nil {
 		return nil, err
 	}
 	if cfg.ReadOnly {
 		return db, nil
 	}
-	writing, err := cfg.connConfig(cfg.DSN, false)
-	if err != nil {
-		return nil, err
-	}
-	db.writers = newPool(writing, cfg.Writers)
 	if err := db.PartitionsAhead(ctx, time.Now(), monthsAhead); err != nil {
 		return nil, err
 	}
 	return db, nil
+}
+
+// connect makes the pools. They connect when they are asked to.
+func (db *DB) connect() (err error) {
+	if db.readers, err = db.pool(db.cfg.DSN, reading); err != nil {
+		return err
+	}
+	if !db.cfg.ReadOnly {
+		if db.writers, err = db.pool(db.cfg.DSN, writing); err != nil {
+			return err
+		}
+		db.claims = make(chan struct{}, db.cfg.Writers-1)
+	}
+	for _, dsn := range db.cfg.Replicas {
+		p, err := db.pool(dsn, replaying)
+		if err != nil {
+			return fmt.Errorf("replica %d: %w", len(db.replicas.all)+1, err)
+		}
+		db.replicas.all = append(db.replicas.all, &replica{pool: p})
+	}
+	db.queries = queries{with: db.read, places: &places{}}
+	return db.metrics.watch(db)
+}
+
+func (db *DB) pool(dsn string, as role) (*pool, error) {
+	cfg, err := db.cfg.poolConfig(dsn, as)
+	if err != nil {
+		return nil, err
+	}
+	return newPool(cfg)
 }
 
 func (cfg Config) complete() (Config, error) {
@@ -141,9 +201,11 @@ func (cfg Config) complete() (Config, error) {
 	if cfg.Writers <= 0 {
 		cfg.Writers = DefaultWriters
 	}
-	if cfg.StatementTimeout == 0 {
-		cfg.StatementTimeout = DefaultStatementTimeout
-	}
+	cfg.Writers = max(cfg.Writers, 2) // one of them is never a claim's
+	cfg.StatementTimeout = cmp.Or(cfg.StatementTimeout, DefaultStatementTimeout)
+	cfg.standstill = cmp.Or(cfg.standstill, defaultStandstill)
+	cfg.LockTimeout = cmp.Or(cfg.LockTimeout, DefaultLockTimeout)
+	cfg.ReplicaLag = cmp.Or(cfg.ReplicaLag, DefaultReplicaLag)
 	return cfg, nil
 }
 
@@ -154,13 +216,13 @@ func (db *DB) checkVersion(ctx context.Context) error {
 		_, err := r.one(ctx, `SELECT coalesce(max(version), 0) FROM schema_migrations`, nil, &version)
 		switch {
 		case sqlState(err) == codeUndefinedTable:
-			return fmt.Errorf("postgres: schema %s has no tables of runledger: migrate it, as its owner", db.cfg.Schema)
+			return fmt.Errorf("postgres: schema %s has no tables of runledger: migrate it, as its owner (runledger migrate)", db.cfg.Schema)
 		case err != nil:
 			return err
 		case version > len(migrations):
 			return newer(version)
 		case version < len(migrations):
-			return fmt.Errorf("postgres: schema %s has version %d of %d: migrate it, as its owner", db.cfg.Schema, version, len(migrations))
+			return fmt.Errorf("postgres: schema %s has version %d of %d: migrate it, as its owner (runledger migrate)", db.cfg.Schema, version, len(migrations))
 		}
 		return nil
 	})
@@ -190,8 +252,9 @@ func (db *DB) dial(ctx context.Context) (*pgx.Conn, error) {
 	if db.closed.Load() {
 		return nil, errClosed
 	}
-	cfg := db.readers.cfg.Copy()
+	cfg := db.readers.Config().ConnConfig
 	cfg.RuntimeParams["statement_timeout"] = "0"
+	cfg.RuntimeParams["idle_in_transaction_session_timeout"] = "0"
 	return connect(ctx, cfg)
 }
 
@@ -201,9 +264,11 @@ func (db *DB) Close() error {
 	if db.closed.Swap(true) {
 		return nil
 	}
-	db.readers.close()
-	if db.writers != nil {
-		db.writers.close()
+	db.metrics.unwatch()
+	for _, p := range append(db.replicas.pools(), db.readers, db.writers) {
+		if p != nil {
+			p.close()
+		}
 	}
 	return nil
 }

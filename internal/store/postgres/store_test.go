@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/runledger/runledger/internal/store"
-	"github.com/runledger/runledger/internal/store/postgres"
 	"github.com/runledger/runledger/internal/store/pgtest"
+	"github.com/runledger/runledger/internal/store/postgres"
 	"github.com/runledger/runledger/internal/store/storetest"
 )
 
@@ -50,4 +50,11 @@ func closeIt(t testing.TB, c io.Closer) {
 
 func TestStore(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) store.Store { return open(t, migrated(t)) })
+}
+
+func TestShared(t *testing.T) {
+	storetest.RunShared(t, func(t *testing.T) (a, b store.Store) {
+		dsns := migrated(t)
+		return open(t, dsns), open(t, dsns)
+	})
 }

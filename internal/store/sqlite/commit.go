@@ -62,6 +62,8 @@ func checkLogCommit(c *store.LogCommit) error {
 		return invalid("%d entries for leaves %d to %d", len(c.Entries), c.Prev.Size, c.Next.Size)
 	case c.Open != nil && (c.Open.LogRef != c.Log || c.Prev.Size != 0 || c.Log.No < 1):
 		return invalid("log %d is opened wrongly", c.Log.No)
+	case len(c.Entries) == 0 && len(c.Sealed) > 0:
+		return invalid("sealed segment %d of log %d comes without a record", c.Sealed[0].No, c.Log.No)
 	}
 	for i := range c.Entries {
 		if seq := c.Entries[i].Leaf.Seq; seq != c.Prev.Size+int64(i) {
@@ -79,7 +81,15 @@ func (w *writer) moveHead(c *store.LogCommit) (key, tenant int64, err error) {
 	if key, tenant, err = w.logKey(c.Log); err != nil {
 		return 0, 0, err
 	}
-	s := w.st.moveHead
+	s := w.st.lastLog
+	s.BindInt64(1, tenant)
+	switch last, _, err := number(s); {
+	case err != nil:
+		return 0, 0, err
+	case last > int64(c.Log.No):
+		return 0, 0, fmt.Errorf("%w: log %d of tenant %s has a successor, log %d", store.ErrHeadMoved, c.Log.No, c.Log.Tenant, last)
+	}
+	s = w.st.moveHead
 	s.BindInt64(1, key)
 	s.BindInt64(2, c.Next.Size)
 	s.BindBytes(3, c.Next.Root[:])

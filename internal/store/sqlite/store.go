@@ -66,6 +66,7 @@ type DB struct {
 	w       *writer  // nil where read-only
 	pool    *pool
 	applied []Migration
+	leases  leases
 	closed  atomic.Bool
 }
 

@@ -95,7 +95,7 @@ func testSeveralLogs(t *testing.T, s store.Store) {
 	taken := b.entry(evidence.KindAudit)
 	b.append(taken)
 	both := func(ca, cb store.LogCommit) error {
-		err := s.Commit(ctx, &store.Commit{Logs: []store.LogCommit{ca, cb}})
+		err := s.Commit(ctx, &store.Commit{Logs: []store.LogCommit{a.bring(ca), b.bring(cb)}})
 		if err == nil {
 			a.head, b.head = ca.Next, cb.Next
 		}
@@ -108,7 +108,7 @@ func testSeveralLogs(t *testing.T, s store.Store) {
 
 	stale := b.rich(taken.Leaf.ID, false)
 	stale.Prev.Size--
-	stale.Entries = stale.Entries[:0]
+	stale.Entries, stale.Sealed = stale.Entries[:0], nil
 	stale.Next.Size = stale.Prev.Size
 	wantErr(t, "a moved head of the second log", both(a.rich(taken.Leaf.ID, false), stale), store.ErrHeadMoved)
 	a.wantNothingAt(na)

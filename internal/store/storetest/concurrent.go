@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/store"
@@ -186,10 +187,14 @@ func testClosed(t *testing.T, s store.Store) {
 	_, snap := s.Snapshot(ctx)
 	_, row := s.Row(ctx, l.ref, evidence.KindSystem, 0)
 	_, guards := s.Guards(ctx)
+	_, claim := s.Claim(ctx, l.ref)
+	_, lease := s.Lease(ctx, "x", "one", time.Hour)
 	for what, err := range map[string]error{
 		"Commit":         s.Commit(ctx, &store.Commit{Logs: []store.LogCommit{l.extend(l.entry(evidence.KindAudit))}}),
 		"KeepCheckpoint": s.KeepCheckpoint(ctx, l.ref, store.Checkpoint{Size: 1}),
 		"SetSetting":     s.SetSetting(ctx, "a", "b"),
+		"Claim":          claim,
+		"Lease":          lease,
 		"Scrub":          s.Scrub(ctx),
 		"SettleRuns":     s.SettleRuns(ctx, "a", map[string]int64{"r": 1}),
 		"OpenRuns":       s.OpenRuns(ctx, func(string, store.RunState) error { return nil }),

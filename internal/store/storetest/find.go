@@ -123,12 +123,12 @@ func testFindSpans(t *testing.T, s store.Store) {
 		want[span] = l.at(l.append(l.step(span.TraceID, span.SpanID)))
 		spans = append(spans, span)
 	}
+	l.append(l.step(traceID(1), spanID(77), text("conflict_of", newID().String())), l.entry(evidence.KindTraceEvent, text("trace_id", traceID(1)), text("span_id", spanID(78))))
 	second := openLogNo(t, s, store.LogRef{Tenant: "a", No: 2})
 	span := store.Span{TraceID: traceID(1), SpanID: "ffffffffffffff00"}
 	want[span] = second.at(second.append(second.step(span.TraceID, span.SpanID)))
 	spans = append(spans, span)
 
-	l.append(l.step(traceID(1), spanID(77), text("conflict_of", newID().String())), l.entry(evidence.KindTraceEvent, text("trace_id", traceID(1)), text("span_id", spanID(78))))
 	spans = append(spans,
 		store.Span{TraceID: traceID(1), SpanID: spanID(77)}, // only a conflict
 		store.Span{TraceID: traceID(1), SpanID: spanID(78)}, // only an event
@@ -151,9 +151,9 @@ func testRuns(t *testing.T, s store.Store) {
 	set(l, state("r1", 1, l.at(0)), state("R1", 2, l.at(1)), state("läuft ", 0, l.at(1)))
 	set(other, state("r1", 77, other.at(0)))
 	set(l, state("r1", 5, l.at(2)), state("r2", evidence.MaxInt-9, l.at(2)))
+	l.append(l.entry(evidence.KindAudit, inRun("no state", 0)))
 	second := openLogNo(t, s, store.LogRef{Tenant: "a", No: 2})
 	set(second, state("r3", 3, l.at(2)), state("R1", 9, second.at(1)))
-	l.append(l.entry(evidence.KindAudit, inRun("no state", 0)))
 
 	want := map[string]store.RunState{}
 	for _, r := range []store.RunState{

@@ -14,9 +14,9 @@ import (
 // looking at every row says: a test of Run, and for a backend to run again with
 // its choices forced.
 func FindRandom(t *testing.T, s store.Store) {
-	var logs []*testLog
 	revision := map[string]int64{}
 	for no := 1; no <= 3; no++ { // logs of tenants take turns
+		var logs []*testLog
 		for _, tenant := range []string{"a", "b"} {
 			logs = append(logs, openLogNo(t, s, store.LogRef{Tenant: tenant, No: no}))
 		}

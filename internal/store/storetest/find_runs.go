@@ -15,7 +15,6 @@ import (
 // pin, wherever that stands, and never by a conflict record.
 func testFindRevision(t *testing.T, s store.Store) {
 	first, other := openLog(t, s, "a"), openLog(t, s, "b")
-	second := openLogNo(t, s, store.LogRef{Tenant: "a", No: 2})
 	add := func(l *testLog, run string, revision int64, status string, set ...func(*evidence.Leaf)) store.Position {
 		set = append(set, inRun(run, 0), integer("revision", revision), text("execution_status", status))
 		return l.at(l.append(l.entry(evidence.KindLLMRun, set...)))
@@ -26,6 +25,7 @@ func testFindRevision(t *testing.T, s store.Store) {
 	q1 := add(first, "q", 1, "FAILED")
 	r1c := add(first, "r", 3, "ABORTED", conflict)
 	r3 := add(first, "r", 3, "SUCCEEDED")
+	second := openLogNo(t, s, store.LogRef{Tenant: "a", No: 2})
 	r2 := add(second, "r", 2, "FAILED") // a revision that came late is not the newest
 	r4 := add(second, "r", 4, "FAILED")
 
@@ -54,13 +54,13 @@ func testFindRevision(t *testing.T, s store.Store) {
 // pin; ids are a tenant's own.
 func testFindState(t *testing.T, s store.Store) {
 	first, other := openLog(t, s, "a"), openLog(t, s, "b")
-	second := openLogNo(t, s, store.LogRef{Tenant: "a", No: 2})
 	add := func(l *testLog, id, status, run string) store.Position {
 		return l.at(l.append(l.entry(evidence.KindExport, text("export_id", id), text("status", status), text("about_run", run))))
 	}
 	e1 := add(first, "e", "pending", "r")
 	f1 := add(first, "f", "pending", "r")
 	add(other, "f", "pending", "r")
+	second := openLogNo(t, s, store.LogRef{Tenant: "a", No: 2})
 	e2 := add(second, "e", "completed", "r")
 	add(other, "e", "failed", "r")
 	ask := func(what string, below store.Position, want []store.Position, where ...store.Condition) {
@@ -78,7 +78,6 @@ func testFindState(t *testing.T, s store.Store) {
 
 func testFindIndex(t *testing.T, s store.Store) {
 	l, other := openLog(t, s, "a"), openLog(t, s, "b")
-	second := openLogNo(t, s, store.LogRef{Tenant: "a", No: 2})
 	add := func(l *testLog, e store.Entry, m byte, trace string) store.Position {
 		c := l.extend(e)
 		if m > 0 {
@@ -92,15 +91,16 @@ func testFindIndex(t *testing.T, s store.Store) {
 	}
 	r1 := add(l, run("r1"), 1, "")
 	r2 := add(l, run("r2"), 2, "")
-	r3 := add(second, run("r3"), 1, "")
 	add(l, l.entry(evidence.KindAudit), 1, "") // another kind of the same person
 	add(other, run("r1"), 1, "")
 	s1 := add(l, l.step(traceID(1), spanID(1)), 1, traceID(1))
-	s2 := add(second, second.step(traceID(1), spanID(2)), 1, traceID(1)) // not indexed again
 	add(l, l.step(traceID(2), spanID(1)), 2, traceID(2))
 	e1 := add(l, l.entry(evidence.KindTraceEvent, text("trace_id", traceID(1))), 0, "")
-	e2 := add(l, l.entry(evidence.KindTraceEvent), 1, "")
-	add(l, l.entry(evidence.KindTraceEvent), 0, "")
+	second := openLogNo(t, s, store.LogRef{Tenant: "a", No: 2})
+	r3 := add(second, run("r3"), 1, "")
+	s2 := add(second, second.step(traceID(1), spanID(2)), 1, traceID(1)) // not indexed again
+	e2 := add(second, second.entry(evidence.KindTraceEvent), 1, "")
+	add(second, second.entry(evidence.KindTraceEvent), 0, "")
 
 	term := func(m byte) store.Condition {
 		return store.Condition{Index: &store.IndexTerm{Name: "actor", MAC: mac(m)}}
@@ -137,11 +137,14 @@ func testComponents(t *testing.T, s store.Store) {
 	wantEqual(t, "of nobody", components("a", 9), nil, cmpopts.EquateEmpty())
 	a, b := openLog(t, s, "a"), openLog(t, s, "b") // their first records have no component
 	wantEqual(t, "of none", components("a", 9), nil, cmpopts.EquateEmpty())
-	second := openLogNo(t, s, store.LogRef{Tenant: "a", No: 2})
-	for i, c := range []string{"worker", "api", "db", "api", "Über", "Api", "worker", "migration"} {
-		l := []*testLog{a, second, b}[i%3]
-		l.append(l.entry(evidence.KindSystem, text("component", c)))
+	add := func(l *testLog, components ...string) {
+		for _, c := range components {
+			l.append(l.entry(evidence.KindSystem, text("component", c)))
+		}
 	}
+	add(a, "worker", "api", "worker")
+	add(b, "db", "Api")
+	add(openLogNo(t, s, store.LogRef{Tenant: "a", No: 2}), "api", "Über", "migration")
 	wantEqual(t, "all", components("a", 9), []string{"api", "migration", "worker", "Über"})
 	wantEqual(t, "two", components("a", 2), []string{"api", "migration"})
 	wantEqual(t, "none", components("a", 0), nil, cmpopts.EquateEmpty())
@@ -150,7 +153,6 @@ func testComponents(t *testing.T, s store.Store) {
 
 func testRunOf(t *testing.T, s store.Store) {
 	a, b := openLog(t, s, "a"), openLog(t, s, "b")
-	second := openLogNo(t, s, store.LogRef{Tenant: "a", No: 2})
 	trace := func(l *testLog, run, id string, set ...func(*evidence.Leaf)) {
 		l.append(l.entry(evidence.KindTrace, append(set, inRun(run, 0), text("trace_id", id))...))
 	}
@@ -160,8 +162,9 @@ func testRunOf(t *testing.T, s store.Store) {
 	trace(a, traceID(2), traceID(2), text("run_alias", "y"))
 	trace(a, traceID(3), traceID(4))
 	trace(a, "old", traceID(5))
-	trace(second, traceID(5), traceID(5))
 	a.append(a.entry(evidence.KindLLMRun, inRun("r3", 0), integer("revision", 1), text("run_alias", "x"), text("trace_id", traceID(6))))
+	second := openLogNo(t, s, store.LogRef{Tenant: "a", No: 2})
+	trace(second, traceID(5), traceID(5))
 	trace(b, "foreign", traceID(7), text("run_alias", "x"))
 	second.append(second.entry(evidence.KindLLMRun, inRun("r4", 0), integer("revision", 1), text("run_alias", "y")))
 

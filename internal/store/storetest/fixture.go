@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 
@@ -82,11 +83,27 @@ func (l *testLog) extend(entries ...store.Entry) store.LogCommit {
 }
 
 func (l *testLog) commit(c store.LogCommit) error {
-	err := l.s.Commit(context.Background(), &store.Commit{Logs: []store.LogCommit{c}})
+	err := l.s.Commit(context.Background(), &store.Commit{Logs: []store.LogCommit{l.bring(c)}})
 	if err == nil {
 		l.head = c.Next
 	}
 	return err
+}
+
+// bring adds the data keys that a commit's content is sealed under.
+func (l *testLog) bring(c store.LogCommit) store.LogCommit {
+	content := slices.Clone(c.Sealed)
+	if c.Removal != nil {
+		content = append(content, c.Removal.Replace...)
+	}
+	c.Keys = slices.Clone(c.Keys)
+	for i := range content {
+		id := content[i].Key
+		if !slices.ContainsFunc(c.Keys, func(k store.DataKey) bool { return k.ID == id }) {
+			c.Keys = append(c.Keys, store.DataKey{ID: id, Scope: store.ScopeDay, Label: l.ref.Tenant, Wrapped: id[:2]})
+		}
+	}
+	return c
 }
 
 func (l *testLog) mustCommit(c store.LogCommit) {

@@ -79,10 +79,10 @@ func (l *testLog) sealedSegments() []store.SealedSegment {
 
 func testSealedSegments(t *testing.T, s store.Store) {
 	l, other := openLog(t, s, "a"), openLog(t, s, "b")
-	second := openLogNo(t, s, store.LogRef{Tenant: "a", No: 2})
 	big := string(bytes.Repeat([]byte{0, 1, 255, '\''}, 100_000))
 	l.seal(l.segment(0, 1, "zero"), l.segment(2, 3, big))
 	l.seal(l.segment(1, 2, "one"))
+	second := openLogNo(t, s, store.LogRef{Tenant: "a", No: 2})
 	second.seal(second.segment(0, 4, "second"))
 	other.seal(other.segment(0, 5, "other"))
 
@@ -105,6 +105,9 @@ func testSealedTwice(t *testing.T, s store.Store) {
 	c = l.extend(l.entry(evidence.KindAudit))
 	c.Sealed = []store.SealedSegment{{SegmentRef: store.SegmentRef{LogNo: 2, No: 1}}}
 	wantErr(t, "a segment of another log", l.commit(c), evidence.ErrInvalid)
+	c = l.extend()
+	c.Sealed = []store.SealedSegment{l.segment(1, 9, "without a record")}
+	wantErr(t, "a segment without a record", l.commit(c), evidence.ErrInvalid)
 	wantEqual(t, "all", l.sealedSegments(), []store.SealedSegment{l.segment(0, 1, "zero")})
 	l.wantHead()
 }

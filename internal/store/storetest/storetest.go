@@ -63,6 +63,10 @@ func Run(t *testing.T, open Open) {
 		{"RemoveSegments", testRemoveSegments},
 		{"RemoveKeysAndIndex", testRemoveKeysAndIndex},
 		{"RemoveWithoutOrder", testRemoveWithoutOrder},
+		{"SealedRange", testSealedRange},
+		{"Removals", testRemovals},
+		{"RemovalsRefused", testRemovalsRefused},
+		{"KeepCheckpoints", testKeepCheckpoints},
 		{"Settings", testSettings},
 		{"APIKeys", testAPIKeys},
 		{"APIKeyFixed", testAPIKeyFixed},
@@ -80,6 +84,11 @@ func Run(t *testing.T, open Open) {
 		{"ReadWhileWriting", testReadWhileWriting},
 		{"Guards", testGuards},
 		{"Scrub", testScrub},
+		{"Claims", testClaims},
+		{"Successor", testSuccessor},
+		{"KeyGone", testKeyGone},
+		{"Leases", testLeases},
+		{"LeaseRace", testLeaseRace},
 		{"Closed", testClosed},
 	}
 	for _, test := range tests {

@@ -7,9 +7,10 @@
 -- rows together by tenant_id alone. So every table of a tenant has tenant_id,
 -- and every key and unique constraint begins with it. Rows are larger for it.
 --
--- The tables of the platform are the exceptions: origins, settings, api_keys
--- and schema_migrations. They are small, are asked for without a tenant, and
--- are reference tables (a copy on each node) where the database is distributed.
+-- The tables of the platform are the exceptions: origins, settings, api_keys,
+-- leases, expired_partitions and schema_migrations. They are small, are asked for
+-- without a tenant. Where the database is distributed, settings, api_keys and leases
+-- are the coordinator's alone, the others reference tables (a copy on each node).
 --
 -- Text is compared and ordered by its bytes, whatever the database's locale.
 -- Times are microseconds since 1970 in bigint: timestamptz cannot be told from
@@ -112,17 +113,33 @@ CREATE TABLE run_revisions (
 	PRIMARY KEY (tenant_id, run_id, revision)
 );
 
--- Sealed content. Not partitioned by time: what seals it does not say when,
--- and a segment is removed by an erasure or expiry of its records, one by one.
-CREATE TABLE sealed_segments (
+-- In which months a log has records. A row says where the first of a month
+-- stands: times never fall within a log, so what stands between that and the
+-- first of the next month is in one partition, and a read by position visits no
+-- other. It is found in another all the same where this table should be wrong:
+-- it is a sign on the way, no evidence.
+CREATE TABLE log_months (
 	tenant_id text COLLATE "C" NOT NULL,
 	log_no    bigint NOT NULL,
-	no        bigint NOT NULL,
-	id        bytea NOT NULL,
-	key_id    bytea NOT NULL, -- data_keys.id
-	data      bytea NOT NULL,
-	PRIMARY KEY (tenant_id, log_no, no)
+	month     bigint NOT NULL, -- counted from January of year 0
+	first     bigint NOT NULL, -- leaf index
+	PRIMARY KEY (tenant_id, log_no, month)
 );
+
+-- Sealed content, partitioned by month like the topics (0002). A segment has the
+-- time of the record that it begins with, and what is put in its place has that,
+-- too. That a number is there once within a log follows from the head: it is
+-- made of that record's leaf index, no >> 4.
+CREATE TABLE sealed_segments (
+	tenant_id   text COLLATE "C" NOT NULL,
+	log_no      bigint NOT NULL,
+	no          bigint NOT NULL,
+	recorded_at bigint NOT NULL,
+	id          bytea NOT NULL,
+	key_id      bytea NOT NULL, -- data_keys.id
+	data        bytea NOT NULL,
+	PRIMARY KEY (tenant_id, log_no, no, recorded_at)
+) PARTITION BY RANGE (recorded_at);
 ALTER TABLE sealed_segments ALTER COLUMN data SET STORAGE EXTERNAL;
 
 -- Finds records by the MAC of a sealed value; the key is in the order of the
@@ -184,6 +201,17 @@ CREATE TABLE run_states (
 	last_leaf  bigint NOT NULL,
 	PRIMARY KEY (tenant_id, run_id)
 ) WITH (fillfactor = 80);
+
+-- Operational, of the platform: months of which a table had a partition until it
+-- expired. None is made again: what comes late must not look like what was kept.
+CREATE TABLE expired_partitions (
+	relation   text COLLATE "C" NOT NULL,
+	month      bigint NOT NULL, -- counted from January of year 0
+	tenants    bigint NOT NULL, -- that had rows in it
+	row_count  bigint NOT NULL,
+	expired_at bigint NOT NULL, -- microseconds
+	PRIMARY KEY (relation, month)
+);
 
 -- Operational, of the platform.
 CREATE TABLE settings (

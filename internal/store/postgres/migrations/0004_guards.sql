@@ -14,7 +14,8 @@
 --
 -- SQLSTATE of refusals, for names of tables and constraints are not the same on
 -- a distributed database: RL001 append-only, RL002 no record orders this
--- removal, RL003 taken, fixed or removed before, RL004 a log never shrinks.
+-- removal, RL003 taken, fixed or removed before, RL004 a log never shrinks, RL005
+-- too young to expire, RL006 held.
 --
 -- SET search_path FROM CURRENT: functions see this schema, and neither a
 -- temporary table nor an operator of the caller's stands in for one of it.
@@ -43,7 +44,7 @@ SELECT runledger_guard_evidence(t) FROM unnest(ARRAY[
 	'llm_run_records', 'aos_traces', 'aos_trace_steps', 'aos_trace_events',
 	'system_records', 'system_metrics', 'audit_ledger', 'log_exports',
 	'logs', 'origins', 'leaf_segments', 'tiles', 'checkpoints',
-	'record_ids', 'spans', 'run_revisions', 'removals']) AS t;
+	'record_ids', 'spans', 'run_revisions', 'log_months', 'removals', 'expired_partitions']) AS t;
 
 -- A removal is ordered by an audit record of the same tenant that says so.
 CREATE FUNCTION runledger_guard_removals() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
@@ -136,7 +137,7 @@ SELECT runledger_guard_truncate('heads');
 -- write down what is removed by which order, which is what the triggers ask
 -- for, and return nothing about what is not there.
 CREATE FUNCTION runledger_remove_segments(tenant text, order_log bigint, order_leaf bigint, logs bigint[], numbers bigint[])
-RETURNS TABLE (removed_log bigint, removed_no bigint)
+RETURNS TABLE (removed_log bigint, removed_no bigint, removed_at bigint)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
 	INSERT INTO removals (tenant_id, what, log_no, ref, id, name, by_log, by_leaf)
@@ -146,7 +147,7 @@ BEGIN
 		ON CONFLICT DO NOTHING;
 	RETURN QUERY DELETE FROM sealed_segments AS s USING unnest(logs, numbers) AS u (log_no, no)
 		WHERE s.tenant_id = tenant AND s.log_no = u.log_no AND s.no = u.no
-		RETURNING s.log_no, s.no;
+		RETURNING s.log_no, s.no, s.recorded_at;
 END $$;
 
 -- A key that is not there is written down all the same: it does not come later.
@@ -171,10 +172,31 @@ BEGIN
 		AND s.log_no = u.log_no AND s.leaf_index = u.leaf_index;
 END $$;
 
--- Makes the partitions of the topic tables for the months from first to last,
--- and says how many tables that made. A partition is made by itself and then
--- attached, which takes no lock that a reader or writer of the parent waits
--- for. One caller at a time: the lock is one that nothing else here takes.
+-- What was taken away in another store of the same deployment, for a copy of it:
+-- written down, so that it does not come here. The order is checked as ever.
+CREATE FUNCTION runledger_keep_removals(tenant text, whats text[], logs bigint[], refs bigint[], ids bytea[], names text[], order_logs bigint[], order_leaves bigint[])
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+BEGIN
+	INSERT INTO removals (tenant_id, what, log_no, ref, id, name, by_log, by_leaf)
+		SELECT tenant, u.what, u.log_no, u.ref, u.id, u.name, u.by_log, u.by_leaf
+		FROM unnest(whats, logs, refs, ids, names, order_logs, order_leaves)
+			AS u (what, log_no, ref, id, name, by_log, by_leaf)
+		ON CONFLICT DO NOTHING;
+END $$;
+
+-- The tables that have a partition for each month of recorded_at.
+CREATE FUNCTION runledger_partitioned() RETURNS text[] LANGUAGE sql IMMUTABLE AS $$
+	SELECT ARRAY['llm_run_records', 'aos_traces', 'aos_trace_steps', 'aos_trace_events',
+		'system_records', 'system_metrics', 'audit_ledger', 'log_exports', 'sealed_segments']
+$$;
+
+-- Makes the partitions for the months from first to last, and says how many tables
+-- that made. A partition is made by itself and then attached, which takes no lock
+-- that a reader or writer of the parent waits for. One caller at a time: the lock
+-- is one that nothing but this and expiry takes.
+--
+-- The settings are a distributed database's, and nobody's elsewhere: triggers
+-- have to be allowed, and a partition gets its shards over one connection.
 CREATE FUNCTION runledger_ensure_partitions(first date, last date)
 RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE
@@ -182,6 +204,7 @@ DECLARE
 	epoch constant date := make_date(1970, 1, 1);
 	month date := make_date(extract(year FROM first)::integer, extract(month FROM first)::integer, 1);
 	next date;
+	number bigint; -- of the month
 	parent text;
 	partition text;
 	made integer := 0;
@@ -189,13 +212,16 @@ BEGIN
 	IF first < make_date(1, 1, 1) OR last > make_date(9999, 12, 31) OR last > first + 3660 THEN
 		RAISE EXCEPTION 'partitions from % to %: out of range', first, last USING ERRCODE = '22023';
 	END IF;
+	PERFORM set_config('citus.enable_unsafe_triggers', 'on', true);
+	PERFORM set_config('citus.multi_shard_modify_mode', 'sequential', true);
 	LOCK TABLE llm_run_records IN SHARE UPDATE EXCLUSIVE MODE;
 	WHILE month <= last LOOP
 		next := (month + interval '1 month')::date;
-		FOREACH parent IN ARRAY ARRAY['llm_run_records', 'aos_traces', 'aos_trace_steps', 'aos_trace_events',
-				'system_records', 'system_metrics', 'audit_ledger', 'log_exports'] LOOP
+		number := extract(year FROM month) * 12 + extract(month FROM month) - 1;
+		FOREACH parent IN ARRAY runledger_partitioned() LOOP
 			partition := parent || '_p' || to_char(month, 'YYYYMM');
-			CONTINUE WHEN to_regclass(quote_ident(partition)) IS NOT NULL;
+			CONTINUE WHEN to_regclass(quote_ident(partition)) IS NOT NULL OR EXISTS (SELECT 1 FROM expired_partitions AS e
+				WHERE e.relation = parent AND e.month = number);
 			EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE)', partition, parent);
 			EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%s) TO (%s)',
 				parent, partition, (month - epoch) * day_us, (next - epoch) * day_us);
@@ -207,11 +233,67 @@ BEGIN
 	RETURN made;
 END $$;
 
+-- Removes the partition of a table and month, and returns how many rows went with
+-- it, or null where it is gone already. The month must have ended before the day
+-- given, and that day not lie ahead. Each tenant that has rows in it must have a
+-- RetentionApplied that names the table (entity_id) and a time that covers the
+-- month (valid_from, valid_until), and no legal hold that was not released: which
+-- rows one means is not known here. Rows that must stay are moved before.
+--
+-- What is dropped is no longer guarded from the moment it is detached, so both
+-- happen here, in one transaction, behind locks: none may write to the partition
+-- while it is looked at, and none read it while it goes.
+CREATE FUNCTION runledger_expire_partition(relation text, month date, before date)
+RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+#variable_conflict use_variable
+DECLARE
+	day_us constant bigint := 86400000000;
+	epoch constant date := make_date(1970, 1, 1);
+	next constant date := (month + interval '1 month')::date;
+	number constant bigint := extract(year FROM month) * 12 + extract(month FROM month) - 1;
+	partition constant text := relation || '_p' || to_char(month, 'YYYYMM');
+	tenant text;
+	n bigint;
+	tenants bigint := 0;
+	total bigint := 0;
+BEGIN
+	IF relation IS NULL OR month IS NULL OR before IS NULL OR NOT relation = ANY (runledger_partitioned()) OR extract(day FROM month) <> 1 THEN
+		RAISE EXCEPTION 'no partition of % for %', relation, month USING ERRCODE = '22023';
+	ELSIF next > before OR before > (now() AT TIME ZONE 'UTC')::date THEN
+		RAISE EXCEPTION '% is younger than %', partition, before USING ERRCODE = 'RL005';
+	END IF;
+	PERFORM set_config('citus.multi_shard_modify_mode', 'sequential', true);
+	LOCK TABLE llm_run_records IN SHARE UPDATE EXCLUSIVE MODE;
+	IF to_regclass(quote_ident(partition)) IS NULL THEN
+		RETURN NULL;
+	END IF;
+	EXECUTE format('LOCK TABLE %I IN SHARE ROW EXCLUSIVE MODE', partition);
+	FOR tenant, n IN EXECUTE format('SELECT tenant_id, count(*) FROM %I GROUP BY tenant_id', partition) LOOP
+		IF NOT EXISTS (SELECT 1 FROM audit_ledger AS a WHERE a.tenant_id = tenant AND a.event_type = 'RetentionApplied'
+				AND a.entity_type = 'RETENTION' AND a.entity_id = relation
+				AND a.valid_from <= (month - epoch) * day_us AND a.valid_until >= (next - epoch) * day_us) THEN
+			RAISE EXCEPTION '%: no record of tenant % orders its expiry', partition, tenant USING ERRCODE = 'RL002';
+		ELSIF EXISTS (SELECT 1 FROM audit_ledger AS h WHERE h.tenant_id = tenant AND h.event_type = 'LegalHoldPlaced'
+				AND NOT EXISTS (SELECT 1 FROM audit_ledger AS r WHERE r.tenant_id = tenant AND r.event_type = 'LegalHoldReleased'
+					AND r.entity_id = h.entity_id AND (r.log_no, r.leaf_index) > (h.log_no, h.leaf_index))) THEN
+			RAISE EXCEPTION '%: tenant % has a legal hold', partition, tenant USING ERRCODE = 'RL006';
+		END IF;
+		tenants := tenants + 1;
+		total := total + n;
+	END LOOP;
+	EXECUTE format('ALTER TABLE %I DETACH PARTITION %I', relation, partition);
+	EXECUTE format('DROP TABLE %I', partition);
+	INSERT INTO expired_partitions (relation, month, tenants, row_count, expired_at)
+		VALUES (relation, number, tenants, total, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint);
+	RETURN total;
+END $$;
+
 REVOKE ALL ON FUNCTION runledger_refuse(), runledger_guard_truncate(text), runledger_guard_evidence(text),
 	runledger_guard_removals(), runledger_guard_segments(), runledger_guard_keys(), runledger_guard_index(),
 	runledger_guard_heads(),
 	runledger_remove_segments(text, bigint, bigint, bigint[], bigint[]),
 	runledger_remove_keys(text, bigint, bigint, bytea[]),
 	runledger_remove_index(text, bigint, bigint, text[], bytea[], bigint[], bigint[]),
-	runledger_ensure_partitions(date, date)
+	runledger_keep_removals(text, text[], bigint[], bigint[], bytea[], text[], bigint[], bigint[]),
+	runledger_partitioned(), runledger_ensure_partitions(date, date), runledger_expire_partition(text, date, date)
 FROM PUBLIC;

@@ -1,0 +1,3 @@
+-- Leases are for several processes on one database. Here a lock of the file sees
+-- to it that there is only one, which keeps its leases in memory, so there is no
+-- table to make; the number is kept, so that one number means one thing everywhere.
