@@ -9,6 +9,7 @@ import (
 
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/seal"
+	"github.com/runledger/runledger/internal/store"
 )
 
 // Receipt says where a record stands.
@@ -100,6 +101,7 @@ func (l *Ledger) Append(ctx context.Context, tenant string, records []*evidence.
 	if len(records) > MaxAppend {
 		return nil, fmt.Errorf("batch of %d records: %w: at most %d at once", len(records), evidence.ErrTooLarge, MaxAppend)
 	}
+	ctx = store.NoLag(ctx) // it may be the context of a read that has its record made
 	o, err := l.current(ctx, tenant)
 	if err != nil {
 		return nil, err

@@ -26,6 +26,7 @@ type committer struct {
 	ended   chan struct{} // closed once it has answered all it ever will
 	users   int           // requests on their way to it or in it; guarded by committers.mu
 	runs    *runCache
+	counted *openLog   // the log whose records runs was last used for
 	waiting []*request // taken from the queue
 	redo    []*request // taken back, to be resolved with care
 	writing *plan
@@ -267,10 +268,13 @@ func (c *committer) ready(o *openLog) error {
 	if err := o.writable(); err != nil {
 		return err
 	}
+	// Whoever closed the log before may have numbered records in it that this process has
+	// not seen. What is in flight is of that log, too: it is in the store, or will fail.
+	if changed := c.counted != o; c.l.shared && (changed || o.reload || c.overtaken(o)) {
+		c.counted = o
+		c.runs.expire()
+	}
 	if o.reload || c.overtaken(o) {
-		if c.l.shared {
-			c.runs.expire()
-		}
 		if err := c.l.reloadLog(context.Background(), o); err != nil {
 			if errors.Is(err, evidence.ErrTampered) {
 				o.fail(err)
@@ -377,7 +381,7 @@ func (c *committer) unknown(p *plan, err error) {
 		c.l.log.Error("outcome of a commit is unknown", "err", err, "read_back", rerr)
 		p.restore(c.l)
 		p.markReload()
-		p.fail(fmt.Errorf("%w: %w", evidence.ErrUnavailable, err))
+		p.fail(quiet(fmt.Errorf("%w: %w", evidence.ErrUnavailable, err), quietOutcome))
 		return
 	}
 	c.l.log.Warn("commit failed", "err", err, "persisted", persisted)
@@ -391,24 +395,12 @@ func (c *committer) unknown(p *plan, err error) {
 }
 
 func (c *committer) readBack(p *plan) (persisted bool, err error) {
-	n := 0
-	for _, lp := range p.logs {
-		head, err := c.l.store.Head(context.Background(), lp.log.LogRef)
-		if errors.Is(err, evidence.ErrNotFound) && lp.commit.Open != nil {
-			continue
-		}
-		if err != nil {
-			return false, err
-		}
-		persisted := bytes.Equal(head.Note, lp.commit.Next.Note)
-		if !persisted && c.l.shared && head.Size > lp.commit.Next.Size {
-			if persisted, err = c.l.standsOn(lp.log, lp.commit.Next); err != nil {
-				return false, err
-			}
-		}
-		if persisted {
-			n++
-		}
+	n, err := c.persisted(p)
+	if err == nil && n != 0 && n != len(p.logs) {
+		n, err = c.persisted(p) // it was committed only now, between two of the heads
+	}
+	if err != nil {
+		return false, err
 	}
 	if n != 0 && n != len(p.logs) {
 		err := fmt.Errorf("%w: a transaction was stored in part", evidence.ErrTampered)
@@ -416,6 +408,29 @@ func (c *committer) readBack(p *plan) (persisted bool, err error) {
 		return false, err
 	}
 	return n > 0, nil
+}
+
+// persisted returns of how many logs of a plan the store has what the plan wrote.
+func (c *committer) persisted(p *plan) (n int, err error) {
+	for _, lp := range p.logs {
+		head, err := c.l.store.Head(context.Background(), lp.log.LogRef)
+		if errors.Is(err, evidence.ErrNotFound) && lp.commit.Open != nil {
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		persisted := bytes.Equal(head.Note, lp.commit.Next.Note)
+		if !persisted && c.l.shared && head.Size > lp.commit.Next.Size {
+			if persisted, err = c.l.standsOn(lp.log, lp.commit.Next); err != nil {
+				return 0, err
+			}
+		}
+		if persisted {
+			n++
+		}
+	}
+	return n, nil
 }
 
 func (p *plan) markReload() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -201,8 +202,12 @@ func (l *Ledger) forgetKeys(p *plan) error {
 	for _, lp := range p.logs {
 		seen := map[store.KeyID]bool{}
 		var gone []store.KeyID
-		for i := range lp.commit.Sealed {
-			id := lp.commit.Sealed[i].Key
+		sealed := lp.commit.Sealed
+		if lp.commit.Removal != nil {
+			sealed = slices.Concat(sealed, lp.commit.Removal.Replace)
+		}
+		for i := range sealed {
+			id := sealed[i].Key
 			if seen[id] {
 				continue
 			}

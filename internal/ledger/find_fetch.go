@@ -158,7 +158,8 @@ func (l *Ledger) openFetched(ctx context.Context, tenant string, at []store.Foun
 // openRecords returns the openings of some records of a sealed segment; none
 // where the segment or its key is gone.
 func (l *Ledger) openRecords(ctx context.Context, tenant, origin string, ref store.SegmentRef, ids []evidence.ID) ([]*seal.Opening, error) {
-	stored, err := l.store.SealedSegment(ctx, tenant, ref)
+	// Never from a replica, which may still have what is erased.
+	stored, err := l.store.SealedSegment(store.NoLag(ctx), tenant, ref)
 	if err == nil {
 		var openings []*seal.Opening
 		if openings, err = l.sealer.OpenRecords(ctx, l.store, tenant, origin, stored, ids); err == nil {

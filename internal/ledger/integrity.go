@@ -150,11 +150,11 @@ func (l *Ledger) Integrity(tenant string) Integrity {
 		}
 	}
 	if err := l.Writable(); err != nil {
-		out.Status, out.Why = StatusDegraded, err.Error()
+		out.Status, out.Why = StatusDegraded, forClients(err)
 	} else if err := l.Publishing(); err != nil {
-		out.Status, out.Why = StatusDegraded, err.Error()
+		out.Status, out.Why = StatusDegraded, forClients(err)
 	} else if t.failed != nil {
-		out.Status, out.Why = StatusDegraded, t.failed.Error()
+		out.Status, out.Why = StatusDegraded, forClients(t.failed)
 	} else if t.lastVerified != nil {
 		out.Status = StatusVerified
 	}

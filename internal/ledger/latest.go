@@ -60,22 +60,10 @@ func (l *Ledger) newer(ctx context.Context, o *openLog) (logState, error) {
 // learn reads what the store has of a log and makes it known, if it extends what is
 // known. It leaves alone what the committer owns.
 func (l *Ledger) learn(ctx context.Context, o *openLog) (logState, error) {
+	known := o.state() // first: this process may commit more while the store is read here
 	st, err := l.loadState(ctx, o)
 	if err != nil {
 		return logState{}, err
-	}
-	known := o.state()
-	if st.tree.size() < known.tree.size() {
-		// Between the two this process committed: that is the newer one. But a head
-		// that goes back for good must not be taken for that.
-		head, err := l.store.Head(ctx, o.LogRef)
-		if err != nil {
-			return logState{}, err
-		}
-		if known = o.state(); head.Size < known.tree.size() {
-			return logState{}, fmt.Errorf("log %s: %w: %d leaves where %d were signed", o.Origin, ErrRollback, head.Size, known.tree.size())
-		}
-		return known, nil
 	}
 	if err := extends(&st.tree, known.tree.size(), known.tree.root(), l.tileOf(ctx, o.LogRef)); err != nil {
 		return logState{}, fmt.Errorf("log %s: the database does not extend what this process knows: %w", o.Origin, err)
@@ -87,11 +75,11 @@ func (l *Ledger) learn(ctx context.Context, o *openLog) (logState, error) {
 	st.lastT = last.RecordedAt
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.closed = o.closed || isClosing(last)
 	if st.tree.size() > o.durable.tree.size() {
 		o.durable = st
-		o.closed = o.closed || isClosing(last)
 	}
-	return st, nil
+	return o.durable, nil
 }
 
 // isClosing reports whether a leaf closes its log.

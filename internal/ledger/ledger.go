@@ -97,6 +97,9 @@ type Ledger struct {
 	mu     sync.Mutex
 	logs   map[store.LogRef]*openLog
 	newest map[string]*openLog // by tenant
+	// making are the tenants that this process is about to make: until it is known
+	// whether another one was faster, the sealer may have a key for them that is not theirs.
+	making map[string]bool
 
 	halted atomic.Pointer[haltError]
 	// unpublished is why the last round of publishing failed; nil before the first.
@@ -125,6 +128,7 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 		room:   semaphore.NewWeighted(int64(cfg.MaxQueuedRecords)),
 		logs:   map[store.LogRef]*openLog{},
 		newest: map[string]*openLog{},
+		making: map[string]bool{},
 		stop:   make(chan struct{}),
 	}
 	l.committers.l = l

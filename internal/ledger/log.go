@@ -105,6 +105,7 @@ func (l *Ledger) current(ctx context.Context, tenant string) (*openLog, error) {
 	if !evidence.ValidTenant(tenant) {
 		return nil, fmt.Errorf("tenant %q: %w", tenant, evidence.ErrNotFound)
 	}
+	ctx = store.NoLag(ctx) // it stays in memory
 	logs, err := l.store.Logs(ctx, tenant)
 	if err != nil {
 		return nil, err
@@ -121,6 +122,9 @@ func (l *Ledger) current(ctx context.Context, tenant string) (*openLog, error) {
 	if have := l.newest[tenant]; have != nil {
 		return have, nil
 	}
+	if l.making[tenant] {
+		return nil, fmt.Errorf("tenant %s is being made by another process: %w", tenant, evidence.ErrUnavailable)
+	}
 	l.newest[tenant] = o
 	return o, nil
 }
@@ -133,6 +137,7 @@ func (l *Ledger) logByNo(ctx context.Context, tenant string, no int) (*openLog, 
 	if o != nil {
 		return o, nil
 	}
+	ctx = store.NoLag(ctx) // it stays in memory
 	logs, err := l.store.Logs(ctx, tenant)
 	if err != nil {
 		return nil, err
@@ -161,9 +166,12 @@ func (l *Ledger) openStored(ctx context.Context, lg store.Log) (*openLog, error)
 		return nil, err
 	}
 	// Only what is anchored counts as published: this head may be one whose process
-	// died before it came so far.
+	// died before it came so far. Where others look for what was given out, it has to be
+	// kept in the store too: publish sees to that.
 	if anchored, err := l.anchor.Read(o.Origin); err == nil && bytes.Equal(anchored, st.note) {
-		o.published, o.publishedTo, o.anchored = st.note, st.tree.size(), anchored
+		if o.anchored = anchored; !l.shared {
+			o.published, o.publishedTo = st.note, st.tree.size()
+		}
 	}
 	if err := l.checkOpened(ctx, lg, &st.tree); err != nil {
 		return nil, err
@@ -384,11 +392,11 @@ func (l *Ledger) checkOpened(ctx context.Context, lg store.Log, t *tree) error {
 // reloadLog replaces the state of a log by what the store has, which must
 // extend what this process last saw durable.
 func (l *Ledger) reloadLog(ctx context.Context, o *openLog) error {
+	known := o.state() // first: a reader may learn of more while the store is read here
 	st, err := l.loadState(ctx, o)
 	if err != nil {
 		return err
 	}
-	known := o.state()
 	if err := extends(&st.tree, known.tree.size(), known.tree.root(), l.tileOf(ctx, o.LogRef)); err != nil {
 		return fmt.Errorf("log %s: the database does not extend what this process wrote: %w", o.Origin, err)
 	}
@@ -407,7 +415,10 @@ func (l *Ledger) reloadLog(ctx context.Context, o *openLog) error {
 	return nil
 }
 
+// tileOf reads full tiles of the log, never from a replica: they are asked for by a
+// tree that may be newer than it.
 func (l *Ledger) tileOf(ctx context.Context, ref store.LogRef) func(int, int64) ([]byte, error) {
+	ctx = store.NoLag(ctx)
 	return func(level int, n int64) ([]byte, error) { return l.store.Tile(ctx, ref, level, n) }
 }
 

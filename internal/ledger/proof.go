@@ -30,6 +30,7 @@ type Proof struct {
 // seq (C2SP tlog-proof). Where the newest checkpoint does not cover it yet
 // the error wraps ErrNotPublished.
 func (l *Ledger) ProveSeq(ctx context.Context, tenant string, logNo int, seq int64) (*Proof, error) {
+	ctx = store.NoLag(ctx) // a replica may not have yet what is published
 	o, err := l.logByNo(ctx, tenant, logNo)
 	if err != nil {
 		return nil, err
@@ -164,6 +165,7 @@ func (l *Ledger) LocateSpan(ctx context.Context, tenant string, span store.Span)
 // size must be that of a published or durable state; the note of the result
 // is the caller's to set.
 func (l *Ledger) Consistency(ctx context.Context, tenant string, logNo int, old, size int64) ([]evidence.Hash, error) {
+	ctx = store.NoLag(ctx)
 	o, err := l.logByNo(ctx, tenant, logNo)
 	if err != nil {
 		return nil, err

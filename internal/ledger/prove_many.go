@@ -89,6 +89,7 @@ func (l *Ledger) LeavesAt(ctx context.Context, tenant string, logNo int, at []st
 // opens its commitment is for [evidence.Commit] to decide. Tiles and segments
 // are read once each, so many records cost little more than their hashes.
 func (l *Ledger) ProveRecords(ctx context.Context, tenant string, logNo int, head c2sp.Checkpoint, at []store.Found, fn func(*ProvenRecord) error) error {
+	ctx = store.NoLag(ctx) // head is published, and a replica may not have come so far
 	o, err := l.logByNo(ctx, tenant, logNo)
 	if err != nil {
 		return err

@@ -115,7 +115,7 @@ func (l *Ledger) publish(ctx context.Context, o *openLog) error {
 		return err
 	}
 	if err := l.anchor.Write(o.Origin, note); err != nil {
-		err = fmt.Errorf("anchor of %s: %w", o.Origin, err)
+		err = quiet(fmt.Errorf("anchor of %s: %w", o.Origin, err), quietAnchor)
 		if errors.Is(err, evidence.ErrTampered) {
 			o.fail(err)
 		}
@@ -129,7 +129,7 @@ func (l *Ledger) publish(ctx context.Context, o *openLog) error {
 		if errors.Is(err, store.ErrSync) {
 			l.halt(err)
 		}
-		return err
+		return quiet(err, quietKept)
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -123,7 +123,8 @@ func (c *content) segment(ctx context.Context, no int64) (*segment, error) {
 		return s, nil
 	}
 	s := &segment{no: no}
-	stored, err := c.read.SealedSegment(ctx, c.log.Tenant, store.SegmentRef{LogNo: c.log.No, No: no})
+	// Never from a replica, which may still have what is erased.
+	stored, err := c.read.SealedSegment(store.NoLag(ctx), c.log.Tenant, store.SegmentRef{LogNo: c.log.No, No: no})
 	switch {
 	case errors.Is(err, evidence.ErrNotFound):
 	case err != nil:

@@ -349,7 +349,7 @@ func (l *Ledger) compareWithAnchor(o *openLog, now time.Time) error {
 	}
 	note, err := l.anchor.Read(o.Origin)
 	if err != nil {
-		return fmt.Errorf("anchor of %s: %w", o.Origin, err)
+		return quiet(fmt.Errorf("anchor of %s: %w", o.Origin, err), quietAnchor)
 	}
 	if !slices.Equal(note, anchored) {
 		a, err := c2sp.Verify(note, o.vkey)

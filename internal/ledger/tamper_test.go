@@ -266,7 +266,7 @@ func (e *evil) setHead(l *deployedLog, c c2sp.Checkpoint, note []byte) {
 }
 
 func tamperCases() []tamperCase {
-	return slices.Concat(leafCases(), rowCases(), headCases(), tenantCases(), sealedCases(), lookupCases(), schemaCases())
+	return slices.Concat(leafCases(), rowCases(), headCases(), tenantCases(), sealedCases(), lookupCases(), postgresCases(), schemaCases())
 }
 
 // leafCases alter leaves, segments and tiles.
@@ -1192,9 +1192,12 @@ func sealedCases() []tamperCase {
 		},
 		gone("removals forged, and content deleted by them, no trigger dropped", func(e *evil) {
 			seg := segment(e, 0)
-			e.exec(storerig.Pick(
-				`INSERT INTO removals (tenant_no, what, ref, id, name_no, by_row) SELECT l.tenant_no, 'segment', s.row, s.id, 0, (SELECT min(row) FROM r_audit) FROM sealed_segments AS s JOIN logs AS l ON l.log_key = s.row >> 40 WHERE s.row = ?1`,
-				`INSERT INTO removals (tenant_id, what, log_no, ref, id, name, by_log, by_leaf) SELECT tenant_id, 'segment', log_no, no, id, '', 1, 1 FROM sealed_segments WHERE row = ?1`), seg)
+			if storerig.OnPostgres() {
+				e.change(1, `INSERT INTO removals (tenant_id, what, log_no, ref, id, name, by_log, by_leaf)
+					SELECT tenant_id, 'segment', log_no, no, id, '', 1, 1 FROM sealed_segments WHERE tenant_id = 'acme' AND log_no = 2 AND no = ?1`, seg.N)
+			} else {
+				e.change(1, `INSERT INTO removals (tenant_no, what, ref, id, name_no, by_row) SELECT l.tenant_no, 'segment', s.row, s.id, 0, (SELECT min(row) FROM r_audit) FROM sealed_segments AS s JOIN logs AS l ON l.log_key = s.row >> 40 WHERE s.row = ?1`, seg)
+			}
 			e.change(1, `DELETE FROM sealed_segments WHERE row = ?1`, seg)
 		}),
 	}
@@ -1373,9 +1376,10 @@ func schemaCases() []tamperCase {
 		guard("an index dropped", storerig.Pick("r_trace_step_span", "idx_aos_trace_steps_trace_timestamp")+" is missing",
 			`DROP INDEX `+storerig.Pick("r_trace_step_span", "idx_aos_trace_steps_trace_timestamp")),
 		guard("a view replaced", "view "+view+" has been altered", `DROP VIEW `+view, `CREATE VIEW `+view+` AS SELECT 1`),
-		guard("a trigger of another's", storerig.Pick("trigger mine is not runledger's", "mine is not runledger's"), storerig.Pick(
+		guard("a trigger of another's", "mine is not runledger's", storerig.Pick(`SELECT 1`,
+			`CREATE FUNCTION mine() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN DELETE FROM settings WHERE name = ''none''; RETURN NULL; END'`), storerig.Pick(
 			`CREATE TRIGGER mine AFTER INSERT ON r_trace_step BEGIN DELETE FROM names WHERE name_no = -1; END`,
-			`CREATE TRIGGER mine AFTER INSERT ON aos_trace_steps FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()`)),
+			`CREATE TRIGGER mine AFTER INSERT ON aos_trace_steps FOR EACH ROW EXECUTE FUNCTION mine()`)),
 		{
 			name: "an index that leaves a row out, its text in the schema unaltered",
 			alter: func(e *evil) {
@@ -1400,7 +1404,7 @@ func schemaCases() []tamperCase {
 // it means; and the server must never sign over it.
 func TestTamper(t *testing.T) {
 	cases := tamperCases()
-	if len(cases) < 35 {
+	if len(cases) < 140 {
 		t.Errorf("only %d cases", len(cases))
 	}
 	for i, tc := range cases {

@@ -28,6 +28,8 @@ func (l *Ledger) CreateTenant(ctx context.Context, tenant string) (LogInfo, erro
 func (l *Ledger) createTenant(ctx context.Context, tenant string) (LogInfo, error) {
 	var o *openLog
 	err := l.control(ctx, tenant, func(ctx context.Context, c *committer) error {
+		l.make(tenant, true)
+		defer l.make(tenant, false)
 		logs, err := l.store.Logs(ctx, tenant)
 		if err != nil {
 			return err
@@ -67,8 +69,18 @@ func (l *Ledger) createTenant(ctx context.Context, tenant string) (LogInfo, erro
 
 // control runs fn in a tenant's committer while nothing is in flight.
 func (l *Ledger) control(ctx context.Context, tenant string, fn func(ctx context.Context, c *committer) error) error {
+	ctx = store.NoLag(ctx) // what it reads decides what is written
 	_, err := l.submit(ctx, tenant, &request{ctx: ctx, control: fn})
 	return err
+}
+
+// make says that this process begins or ends making a tenant.
+func (l *Ledger) make(tenant string, begins bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.making[tenant] = begins; !begins {
+		delete(l.making, tenant)
+	}
 }
 
 // adopt makes a log the newest of its tenant.
@@ -107,7 +119,7 @@ func (l *Ledger) newLog(ref store.LogRef) (*openLog, error) {
 		return nil, err
 	}
 	if err := l.anchor.Write(origin, note); err != nil {
-		return nil, fmt.Errorf("anchor: %w: %w", evidence.ErrUnavailable, err)
+		return nil, quiet(fmt.Errorf("anchor: %w: %w", evidence.ErrUnavailable, err), quietAnchor)
 	}
 	empty := logState{note: note}
 	return &openLog{
@@ -180,7 +192,7 @@ func (c *committer) commitNow(ctx context.Context, p *plan) error {
 		for _, lp := range p.logs {
 			lp.log.reload = lp.commit.Open == nil
 		}
-		return fmt.Errorf("%w: %w", evidence.ErrUnavailable, err)
+		return quiet(fmt.Errorf("%w: %w", evidence.ErrUnavailable, err), quietOutcome)
 	}
 	p.committed(l, time.Now())
 	l.metrics.appended(p)
