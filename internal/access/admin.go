@@ -155,7 +155,7 @@ func (g *Gate) List(ctx context.Context, tenant string) ([]Key, error) {
 }
 
 // Revoke revokes a key of a tenant ("" the platform's, or AllTenants). It counts
-// at once, here; elsewhere when it is looked up again. Once more is no error.
+// at once, here; in other processes within Config.CacheTTL. Once more is no error.
 // evidence.ErrUnavailable may mean that it counts and its record is still to be
 // written, which is then done in the background or by the next process.
 func (g *Gate) Revoke(ctx context.Context, by Actor, tenant, id string) (Key, error) {
@@ -178,7 +178,7 @@ func (g *Gate) Revoke(ctx context.Context, by Actor, tenant, id string) (Key, er
 			return Key{}, unavailable("revoke credential", err)
 		}
 		k.RevokedAt = max(g.now(), k.CreatedAt)
-		if err := g.cfg.Store.PutAPIKey(ctx, k); err != nil {
+		if k, err = g.put(ctx, k); err != nil {
 			return Key{}, unavailable("revoke credential", err)
 		}
 	}
@@ -188,6 +188,21 @@ func (g *Gate) Revoke(ctx context.Context, by Actor, tenant, id string) (Key, er
 		return Key{}, fmt.Errorf("the credential is revoked, but that is not recorded yet: %w", err)
 	}
 	return keyOf(k, g.now()), nil
+}
+
+// put stores a row that was read before. Another process may have revoked the key
+// meanwhile, which is final: the store then refuses what was read before that, and the
+// row as it stands is returned.
+func (g *Gate) put(ctx context.Context, k store.APIKey) (store.APIKey, error) {
+	err := g.cfg.Store.PutAPIKey(ctx, k)
+	if !errors.Is(err, evidence.ErrConflict) {
+		return k, err
+	}
+	now, rerr := g.cfg.Store.APIKey(ctx, k.ID)
+	if rerr != nil || now.RevokedAt == 0 || now.RevokedAt == k.RevokedAt {
+		return k, err
+	}
+	return now, nil
 }
 
 // settingRevokedBy and an id is the setting that says who revoked a key. It is
@@ -234,8 +249,11 @@ func (g *Gate) firstUse(c call, e *entry) error {
 	defer cancel()
 	if k.UsedAt == 0 {
 		k.UsedAt = max(g.now(), k.CreatedAt)
-		if err := g.cfg.Store.PutAPIKey(ctx, k); err != nil {
+		if k, err = g.put(ctx, k); err != nil {
 			return unavailable("credential", err)
+		}
+		if k.RevokedAt != 0 {
+			return refuse(reasonRevoked)
 		}
 	}
 	if done, err := g.recorded(ctx, k, eventUsed); err != nil {

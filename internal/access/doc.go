@@ -61,6 +61,17 @@
 // has (its key was not given out), or a revocation in force, and [New] appends
 // what is missing; a repeat appends nothing.
 //
+// # Several processes
+//
+// Those that share a store have the same keys, and each remembers a key that it has
+// looked up for at most Config.CacheTTL, 5 s by default: a key that one of them revokes
+// is refused by all of them that long after the revocation was stored, and one that is
+// made counts at once everywhere. Whichever process comes first records a first use, a
+// login or a revocation; the natural keys make the same of the others a duplicate. The
+// requests without a valid credential are counted by each process for itself, and each
+// makes records of its own. Rules and identity providers are each process's
+// configuration, which its CONFIG_CHANGE names by digest.
+//
 // # What an attacker cannot do
 //
 // Grow anything: unauthenticated requests are counted in at most a fixed number

@@ -26,6 +26,7 @@ type Store interface {
 	PutAPIKey(ctx context.Context, k store.APIKey) error
 	Setting(ctx context.Context, name string) (string, error)
 	SetSetting(ctx context.Context, name, value string) error
+	Lease(ctx context.Context, name, holder string, ttl time.Duration) (bool, error)
 }
 
 // Ledger is what the gate needs of a ledger.Ledger.
@@ -63,8 +64,8 @@ type Config struct {
 	Now    func() time.Time // default: time.Now
 	// CacheSize is how many keys are remembered. Default 10000.
 	CacheSize int
-	// CacheTTL is how long: another process that shares the store may have
-	// revoked one meanwhile. Default 5 s.
+	// CacheTTL is how long, and so after how long at most a key that another process
+	// revoked is refused here. Default 5 s.
 	CacheTTL time.Duration
 	// MaxSources is how many sources of unauthenticated requests get a record
 	// of their own a minute; all others get one together. Default 64.

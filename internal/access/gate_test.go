@@ -22,14 +22,14 @@ import (
 	"github.com/runledger/runledger/internal/problem"
 	"github.com/runledger/runledger/internal/seal"
 	"github.com/runledger/runledger/internal/store"
-	"github.com/runledger/runledger/internal/store/sqlite"
+	"github.com/runledger/runledger/internal/store/storerig"
 )
 
 var errDisk = errors.New("the disk is gone")
 
 // faults is a store and a ledger that fail when told to.
 type faults struct {
-	*sqlite.DB
+	store.Store
 	*ledger.Ledger
 	put     func(k store.APIKey) error // before PutAPIKey
 	read    atomic.Pointer[func()]     // after the next APIKey
@@ -44,12 +44,12 @@ func (f *faults) PutAPIKey(ctx context.Context, k store.APIKey) error {
 			return err
 		}
 	}
-	return f.DB.PutAPIKey(ctx, k)
+	return f.Store.PutAPIKey(ctx, k)
 }
 
 func (f *faults) APIKey(ctx context.Context, id string) (store.APIKey, error) {
 	f.reads.Add(1)
-	k, err := f.DB.APIKey(ctx, id)
+	k, err := f.Store.APIKey(ctx, id)
 	if wait := f.read.Swap(nil); wait != nil {
 		(*wait)()
 	}
@@ -84,7 +84,7 @@ type rig struct {
 func newRig(t testing.TB, set ...func(*Config)) *rig {
 	t.Helper()
 	ctx, dir := context.Background(), filepath.Join(t.TempDir(), "data")
-	db, err := sqlite.Open(ctx, sqlite.Config{Dir: dir})
+	db, err := storerig.Open(ctx, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func newRig(t testing.TB, set ...func(*Config)) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{f: &faults{DB: db, Ledger: l}}
+	r := &rig{f: &faults{Store: db, Ledger: l}}
 	r.now.Store(int64(evidence.MicrosOf(time.Now())))
 	t.Cleanup(func() {
 		r.f.append = nil
@@ -420,7 +420,7 @@ func TestAuditorExpiry(t *testing.T) {
 		t.Errorf("for 366 days: %v", err)
 	}
 	id, secret, hash := newKey()
-	err := r.f.DB.PutAPIKey(t.Context(), store.APIKey{
+	err := r.f.Store.PutAPIKey(t.Context(), store.APIKey{
 		ID: id, Tenant: "acme", Role: RoleAuditor, Hash: hash, CreatedAt: now, CreatedBy: ada.String(), ExpiresAt: now + 9*maxAuditor,
 	})
 	if err != nil {
@@ -537,7 +537,7 @@ func TestOtherProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	k.RevokedAt = 1
-	if err := r.f.DB.PutAPIKey(t.Context(), k); err != nil {
+	if err := r.f.Store.PutAPIKey(t.Context(), k); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(60 * time.Millisecond)

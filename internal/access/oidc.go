@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/runledger/runledger/evidence"
 )
@@ -65,17 +66,49 @@ const settingPseudonyms = "access_pseudonyms"
 func pseudonyms(ctx context.Context, st Store) ([]byte, error) {
 	text, err := st.Setting(ctx, settingPseudonyms)
 	if errors.Is(err, evidence.ErrNotFound) {
-		var fresh [32]byte
-		rand.Read(fresh[:])
-		if err := st.SetSetting(ctx, settingPseudonyms, hex.EncodeToString(fresh[:])); err != nil {
-			return nil, err
-		}
-		text, err = st.Setting(ctx, settingPseudonyms) // another process may have made it too
+		text, err = makePseudonyms(ctx, st)
 	}
 	if err != nil {
 		return nil, err
 	}
 	return hex.DecodeString(text)
+}
+
+// makePseudonyms makes the secret where no other process does at the same time: two
+// that each made one would know one person by two ids. The lease lasts longer than
+// who has it may take.
+func makePseudonyms(ctx context.Context, st Store) (text string, err error) {
+	const lease, within = time.Minute, 20 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, lease+within)
+	defer cancel()
+	var fresh [32]byte
+	rand.Read(fresh[:])
+	text = hex.EncodeToString(fresh[:])
+	name, holder := "setting/"+settingPseudonyms, rand.Text()
+	for {
+		held, err := st.Lease(ctx, name, holder, lease)
+		if err != nil {
+			return "", err
+		}
+		if held {
+			break
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return "", fmt.Errorf("another process is making it: %w: %w", evidence.ErrUnavailable, ctx.Err())
+		}
+	}
+	defer func() {
+		_, rerr := st.Lease(context.WithoutCancel(ctx), name, holder, 0)
+		err = errors.Join(err, rerr)
+	}()
+	ctx, stop := context.WithTimeout(ctx, within)
+	defer stop()
+	if have, err := st.Setting(ctx, settingPseudonyms); !errors.Is(err, evidence.ErrNotFound) {
+		return have, err
+	}
+	return text, st.SetSetting(ctx, settingPseudonyms, text)
 }
 
 func openIssuers(ctx context.Context, cfg Config) (map[string]*issuer, error) {

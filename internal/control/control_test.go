@@ -23,7 +23,7 @@ import (
 	"github.com/runledger/runledger/internal/export"
 	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/seal"
-	"github.com/runledger/runledger/internal/store/sqlite"
+	"github.com/runledger/runledger/internal/store/storerig"
 	"github.com/runledger/runledger/verify"
 )
 
@@ -34,7 +34,7 @@ func newHandler(t testing.TB) (http.Handler, *ledger.Ledger) {
 	t.Helper()
 	ctx := context.Background()
 	dir := filepath.Join(t.TempDir(), "data")
-	db, err := sqlite.Open(ctx, sqlite.Config{Dir: dir})
+	db, err := storerig.Open(ctx, dir)
 	if err != nil {
 		t.Fatal(err)
 	}

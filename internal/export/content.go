@@ -60,6 +60,7 @@ func (x *Exports) drop(k *kept) error {
 		}
 	}
 	k.dropped = true
+	x.leaving.Go(func() { x.cfg.Exporter.alive.end(k.ExportID) }) // the store may not answer, and mu is held
 	if k.readers > 0 {
 		return nil
 	}
@@ -70,6 +71,7 @@ func (x *Exports) drop(k *kept) error {
 // erased, or expired, after they were made: it may be in them, and must not be had
 // from there.
 func (x *Exports) dropErased(ctx context.Context, tenant string) error {
+	ctx = store.NoLag(ctx)
 	x.mu.Lock()
 	kept := slices.ContainsFunc(x.order, func(k *kept) bool { return k.Tenant == tenant && !k.NotPermitted })
 	x.mu.Unlock()
@@ -138,7 +140,9 @@ func (c *Content) Close() error {
 
 // Content returns the bytes of a tenant's export. The error wraps
 // problem.ErrGone where the tenant's log knows the export and its bytes are not
-// kept any more, such as after an erasure, or never were, and evidence.ErrNotFound where it does not.
+// kept any more, such as after an erasure, or never were, and evidence.ErrNotFound where
+// it does not. Of an export that another process makes, or keeps the bytes of, it wraps
+// evidence.ErrUnavailable.
 func (x *Exports) Content(ctx context.Context, tenant, exportID string) (*Content, error) {
 	if err := x.dropErased(ctx, tenant); err != nil {
 		return nil, err
@@ -155,6 +159,14 @@ func (x *Exports) Content(ctx context.Context, tenant, exportID string) (*Conten
 		return nil, err
 	case len(found) == 0:
 		return nil, fmt.Errorf("export %q: %w", exportID, evidence.ErrNotFound)
+	}
+	elsewhere, done, err := x.cfg.Exporter.alive.elsewhere(ctx, exportID)
+	done()
+	switch {
+	case err != nil:
+		return nil, err
+	case elsewhere:
+		return nil, fmt.Errorf("export %q: %w: another process of this deployment has its bytes; ask there, or export again", exportID, evidence.ErrUnavailable)
 	}
 	return nil, fmt.Errorf("export %q: %w: its bytes are not kept any more; export again", exportID, problem.ErrGone)
 }

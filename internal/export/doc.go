@@ -70,5 +70,17 @@
 // gives the same export for the same request, and makes signed links. Nothing of
 // it outlives the process: what the log knows and it does not is gone.
 //
+// # Several processes
+//
+// Each has the bytes of the exports that it made, under keys that nobody else has, and
+// its own idempotency keys and limits. An export has a lease, from before its state
+// pending until its bytes are dropped: so no process takes another's export for one that
+// died, and one that is asked for bytes that another has says so (503, not gone). The
+// state of an export is in the log, and any process tells it. A client that makes
+// exports and fetches them should stay with one process, by affinity of the balancer;
+// the same idempotency key at two processes makes two exports, each with its records.
+// When a process has died, another records that what it left is failed, within
+// minutes ([Exports.Recover]).
+//
 // It does not decide who may export.
 package export

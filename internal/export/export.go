@@ -31,12 +31,16 @@ type Config struct {
 	// Cosign asks the witnesses for a published checkpoint and waits for them, for a
 	// time; what they said is then in ledger.Cosigned. Default: none is asked.
 	Cosign func(ctx context.Context, tenant string, logNo int) error
+	// Lease tells other processes on the store which exports are made here, and where
+	// the bytes of finished ones are. Default: there are no others.
+	Lease LeaseFunc
 }
 
 // Exporter makes bundles. It may be used from several goroutines.
 type Exporter struct {
-	cfg  Config
-	room chan struct{}
+	cfg   Config
+	room  chan struct{}
+	alive alive
 }
 
 // New returns an exporter.
@@ -50,7 +54,12 @@ func New(cfg Config) *Exporter {
 	if cfg.Parallel <= 0 {
 		cfg.Parallel = 2
 	}
-	return &Exporter{cfg: cfg, room: make(chan struct{}, cfg.Parallel)}
+	e := &Exporter{cfg: cfg, room: make(chan struct{}, cfg.Parallel)}
+	e.alive.lease = cfg.Lease
+	e.alive.warn = func(export string, err error) {
+		cfg.Logger.Warn("the lease of an export", "export", export, "err", err)
+	}
+	return e
 }
 
 // Requester is who asked for an export.
@@ -197,6 +206,8 @@ func (p *logPart) system(req *Request) bool { return p.Tenant != req.Tenant }
 // Export makes a bundle and records it, see the package comment. The error
 // wraps evidence.ErrTampered where the store does not hold what was signed.
 func (e *Exporter) Export(ctx context.Context, req Request) (*Bundle, error) {
+	// What is signed is made from the primary: a replica may lack what is acknowledged.
+	ctx = store.NoLag(ctx)
 	j, err := e.job(&req)
 	if err != nil {
 		return nil, err
@@ -215,6 +226,10 @@ func (e *Exporter) Export(ctx context.Context, req Request) (*Bundle, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+	if err := e.alive.begin(ctx, j.req.ExportID); err != nil {
+		return nil, err
+	}
+	defer e.alive.end(j.req.ExportID)
 	if _, err := j.state(ctx, pending, func(*evidence.Record) {}); err != nil {
 		return nil, fmt.Errorf("record the export: %w", err)
 	}

@@ -16,7 +16,8 @@ import (
 	"github.com/runledger/runledger/internal/export"
 	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/seal"
-	"github.com/runledger/runledger/internal/store/sqlite"
+	"github.com/runledger/runledger/internal/store"
+	"github.com/runledger/runledger/internal/store/storerig"
 	"github.com/runledger/runledger/internal/zipstore"
 	"github.com/runledger/runledger/verify"
 )
@@ -25,7 +26,7 @@ import (
 type rig struct {
 	*ledger.Ledger
 	t        testing.TB
-	db       *sqlite.DB
+	db       store.Store
 	exporter *export.Exporter
 	keys     []string
 	spool    string
@@ -36,7 +37,7 @@ func newRig(t testing.TB) *rig {
 	t.Helper()
 	ctx := context.Background()
 	dir := filepath.Join(t.TempDir(), "data")
-	db, err := sqlite.Open(ctx, sqlite.Config{Dir: dir})
+	db, err := storerig.Open(ctx, dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -62,6 +62,8 @@ type Exports struct {
 	ctx    context.Context // of the exports that are being made
 	cancel context.CancelFunc
 	making sync.WaitGroup
+	// leaving are the leases of dropped bundles that are being given up.
+	leaving sync.WaitGroup
 
 	mu     sync.Mutex // guards what follows
 	kept   map[keptID]*kept
@@ -136,6 +138,10 @@ func NewExports(cfg ExportsConfig) *Exports {
 		tasks: map[keptID]*task{}, turn: make(chan struct{}, 1),
 	}
 	x.ctx, x.cancel = context.WithCancel(context.Background())
+	if cfg.Exporter.cfg.Lease != nil {
+		x.making.Add(1)
+		go x.recoverAgain()
+	}
 	return x
 }
 
@@ -148,11 +154,12 @@ func (x *Exports) Close() error {
 	x.mu.Unlock()
 	x.making.Wait()
 	x.mu.Lock()
-	defer x.mu.Unlock()
 	var errs []error
 	for len(x.order) > 0 {
 		errs = append(errs, x.drop(x.order[0]))
 	}
+	x.mu.Unlock()
+	x.leaving.Wait()
 	return errors.Join(errs...)
 }
 
@@ -162,6 +169,7 @@ func (x *Exports) Close() error {
 // [KeepKeys]. The same key with other parameters is evidence.ErrConflict. An
 // export goes on when its caller's ctx ends; the next to ask for it gets it.
 func (x *Exports) Open(ctx context.Context, req Request, key IdempotencyKey) (*Stored, error) {
+	ctx = store.NoLag(ctx)
 	if req.Profile == ProfilePeriod {
 		return nil, invalid("profile", "a period is exported in the background")
 	}
@@ -254,6 +262,7 @@ func (x *Exports) make(ctx context.Context, e *entry, req Request) {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	defer context.AfterFunc(x.ctx, cancel)()
+	req.ExportID = cmp.Or(req.ExportID, x.cfg.Exporter.NewID())
 	k, err := x.export(ctx, req, e)
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -274,6 +283,16 @@ func (x *Exports) make(ctx context.Context, e *entry, req Request) {
 // export makes a bundle and puts its bytes into one spool.
 func (x *Exports) export(ctx context.Context, req Request, e *entry) (_ *kept, err error) {
 	defer x.caught(ctx, &err)
+	// Until its bytes are dropped.
+	alive := &x.cfg.Exporter.alive
+	if err := alive.begin(ctx, req.ExportID); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			alive.end(req.ExportID)
+		}
+	}()
 	var b *Bundle
 	if e.task != nil {
 		b, err = x.period(ctx, req, e)

@@ -91,6 +91,7 @@ func (x *Exports) caught(ctx context.Context, err *error) {
 // [Exports.Open] says. A failed one is begun anew by the same request. The error
 // wraps problem.ErrTooMany where too many wait.
 func (x *Exports) Start(ctx context.Context, req Request, key IdempotencyKey) (*State, error) {
+	ctx = store.NoLag(ctx)
 	if req.Profile != ProfilePeriod {
 		return nil, invalid("profile", "must be period")
 	}
@@ -125,6 +126,11 @@ func (x *Exports) period(ctx context.Context, req Request, e *entry) (b *Bundle,
 	if err != nil {
 		return nil, err
 	}
+	alive := &x.cfg.Exporter.alive
+	if err := alive.begin(ctx, req.ExportID); err != nil {
+		return nil, err
+	}
+	defer alive.end(req.ExportID)
 	if _, err := j.state(ctx, pending, func(*evidence.Record) {}); err != nil {
 		return nil, fmt.Errorf("record the export: %w", err)
 	}
@@ -162,6 +168,7 @@ type State struct {
 // State returns the state of an export of a tenant; the error wraps
 // evidence.ErrNotFound where the tenant's log knows none of this id.
 func (x *Exports) State(ctx context.Context, tenant, exportID string) (*State, error) {
+	ctx = store.NoLag(ctx)
 	if err := x.dropErased(ctx, tenant); err != nil {
 		return nil, err
 	}
@@ -208,8 +215,9 @@ func (x *Exports) known(tenant, exportID string) *State {
 	return s
 }
 
-// Recover records of every export that is still pending that it failed: the process
-// that made it is no more. It is for the start, before anything is exported.
+// Recover records of every export that is still pending, and is made by no live
+// process, that it failed. It is for the start; where there are other processes it is
+// done again and again.
 func (x *Exports) Recover(ctx context.Context) error {
 	tenants, err := x.cfg.Exporter.cfg.Ledger.Tenants(ctx)
 	if err != nil {
@@ -243,19 +251,63 @@ func (x *Exports) recoverTenant(ctx context.Context, tenant string) error {
 		if err != nil {
 			return err
 		}
-		lost := make([]*evidence.Record, len(records))
 		for i := range records {
-			if lost[i], err = x.lost(&records[i]); err != nil {
+			if err := x.recoverOne(ctx, tenant, &records[i]); err != nil {
 				return err
 			}
-		}
-		if _, err := l.Append(ctx, tenant, lost, ledger.AppendOptions{}); err != nil {
-			return err
 		}
 		if len(page) < q.Limit {
 			return nil
 		}
 		q.After = &page[len(page)-1].Position
+	}
+}
+
+// recoverOne records that an export failed, unless a live process makes it.
+func (x *Exports) recoverOne(ctx context.Context, tenant string, was *ledger.Fetched) error {
+	exportID := was.Leaf.Text("export_id")
+	alive := &x.cfg.Exporter.alive
+	if alive.here(exportID) {
+		return nil
+	}
+	elsewhere, done, err := alive.elsewhere(ctx, exportID)
+	if err != nil || elsewhere {
+		return err
+	}
+	defer done()
+	// It may have ended between the two looks.
+	if now, err := x.State(ctx, tenant, exportID); err != nil || now.Leaf.ID != was.Leaf.ID {
+		return err
+	}
+	r, err := x.lost(was)
+	if err != nil {
+		return err
+	}
+	_, err = x.cfg.Exporter.cfg.Ledger.Append(ctx, tenant, []*evidence.Record{r}, ledger.AppendOptions{})
+	return err
+}
+
+// recoverEvery is how often it is looked for exports of processes that died.
+const recoverEvery = 5 * time.Minute
+
+// recoverAgain does what Recover does, of all processes in one, until Close.
+func (x *Exports) recoverAgain() {
+	defer x.making.Done()
+	tick := time.NewTicker(recoverEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-x.ctx.Done():
+			return
+		}
+		held, err := x.cfg.Exporter.cfg.Lease(x.ctx, "exports/recover", recoverEvery-time.Second)
+		if err == nil && held {
+			err = x.Recover(x.ctx)
+		}
+		if err != nil && x.ctx.Err() == nil {
+			x.cfg.Exporter.cfg.Logger.Warn("exports of other processes that were not finished are not recorded as failed", "err", err)
+		}
 	}
 }
 

@@ -22,7 +22,7 @@ import (
 	"github.com/runledger/runledger/internal/runs"
 	"github.com/runledger/runledger/internal/seal"
 	"github.com/runledger/runledger/internal/store"
-	"github.com/runledger/runledger/internal/store/sqlite"
+	"github.com/runledger/runledger/internal/store/storerig"
 )
 
 // notedStore notes every question that is put to a store, with what is asked for.
@@ -36,7 +36,7 @@ type notedStore struct {
 // credentials, and verification.
 var unnoted = []string{
 	"APIKey", "APIKeys", "AllRuns", "Attestations", "Checkpoints", "Damage", "Guards", "Index", "Instance", "OpenRuns", "RecordIDs",
-	"SealedSegments", "Setting", "Tiles",
+	"SealedSegments", "Setting", "Settings", "Tiles",
 }
 
 func (s *notedStore) note(call string, args ...any) {
@@ -211,7 +211,7 @@ func newNotedRig(t *testing.T) (*rig, *notedStore) {
 	t.Helper()
 	r := &rig{t: t, ctx: context.Background(), clock: &rigClock{now: rigStart.Time().Add(time.Hour)}, mapper: otlp.New(otlp.Config{})}
 	base := t.TempDir()
-	db, err := sqlite.Open(r.ctx, sqlite.Config{Dir: filepath.Join(base, "data")})
+	db, err := storerig.Open(r.ctx, filepath.Join(base, "data"))
 	r.must(err)
 	master, err := seal.OpenMaster(filepath.Join(base, rigMaster), true)
 	r.must(err)

@@ -16,7 +16,7 @@ import (
 	"github.com/runledger/runledger/internal/runs"
 	"github.com/runledger/runledger/internal/seal"
 	"github.com/runledger/runledger/internal/store"
-	"github.com/runledger/runledger/internal/store/sqlite"
+	"github.com/runledger/runledger/internal/store/storerig"
 )
 
 // rigStart is when the records of a rig begin to happen; its clock starts an
@@ -92,8 +92,10 @@ func newRig(t testing.TB) *rig {
 		r.close()
 	})
 	dir := t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS(template.dir)); err != nil {
-		t.Fatal(err)
+	for _, part := range []string{"data", "anchor"} {
+		if err := storerig.Copy(filepath.Join(dir, part), filepath.Join(template.dir, part)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := os.Chmod(filepath.Join(dir, rigMaster), 0o600); err != nil {
 		t.Fatal(err)
@@ -109,7 +111,7 @@ func openRig(t testing.TB, base string) *rig {
 	t.Helper()
 	r := &rig{t: t, ctx: context.Background(), clock: &rigClock{now: rigStart.Time().Add(time.Hour)}, mapper: otlp.New(otlp.Config{})}
 	dir := filepath.Join(base, "data")
-	db, err := sqlite.Open(r.ctx, sqlite.Config{Dir: dir})
+	db, err := storerig.Open(r.ctx, dir)
 	r.must(err)
 	master, err := seal.OpenMaster(filepath.Join(base, rigMaster), true)
 	r.must(err)

@@ -32,7 +32,7 @@ import (
 	"github.com/runledger/runledger/internal/otlp"
 	"github.com/runledger/runledger/internal/runs"
 	"github.com/runledger/runledger/internal/seal"
-	"github.com/runledger/runledger/internal/store/sqlite"
+	"github.com/runledger/runledger/internal/store/storerig"
 )
 
 // fakeGate knows credentials of the form <role>-<tenant>: producer, viewer,
@@ -109,7 +109,7 @@ func newRig(t testing.TB, change func(*Config)) *rig {
 	t.Helper()
 	ctx := context.Background()
 	dir := filepath.Join(t.TempDir(), "data")
-	db, err := sqlite.Open(ctx, sqlite.Config{Dir: dir})
+	db, err := storerig.Open(ctx, dir)
 	must(t, err)
 	master, err := seal.OpenMaster(filepath.Join(dir, "master.keyset.json"), true)
 	must(t, err)

@@ -23,7 +23,8 @@ import (
 	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/mirror"
 	"github.com/runledger/runledger/internal/seal"
-	"github.com/runledger/runledger/internal/store/sqlite"
+	"github.com/runledger/runledger/internal/store"
+	"github.com/runledger/runledger/internal/store/storerig"
 	"github.com/runledger/runledger/internal/transparency"
 	"github.com/runledger/runledger/verify"
 )
@@ -32,7 +33,7 @@ import (
 type deployment struct {
 	*ledger.Ledger
 	dir   string
-	db    *sqlite.DB
+	db    store.Store
 	steps int
 	// witnesses cosign what is served.
 	witnesses []*c2sp.Cosigner
@@ -44,7 +45,7 @@ func open(t testing.TB, dir string, change func(*ledger.Config)) *deployment {
 	ctx := context.Background()
 	d := &deployment{dir: dir, at: time.Now()}
 	var err error
-	d.db, err = sqlite.Open(ctx, sqlite.Config{Dir: dir})
+	d.db, err = storerig.Open(ctx, dir)
 	must(t, err)
 	master, err := seal.OpenMaster(filepath.Join(dir, "master.keyset.json"), true)
 	must(t, err)
@@ -317,7 +318,7 @@ func copyDir(t testing.TB, dir string) string {
 	t.Helper()
 	to := filepath.Join(t.TempDir(), "data")
 	for _, suffix := range []string{"", ".anchor"} {
-		must(t, os.CopyFS(to+suffix, os.DirFS(dir+suffix)))
+		must(t, storerig.Copy(to+suffix, dir+suffix))
 	}
 	return to
 }

@@ -23,7 +23,7 @@ import (
 	"github.com/runledger/runledger/internal/otlp"
 	"github.com/runledger/runledger/internal/runs"
 	"github.com/runledger/runledger/internal/seal"
-	"github.com/runledger/runledger/internal/store/sqlite"
+	"github.com/runledger/runledger/internal/store/storerig"
 )
 
 // noGate lets nobody in: what comes through it in these tests is a mistake.
@@ -93,7 +93,7 @@ const maxBody = 4 << 20
 
 func open(dir string) (*parts, error) {
 	ctx, quiet := context.Background(), slog.New(slog.DiscardHandler)
-	db, err := sqlite.Open(ctx, sqlite.Config{Dir: filepath.Join(dir, "data")})
+	db, err := storerig.Open(ctx, filepath.Join(dir, "data"))
 	if err != nil {
 		return nil, err
 	}

@@ -35,6 +35,16 @@
 // and the others find it done; no conflict can come of it, and a record that
 // comes in between is not missed.
 //
+// # Several processes
+//
+// Each process follows the runs to which records came through it. Of a run whose
+// records came through several, each knows some: the one that has seen the root ends
+// it, and reads it back for that. The others, and who finds an open run that it has
+// seen nothing of, first ask how many records the run has and whether it has ended,
+// and leave it alone while it grows. Runs of a process that died are found by the
+// others after Idle at the latest. So an exporter that stays with one process spares
+// the reading; nothing else depends on it.
+//
 // # What it is not
 //
 // It does not read OpenTelemetry (package otlp does), and decides nothing about

@@ -171,8 +171,9 @@ func (s *shard) forget(x *ending) {
 	}
 }
 
-// maxStale is how often in a row a run may be found changed. Nothing honest comes
-// so often after a quiet time: the database contradicts itself.
+// maxStale is how often in a row a run may be found changed although the last attempt
+// was made from as many records: the database contradicts itself. That it has more
+// each time is honest, however often: another process takes in records of it.
 const maxStale = 5
 
 // stale puts runs back that have got another record meanwhile, which this
@@ -188,6 +189,9 @@ func (t *Tracker) stale(list []*ending, runs []string) {
 		if !changed[x.e.key.run] {
 			others = append(others, x)
 			continue
+		}
+		if x.n != x.e.staleAt {
+			x.e.stale, x.e.staleAt = 0, x.n
 		}
 		if x.e.stale++; x.e.stale >= maxStale {
 			t.fail(x, fmt.Errorf("read %d times, and each time it has another number of records than it should", maxStale))
@@ -229,6 +233,6 @@ func (t *Tracker) fail(x *ending, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.forget(x)
-	x.e.stale = 0
+	x.e.stale, x.e.staleAt = 0, 0
 	s.park(x.e, t.cfg.Now().Add(t.cfg.Idle))
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/dialect"
 	"github.com/runledger/runledger/internal/ledger"
+	"github.com/runledger/runledger/internal/store"
 )
 
 // history is a run as the ledger has it.
@@ -93,7 +94,14 @@ func (t *Tracker) readBack(j job) (failed bool) {
 		if !due {
 			continue
 		}
-		h, err := t.read(t.ctx, e.tenant, e.key.run)
+		var h *history
+		state, err := t.cfg.Ledger.RunState(t.ctx, e.tenant, e.key.run)
+		if err == nil {
+			if t.elsewhere(e, state) {
+				continue
+			}
+			h, err = t.read(t.ctx, e.tenant, e.key.run)
+		}
 		if err == nil && h.run.records < seen {
 			err = fmt.Errorf("%w: it has %d records where %d were written", evidence.ErrTampered, h.run.records, seen)
 		}
@@ -135,6 +143,27 @@ func (t *Tracker) grasp(e *entry) (seen int64, due bool) {
 	s.drop(e)
 	e.state, e.more = writing, false
 	return e.next, true
+}
+
+// elsewhere gives up a run that has ended, and puts off one that was found open and has
+// got records since: another process is at it. To ask for that costs little, which to
+// read a whole run does not.
+func (t *Tracker) elsewhere(e *entry, state store.RunState) bool {
+	s := t.shardOf(e.key.run)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case state.NextN < e.next: // the database lost some: reading says so
+		return false
+	case !state.Open && state.Revision > 0:
+		s.finish(e)
+		return true
+	case e.at.IsZero() && state.NextN > e.next:
+		e.next, e.at = state.NextN, t.cfg.Now()
+		s.schedule(e)
+		return true
+	}
+	return false
 }
 
 // decide says what is due of a run that was read back: its record is to be
@@ -179,7 +208,7 @@ func (t *Tracker) hasTime(e *entry, h *history) bool {
 	if !at.Add(t.limit(steps, root)).After(t.cfg.Now()) {
 		return false
 	}
-	e.at, e.unknown = at, false
+	e.at, e.unknown, e.going = at, false, h.newest == nil
 	e.hasSteps, e.hasRoot = e.hasSteps || steps, e.hasRoot || root
 	e.next = max(e.next, h.run.records)
 	if !e.more && h.newest == nil && t.memory.Load()+h.run.bytes <= t.cfg.MaxMemory {

@@ -18,7 +18,7 @@ import (
 	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/seal"
 	"github.com/runledger/runledger/internal/store"
-	"github.com/runledger/runledger/internal/store/sqlite"
+	"github.com/runledger/runledger/internal/store/storerig"
 )
 
 // clock stands still until it is told otherwise.
@@ -174,7 +174,7 @@ func rereadNative(_ evidence.Kind, attrs, body []byte) (dialect.Hints, error) {
 func (r *rig) open() {
 	r.t.Helper()
 	ctx := context.Background()
-	db, err := sqlite.Open(ctx, sqlite.Config{Dir: r.dir})
+	db, err := storerig.Open(ctx, r.dir)
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -29,13 +29,19 @@ type entry struct {
 	// hasSteps and hasRoot to be trusted, nor whether it has ended before.
 	unknown           bool
 	hasSteps, hasRoot bool
-	next              int64     // n of the record after the last that was seen
-	at                time.Time // when the last one was seen; zero: not known
+	// going: it was seen from its beginning, or read back, and had not ended. What is
+	// missing of it then goes to another process.
+	going bool
+	next  int64     // n of the record after the last that was seen
+	at    time.Time // when the last one was seen; zero: not known
 	// completed: its producer wrote an llm_run record, as number completedN.
 	completed  bool
 	completedN int64
 
-	stale int // how often in a row it had changed; of the worker that has it
+	// stale is how often in a row it had changed although it was read again, and
+	// staleAt the number of records of the last such attempt; of the worker that has it.
+	stale   int
+	staleAt int64
 
 	state state
 	more  bool      // records came while it is with a worker
@@ -43,12 +49,12 @@ type entry struct {
 	pos   int       // in the heap
 }
 
-// partial reports whether it is not known how the run began.
+// partial reports whether it is not known how the run began, or whether it has ended.
 func (e *entry) partial() bool {
 	if e.run == nil {
 		return e.unknown
 	}
-	return !e.run.complete()
+	return !e.run.complete() && !e.going
 }
 
 // shard is a part of the runs that are followed.
@@ -95,7 +101,9 @@ func (h *timers) Pop() any {
 	return e
 }
 
-// quiet is how long nothing must come for the run to end, or to be looked at.
+// quiet is how long nothing must come for the run to end, or to be looked at. One that
+// is partial is looked at soon, but not again and again because more of it goes to
+// another process: who has seen its root ends it.
 func (t *Tracker) quiet(e *entry) time.Duration {
 	if e.completed || e.partial() {
 		return min(t.cfg.RootQuiet, t.cfg.Idle)
@@ -151,6 +159,7 @@ func (s *shard) observe(tenant string, records []Observed, now time.Time) {
 		if e == nil {
 			isNew := false
 			if e, isNew = s.entry(tenant, o.Record.Run); isNew {
+				e.going = o.Receipt.N == 0
 				if e.unknown = o.Receipt.Late; !e.unknown {
 					e.run = newRun(e.tenant, e.key.run, s.t.cfg.NearThreshold)
 					s.t.memory.Add(e.run.bytes)
@@ -174,6 +183,7 @@ func (s *shard) take(e *entry, o *Observed) {
 	r := o.Record
 	e.next = max(e.next, o.Receipt.N+1)
 	e.more = true
+	e.going = e.going && !o.Receipt.Late
 	conflict := o.Receipt.ConflictOf != evidence.ID{} || r.Text("conflict_of") != ""
 	switch {
 	case conflict:

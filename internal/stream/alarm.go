@@ -31,7 +31,9 @@ type alarmer struct {
 	log     *slog.Logger
 	metrics *metrics
 	watch   watch
+	turn    *turn
 
+	active  bool // it is this process's turn to tell of records
 	tenants map[string]*alarmTenant
 	listed  time.Time
 	begun   bool
@@ -60,16 +62,35 @@ type group struct {
 	notUntil time.Time // after it could not be read
 }
 
-func newAlarmer(cfg *Config, a *Alarm, out sink, m *metrics, workers []*worker) *alarmer {
-	m.show(a.Name)
-	return &alarmer{
-		cfg: cfg, alarm: a, sink: out, metrics: m, log: cfg.Logger.With("alarm", a.Name),
-		enc:     encoder{format: a.Format, disclose: a.Disclose, version: cfg.Version, instance: cfg.Ledger.Instance()},
-		pos:     positions{store: cfg.Store, of: a.Name},
-		watch:   watch{cfg: cfg, workers: workers, seen: map[string]*tracked{}},
-		tenants: map[string]*alarmTenant{}, groups: map[groupKey]*group{}, told: map[groupKey]time.Time{},
+func newAlarmer(cfg *Config, c *Alarm, out sink, m *metrics, workers []*worker) *alarmer {
+	m.show(c.Name)
+	a := &alarmer{
+		cfg: cfg, alarm: c, sink: out, metrics: m, log: cfg.Logger.With("alarm", c.Name),
+		enc:   encoder{format: c.Format, disclose: c.Disclose, version: cfg.Version, instance: cfg.Ledger.Instance()},
+		pos:   positions{store: cfg.Store, of: c.Name},
+		watch: watch{cfg: cfg, workers: workers, seen: map[string]*tracked{}},
 		limit: maxBatchEvents, down: backoff{first: cfg.tempo.pause},
 	}
+	a.turn = newTurn(cfg, "alarm/"+c.Name, func(err error) { a.log.Warn("the lease of an alarm", "err", err) })
+	a.reset()
+	return a
+}
+
+// reset forgets what was read of the logs: the store knows how far that was told of.
+func (a *alarmer) reset() {
+	a.tenants, a.groups, a.told = map[string]*alarmTenant{}, map[groupKey]*group{}, map[groupKey]time.Time{}
+	a.listed, a.begun = time.Time{}, false
+	a.watch.hand()
+}
+
+// takesTurn reports whether this process tells of records and of the logs' integrity.
+// Of itself, and of the streams that it runs, each process tells.
+func (a *alarmer) takesTurn() bool {
+	if mine := a.turn.mine(); mine != a.active {
+		a.active = mine
+		a.reset()
+	}
+	return a.active
 }
 
 func (a *alarmer) run(ctx context.Context) {
@@ -78,20 +99,26 @@ func (a *alarmer) run(ctx context.Context) {
 		if !more && !pause(ctx, a.cfg.tempo.poll) {
 			break
 		}
-		more = a.collect(ctx)
+		mine := a.takesTurn()
+		more = mine && a.collect(ctx)
 		if time.Since(looked) >= a.cfg.tempo.conds {
 			looked = time.Now()
 			a.watch.tenants = slices.Sorted(maps.Keys(a.tenants))
 			a.watch.look(looked, a.stuck())
 		}
 		a.tell(ctx)
-		a.saveAll(ctx)
+		if mine {
+			a.saveAll(ctx)
+		}
 		if ctx.Err() != nil {
 			break
 		}
 	}
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
+	if !a.turn.mine() {
+		return
+	}
 	for _, t := range a.tenants {
 		t.savedAt = time.Time{}
 	}
@@ -131,6 +158,10 @@ func (a *alarmer) collect(ctx context.Context) (more bool) {
 			t.wait.worked()
 			t.limit = min(2*t.limit, maxBatchEvents)
 			more = more || again
+		case errors.Is(err, evidence.ErrUnavailable):
+			a.metrics.failures.WithLabelValues(a.alarm.Name, reasonUnavailable).Inc()
+			t.wait.failed(now, err)
+			a.log.Warn("alarms of a tenant wait: the store cannot be read now", "tenant", tenant, "err", why(err))
 		case t.limit > 1:
 			t.limit /= 2 // what stands before the record that cannot be read
 			more = true
@@ -316,7 +347,7 @@ func (a *alarmer) event(ctx context.Context, key groupKey, g *group) (event, err
 func (a *alarmer) stuck() *condition {
 	c := &condition{Name: condBlocked, Subject: a.alarm.Name}
 	for _, tenant := range slices.Sorted(maps.Keys(a.tenants)) {
-		if t := a.tenants[tenant]; t.wait.failures > 0 {
+		if t := a.tenants[tenant]; t.wait.failures > 0 && !errors.Is(t.wait.err, evidence.ErrUnavailable) {
 			c.Why = cmp.Or(c.Why, fmt.Sprintf("%s: %s", reasonUnreadable, why(t.wait.err)))
 			c.add(tenant)
 		}

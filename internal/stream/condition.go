@@ -79,11 +79,17 @@ func (c *condition) subject() string {
 	if c.Name == condBlocked || c.Name == condDown {
 		return "stream/" + c.Subject
 	}
+	if c.Name == condUnwritable && c.Subject != "" {
+		return "process/" + c.Subject
+	}
 	return "ledger"
 }
 
 func (c *condition) message() string {
 	m := c.Name + " " + c.state() + ": " + c.Why
+	if c.Name == condUnwritable && c.Subject != "" {
+		m = c.Name + " " + c.state() + " in process " + c.Subject + ": " + c.Why
+	}
 	if len(c.Tenants) > 0 {
 		m += fmt.Sprintf(" (%d tenants: %s)", c.Count, strings.Join(c.Tenants, ", "))
 	}

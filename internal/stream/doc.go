@@ -21,6 +21,12 @@
 // nothing is skipped. The batch is made smaller first, so that what stands before the
 // refused record gets through. Metrics, the log and the alarms say what is blocked.
 //
+// Of several processes on one store one runs a stream, as long as it extends its lease;
+// another takes over within 15 s of its death, from the position that is stored, so what
+// was delivered since is delivered again. The same is true of an alarm, but each process
+// tells for itself that it cannot write, and of the streams that it runs. A log file may
+// be written by several processes of one machine; on two machines it is two files.
+//
 // A record is read, proven to be in its signed tree and encoded anew for each attempt.
 // So what was erased between two attempts is not delivered, and what does not match
 // what was signed is never passed on as a record.

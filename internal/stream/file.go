@@ -9,15 +9,17 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 // fileSink appends one event a line to a file, mode 0600. A batch is confirmed once
 // it is synced. A file that has reached its size becomes path.1, what was that path.2,
-// and so on.
+// and so on. Another process on this machine may write the same file: each holds its
+// lock (flock) while it writes.
 type fileSink struct {
-	cfg  LogFile
-	f    *os.File // nil: not open
-	size int64
+	cfg LogFile
+	f   *os.File // nil: not open
 }
 
 // newFileSink opens the file now, so that a path that cannot be written shows at the
@@ -32,23 +34,22 @@ func (s *fileSink) open() error {
 	if err != nil {
 		return err
 	}
-	size, err := dropTorn(f)
-	if err != nil {
+	if st, err := f.Stat(); err != nil {
 		return errors.Join(err, f.Close())
+	} else if !st.Mode().IsRegular() {
+		return errors.Join(fmt.Errorf("%s: it is no regular file", f.Name()), f.Close())
 	}
-	s.f, s.size = f, size
+	s.f = f
 	return syncDir(filepath.Dir(s.cfg.Path))
 }
 
 // dropTorn cuts off what is behind the last newline: a line that a crash or a full
-// disk cut short. It was never confirmed, so it is written again.
+// disk cut short. It was never confirmed, so it is written again. The file is locked:
+// nobody is writing that line.
 func dropTorn(f *os.File) (size int64, err error) {
 	st, err := f.Stat()
 	if err != nil {
 		return 0, err
-	}
-	if !st.Mode().IsRegular() {
-		return 0, fmt.Errorf("%s: it is no regular file", f.Name())
 	}
 	end := st.Size()
 	buf := make([]byte, 64<<10)
@@ -93,35 +94,51 @@ func (s *fileSink) deliver(ctx context.Context, b *batch) error {
 }
 
 func (s *fileSink) write(b *batch) error {
-	if s.f != nil && !s.same() {
-		// Moved away or removed by who rotates files from outside.
-		err := s.f.Close()
-		s.f = nil
-		if err != nil {
-			return err
+	size, err := s.lock()
+	if err == nil && size >= s.cfg.MaxBytes {
+		if err = s.rotate(); err == nil {
+			_, err = s.lock()
 		}
 	}
-	if s.f == nil {
-		if err := s.open(); err != nil {
-			return err
-		}
-	}
-	if s.size >= s.cfg.MaxBytes {
-		if err := s.rotate(); err != nil {
-			return err
-		}
+	if err != nil {
+		return err
 	}
 	var lines bytes.Buffer
 	for i := range b.events {
 		lines.Write(b.events[i].Body)
 		lines.WriteByte('\n')
 	}
-	n, err := s.f.Write(lines.Bytes())
-	s.size += int64(n)
-	if err != nil {
+	if _, err := s.f.Write(lines.Bytes()); err != nil {
+		return err // closing it unlocks it
+	}
+	if err := s.f.Sync(); err != nil {
 		return err
 	}
-	return s.f.Sync()
+	return unix.Flock(int(s.f.Fd()), unix.LOCK_UN)
+}
+
+// lock opens and locks the file that is at the path, and returns its size, which ends
+// with a whole line. Another process, or who rotates files from outside, may have moved
+// away or removed the one that was open.
+func (s *fileSink) lock() (size int64, err error) {
+	const tries = 10 // each time somebody was faster
+	for range tries {
+		if s.f == nil {
+			if err := s.open(); err != nil {
+				return 0, err
+			}
+		}
+		if err := unix.Flock(int(s.f.Fd()), unix.LOCK_EX); err != nil {
+			return 0, fmt.Errorf("lock %s: %w", s.cfg.Path, err)
+		}
+		if s.same() {
+			return dropTorn(s.f)
+		}
+		if err := s.Close(); err != nil {
+			return 0, err
+		}
+	}
+	return 0, fmt.Errorf("%s: it is moved away again and again", s.cfg.Path)
 }
 
 // same reports whether the open file is still the one at the path.
@@ -134,13 +151,9 @@ func (s *fileSink) same() bool {
 	return err == nil && os.SameFile(there, open)
 }
 
-// rotate moves the files on by one, the oldest out, and begins another.
+// rotate moves the files on by one, the oldest out. The next is begun by who locks it;
+// until they are moved this one is locked.
 func (s *fileSink) rotate() error {
-	if err := s.f.Close(); err != nil {
-		s.f = nil
-		return err
-	}
-	s.f = nil
 	for n := s.cfg.Keep; n > 0; n-- {
 		from := s.cfg.Path
 		if n > 1 {
@@ -150,7 +163,7 @@ func (s *fileSink) rotate() error {
 			return err
 		}
 	}
-	return s.open()
+	return s.Close()
 }
 
 func (s *fileSink) Close() error {

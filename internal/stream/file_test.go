@@ -61,7 +61,13 @@ func TestFileSink(t *testing.T) {
 	}
 	s = must(newFileSink(&LogFile{Path: path, MaxBytes: 1 << 20, Keep: 2}))
 	defer s.Close()
-	if got := read(t, path); got != "" {
+	if got := read(t, path); got != "no line at all" { // another process may be writing it
+		t.Errorf("file %q", got)
+	}
+	if err := s.deliver(t.Context(), fileBatch("whole")); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, path); got != "whole\n" {
 		t.Errorf("file %q", got)
 	}
 }

@@ -21,7 +21,8 @@ import (
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/seal"
-	"github.com/runledger/runledger/internal/store/sqlite"
+	"github.com/runledger/runledger/internal/store"
+	"github.com/runledger/runledger/internal/store/storerig"
 )
 
 // template is a data directory with the tenants acme and other, made once: most of
@@ -49,7 +50,7 @@ var fast = tempo{
 type rig struct {
 	*ledger.Ledger
 	t     testing.TB
-	db    *sqlite.DB
+	db    store.Store
 	logs  lockedBuffer
 	next  int
 	close func()
@@ -88,8 +89,10 @@ func newRig(t testing.TB) *rig {
 		r.close()
 	})
 	dir := t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS(template.dir)); err != nil {
-		t.Fatal(err)
+	for _, part := range []string{"data", "anchor"} {
+		if err := storerig.Copy(filepath.Join(dir, part), filepath.Join(template.dir, part)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := os.Chmod(filepath.Join(dir, "data", "master.json"), 0o600); err != nil {
 		t.Fatal(err)
@@ -103,7 +106,7 @@ func openRig(t testing.TB, base string) *rig {
 	t.Helper()
 	ctx := context.Background()
 	dir := filepath.Join(base, "data")
-	db, err := sqlite.Open(ctx, sqlite.Config{Dir: dir})
+	db, err := storerig.Open(ctx, dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,11 @@ type Config struct {
 	Store  Store
 	// Ready returns why evidence cannot be made durable, or nil. Default: the
 	// ledger's Writable.
-	Ready   func() error
+	Ready func() error
+	// Lease says which of the processes on a store runs a stream or an alarm. Default:
+	// this one is alone. Process is its name then, in what alarms say of it.
+	Lease   LeaseFunc
+	Process string
 	Version string                // of the program, as events say it
 	Logger  *slog.Logger          // default: none
 	Metrics prometheus.Registerer // default: none
@@ -39,6 +43,7 @@ type tempo struct {
 	settle  time.Duration // how long a condition stands before it is told of
 	down    time.Duration // how long a sink may fail before that is a condition
 	quiet   time.Duration // between two alarms about records alike
+	lease   time.Duration // after which another process takes over from one that died
 }
 
 func (t *tempo) complete() {
@@ -55,6 +60,7 @@ func (t *tempo) complete() {
 		{&t.settle, 5 * time.Second},
 		{&t.down, 5 * time.Minute},
 		{&t.quiet, 5 * time.Minute},
+		{&t.lease, 15 * time.Second},
 	} {
 		if *d.to == 0 {
 			*d.to = d.value
@@ -111,10 +117,10 @@ func New(cfg Config) (*Streamer, error) {
 func (s *Streamer) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	for _, w := range s.workers {
-		running.Go(func() { w.run(ctx) })
+		running.Go(func() { w.turn.during(ctx, w.run) })
 	}
 	for _, a := range s.alarms {
-		running.Go(func() { a.run(ctx) })
+		running.Go(func() { a.turn.during(ctx, a.run) })
 	}
 	running.Wait()
 }

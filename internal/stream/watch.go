@@ -62,6 +62,16 @@ func (w *watch) look(now time.Time, own *condition) {
 	}
 }
 
+// hand forgets the conditions that one process tells of for all: another does from now
+// on, or did so far.
+func (w *watch) hand() {
+	for key, t := range w.seen {
+		if t.Name == condCompromised || t.Name == condDegraded {
+			delete(w.seen, key)
+		}
+	}
+}
+
 // change is one beginning or end of a condition to tell of.
 type change struct {
 	condition
@@ -108,7 +118,7 @@ func (w *watch) current(now time.Time, own *condition) (list []*condition) {
 	}
 	unwritable := w.cfg.Ready()
 	if unwritable != nil {
-		list = append(list, &condition{Name: condUnwritable, Why: why(unwritable)})
+		list = append(list, &condition{Name: condUnwritable, Subject: w.cfg.Process, Why: why(unwritable)})
 	}
 	degraded := &condition{Name: condDegraded}
 	for _, tenant := range w.tenants {

@@ -26,7 +26,9 @@ type worker struct {
 	pos     positions
 	log     *slog.Logger
 	metrics *metrics
+	turn    *turn
 
+	active  bool // it is this process's turn, and what follows is of it
 	tenants map[string]*tenantState
 	order   []string
 	listed  time.Time // when tenants were listed
@@ -40,6 +42,7 @@ type worker struct {
 // tenantState is how far a stream has come with a tenant.
 type tenantState struct {
 	at, saved store.Position
+	end       store.Position // of the log, when it was last looked at
 	savedAt   time.Time
 	delivered bool // since it was saved
 	limit     int  // events of the next batch: fewer after a refusal
@@ -61,12 +64,20 @@ type blockage struct {
 
 func newWorker(cfg *Config, s *Stream, out sink, m *metrics) *worker {
 	m.show(s.Name)
-	return &worker{
+	w := &worker{
 		cfg: cfg, stream: s, sink: out, metrics: m, log: cfg.Logger.With("stream", s.Name),
-		enc:     encoder{format: s.Format, disclose: s.Disclose, version: cfg.Version, instance: cfg.Ledger.Instance()},
-		pos:     positions{store: cfg.Store, of: s.Name},
-		tenants: map[string]*tenantState{}, down: backoff{first: cfg.tempo.pause},
+		enc: encoder{format: s.Format, disclose: s.Disclose, version: cfg.Version, instance: cfg.Ledger.Instance()},
+		pos: positions{store: cfg.Store, of: s.Name},
 	}
+	w.turn = newTurn(cfg, "stream/"+s.Name, func(err error) { w.log.Warn("the lease of a stream", "err", err) })
+	w.reset()
+	return w
+}
+
+// reset forgets how far the stream has come: the store knows.
+func (w *worker) reset() {
+	w.tenants, w.order, w.listed, w.begun = map[string]*tenantState{}, nil, time.Time{}, false
+	w.down = backoff{first: w.cfg.tempo.pause}
 }
 
 func (w *worker) run(ctx context.Context) {
@@ -74,7 +85,7 @@ func (w *worker) run(ctx context.Context) {
 		if !more && !pause(ctx, w.cfg.tempo.poll) {
 			break
 		}
-		more = w.pass(ctx)
+		more = w.takesTurn() && w.pass(ctx)
 		w.report()
 		if ctx.Err() != nil {
 			break
@@ -83,9 +94,29 @@ func (w *worker) run(ctx context.Context) {
 	// What was delivered and not saved yet would be delivered again.
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
+	if !w.turn.mine() {
+		return
+	}
 	for tenant, t := range w.tenants {
 		w.save(last, tenant, t)
 	}
+}
+
+// takesTurn reports whether this process runs the stream. Where that has changed it
+// begins at what is stored, or lets go of the sink.
+func (w *worker) takesTurn() bool {
+	mine := w.turn.mine()
+	if mine == w.active {
+		return mine
+	}
+	w.active = mine
+	w.reset()
+	if mine {
+		w.log.Info("this process runs the stream")
+	} else if err := w.sink.Close(); err != nil {
+		w.log.Warn("close a sink", "err", err)
+	}
+	return mine
 }
 
 // pass gives each tenant one batch, and returns whether there is more to deliver now.
@@ -167,6 +198,7 @@ func (w *worker) step(ctx context.Context, tenant string, t *tenantState) (more 
 	if err != nil {
 		return false, &readError{err}
 	}
+	t.end = end
 	if before(t.at, end) {
 		b, next, err := w.read(ctx, tenant, t, end)
 		if err != nil {
@@ -245,6 +277,11 @@ func (w *worker) judge(tenant string, t *tenantState, more bool, err error) bool
 		t.wait.worked()
 		w.down.worked()
 		return more
+	case errors.As(err, &unread) && errors.Is(err, evidence.ErrUnavailable):
+		w.metrics.failures.WithLabelValues(w.stream.Name, reasonUnavailable).Inc()
+		t.reason = reasonUnavailable
+		t.wait.failed(now, err)
+		w.log.Warn("streaming of a tenant waits: the store cannot be read now", "tenant", tenant, "err", why(err))
 	case errors.As(err, &unread), errors.As(err, &refused) && refused.split:
 		reason := reasonRefused
 		if unread != nil {
@@ -299,13 +336,13 @@ func (w *worker) report() {
 	st := status{blocked: map[string]blockage{}}
 	var behind int64
 	for tenant, t := range w.tenants {
-		if t.wait.failures > 0 {
+		if t.wait.failures > 0 && t.reason != reasonUnavailable {
 			st.blocked[tenant] = blockage{since: t.wait.since, why: t.reason + ": " + why(t.wait.err)}
 		}
-		if end, err := w.cfg.Ledger.End(context.Background(), tenant); err == nil && end.LogNo == t.at.LogNo {
-			behind += max(end.Seq-t.at.Seq, 0)
-		} else if err == nil {
-			behind += end.Seq // of the logs in between it is not known without reading
+		if t.end.LogNo == t.at.LogNo {
+			behind += max(t.end.Seq-t.at.Seq, 0)
+		} else {
+			behind += t.end.Seq // of the logs in between it is not known without reading
 		}
 	}
 	waiting := 0.0

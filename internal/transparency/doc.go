@@ -27,5 +27,8 @@
 //
 // Only what a published checkpoint covers, and only what belongs to the tree that it
 // signs: the database is not believed. With a quorum of witnesses the checkpoint is
-// the newest that has it, but never an older one than was served before.
+// the newest that has it, but never an older one than was served before. Where several
+// processes serve a log, that holds across all of them: each answer follows from what
+// the store has. With a quorum that none of the newest cosignatures make, there is then
+// no checkpoint (503).
 package transparency

@@ -34,7 +34,11 @@ type Config struct {
 	// as the operator's policy asks for. nil: there is no policy, and every
 	// published checkpoint is served.
 	Quorum func(cosignatures []ledger.Attestation) bool
-	// Every is the least time between two checkpoints of a log. Default 1 s.
+	// Shared: other processes serve the same logs.
+	Shared bool
+	// Every is the least time between two checkpoints of a log. Default 1 s. With
+	// Shared there is none but that of publishing: who asks one process and then
+	// another must not see an older checkpoint than before.
 	Every time.Duration
 	// MaxRequests is how many requests are worked on at a time, MaxPerTenant how many
 	// of those are about one tenant's logs. Default 64 and 16.
@@ -135,7 +139,10 @@ func (h *Handler) bounded(answer func(http.ResponseWriter, *http.Request) error)
 			return
 		}
 		w.Header().Set("Cache-Control", "no-store")
-		if k := problem.Write(w, err); k.Status >= http.StatusInternalServerError {
+		switch k := problem.Write(w, err); {
+		case k.Status == http.StatusServiceUnavailable:
+			h.cfg.Logger.WarnContext(r.Context(), "request", "route", access.RouteName(r.Pattern), "err", err)
+		case k.Status >= http.StatusInternalServerError:
 			h.cfg.Logger.ErrorContext(r.Context(), "request", "route", access.RouteName(r.Pattern), "err", err)
 		}
 	}

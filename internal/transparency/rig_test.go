@@ -17,7 +17,7 @@ import (
 	"github.com/runledger/runledger/internal/access"
 	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/seal"
-	"github.com/runledger/runledger/internal/store/sqlite"
+	"github.com/runledger/runledger/internal/store/storerig"
 	"github.com/runledger/runledger/internal/transparency"
 )
 
@@ -50,7 +50,7 @@ func newRig(t testing.TB, change func(*transparency.Config)) *rig {
 	t.Helper()
 	ctx := context.Background()
 	dir := filepath.Join(t.TempDir(), "data")
-	db, err := sqlite.Open(ctx, sqlite.Config{Dir: dir})
+	db, err := storerig.Open(ctx, dir)
 	must(t, err)
 	master, err := seal.OpenMaster(filepath.Join(dir, "master.keyset.json"), true)
 	must(t, err)

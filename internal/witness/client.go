@@ -238,15 +238,20 @@ func (c *Client) waiting(l *logState, h ledger.SignedHead, now time.Time, how ur
 	return out
 }
 
-// load reads what is kept of a log, once: so nobody is asked again after a restart.
+// load reads what is kept of a log: nobody is asked again after a restart, nor for a tree
+// that is behind one that another process has shown them. Behind the first time only
+// what was signed of this head or a larger one matters.
 func (c *Client) load(ctx context.Context, l *logState, h ledger.SignedHead) error {
 	l.mu.Lock()
 	loaded := l.loaded
 	l.mu.Unlock()
+	var list []ledger.Attestation
+	var err error
 	if loaded {
-		return nil
+		list, err = c.ledger.Cosignatures(ctx, h.Tenant, h.No, h.Size)
+	} else {
+		list, err = c.ledger.Newest(ctx, h.Tenant, h.No)
 	}
-	list, err := c.ledger.Newest(ctx, h.Tenant, h.No)
 	if err != nil {
 		return err
 	}
@@ -254,7 +259,7 @@ func (c *Client) load(ctx context.Context, l *logState, h ledger.SignedHead) err
 	defer l.mu.Unlock()
 	for _, a := range list {
 		for _, p := range c.peers {
-			if a.Kind == ledger.AttestCosignature && a.By == p.vkey.Name && a.Key == fmt.Sprintf("%08x", p.vkey.ID()) {
+			if a.Kind == ledger.AttestCosignature && a.By == p.vkey.Name && a.Key == fmt.Sprintf("%08x", p.vkey.ID()) && a.Size > l.signed[p].size {
 				l.signed[p] = signature{a.Size, a.At.Time()}
 				p.setSize(h.Origin, a.Size)
 			}
@@ -302,6 +307,11 @@ func (c *Client) ask(ctx context.Context, l *logState, h ledger.SignedHead, how 
 	if err := c.ledger.Attest(context.WithoutCancel(ctx), h.Tenant, h.No, list); err != nil {
 		c.log.Error("keep cosignatures", "log", h.Origin, "size", h.Size, "err", err)
 		return
+	}
+	if len(list) < len(peers) { // another process may have shown them a newer one
+		if err := c.load(ctx, l, h); err != nil && ctx.Err() == nil {
+			c.log.Warn("read cosignatures", "log", h.Origin, "err", err)
+		}
 	}
 	c.count(l, h, list)
 }
@@ -355,7 +365,7 @@ func (c *Client) count(l *logState, h ledger.SignedHead, list []ledger.Attestati
 	defer l.mu.Unlock()
 	for _, a := range list {
 		for _, p := range c.peers {
-			if a.By == p.vkey.Name && a.Key == fmt.Sprintf("%08x", p.vkey.ID()) {
+			if a.By == p.vkey.Name && a.Key == fmt.Sprintf("%08x", p.vkey.ID()) && a.Size > l.signed[p].size {
 				l.signed[p] = signature{a.Size, a.At.Time()}
 			}
 		}
@@ -368,13 +378,19 @@ func (c *Client) count(l *logState, h ledger.SignedHead, list []ledger.Attestati
 	}
 }
 
-// met reports whether the witnesses that signed a size are a quorum. l.mu is locked.
+// met reports whether a quorum has signed the tree of a size, or a larger one: another
+// process may have been first. l.mu is locked.
 func (c *Client) met(l *logState, size int64) bool {
-	var keys []string
+	of := map[int64][]string{}
 	for p, s := range l.signed {
-		if s.size == size {
-			keys = append(keys, p.key)
+		if s.size >= size {
+			of[s.size] = append(of[s.size], p.key)
 		}
 	}
-	return c.cfg.Policy.Met(keys)
+	for _, keys := range of {
+		if c.cfg.Policy.Met(keys) {
+			return true
+		}
+	}
+	return false
 }

@@ -1,67 +1,42 @@
 package witness_test
 
 import (
-	"errors"
 	"fmt"
 	"path/filepath"
 	"testing"
 
-	sqlite3 "zombiezen.com/go/sqlite"
-	"zombiezen.com/go/sqlite/sqlitex"
-
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/store"
+	"github.com/runledger/runledger/internal/store/storerig"
 	"github.com/runledger/runledger/internal/witness"
 )
 
 // cutLog takes the leaves from size on out of a database, as somebody would who may
 // alter its schema.
-func cutLog(dir, tenant string, size int64, root, note []byte) (err error) {
-	conn, err := sqlite3.OpenConn(filepath.Join(dir, "runledger.db"), sqlite3.OpenReadWrite)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, conn.Close()) }()
-	end := sqlitex.Save(conn)
-	defer end(&err)
-	var triggers, tables []string
-	err = sqlitex.ExecuteTransient(conn, `SELECT name FROM sqlite_schema WHERE type = 'trigger'`, &sqlitex.ExecOptions{
-		ResultFunc: func(s *sqlite3.Stmt) error { triggers = append(triggers, s.ColumnText(0)); return nil },
-	})
-	if err != nil {
-		return err
-	}
-	for _, name := range triggers {
-		if err := sqlitex.ExecuteTransient(conn, "DROP TRIGGER "+name, nil); err != nil {
-			return err
+func cutLog(dir, tenant string, size int64, root, note []byte) error {
+	return storerig.Attack(dir, func(a *storerig.Attacker) error {
+		log := storerig.Log{Tenant: tenant, No: 1}
+		tables := []string{"leaf_segments", "record_ids"}
+		for _, k := range evidence.Kinds() {
+			tables = append(tables, storerig.Table(k.Table()))
 		}
-	}
-	err = sqlitex.ExecuteTransient(conn, `SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB 'r_*'`, &sqlitex.ExecOptions{
-		ResultFunc: func(s *sqlite3.Stmt) error { tables = append(tables, s.ColumnText(0)); return nil },
-	})
-	if err != nil {
+		for _, table := range tables {
+			if err := a.Exec("DELETE FROM "+table+" WHERE row BETWEEN ?1 AND ?2", log.Row(size), log.Row(1<<40-1)); err != nil {
+				return err
+			}
+		}
+		for _, table := range []string{"checkpoints", "attestations"} {
+			if err := a.Exec("DELETE FROM "+table+" WHERE row BETWEEN ?1 AND ?2", log.Row(size+1), log.Row(1<<40-1)); err != nil {
+				return err
+			}
+		}
+		n, err := a.Change(`UPDATE heads SET size = ?2, root = ?3, note = ?4 WHERE log_key = ?1`, log, size, root, note)
+		if err == nil && n != 1 {
+			err = fmt.Errorf("%d heads of %s", n, tenant)
+		}
 		return err
-	}
-	key := int64(0)
-	err = sqlitex.ExecuteTransient(conn, `SELECT log_key FROM logs JOIN tenants USING (tenant_no) WHERE tenant_id = ?`, &sqlitex.ExecOptions{
-		Args: []any{tenant}, ResultFunc: func(s *sqlite3.Stmt) error { key = s.ColumnInt64(0); return nil },
 	})
-	if err != nil || key == 0 {
-		return errors.Join(err, fmt.Errorf("no log of %s", tenant))
-	}
-	first, last := key<<40|size, (key+1)<<40
-	for _, table := range append(tables, "leaf_segments", "record_ids") {
-		if err := sqlitex.ExecuteTransient(conn, "DELETE FROM "+table+" WHERE row >= ? AND row < ?", &sqlitex.ExecOptions{Args: []any{first, last}}); err != nil {
-			return err
-		}
-	}
-	for _, table := range []string{"checkpoints", "attestations"} {
-		if err := sqlitex.ExecuteTransient(conn, "DELETE FROM "+table+" WHERE row > ? AND row < ?", &sqlitex.ExecOptions{Args: []any{first, last}}); err != nil {
-			return err
-		}
-	}
-	return sqlitex.ExecuteTransient(conn, `UPDATE heads SET size = ?, root = ?, note = ? WHERE log_key = ?`, &sqlitex.ExecOptions{Args: []any{size, root, note, key}})
 }
 
 // anomalies returns the severities of the records of anomalies in the system log.
@@ -103,21 +78,14 @@ func TestAttestationsAltered(t *testing.T) {
 		"another witness":  `UPDATE attestations SET by_name = 'x.example' WHERE kind = 'cosignature'`,
 		"another key":      `UPDATE attestations SET key_id = '00000000' WHERE kind = 'cosignature'`,
 		"no signature":     `UPDATE attestations SET data = x'00' WHERE kind = 'cosignature'`,
-		"another size":     `UPDATE attestations SET row = row - 1 WHERE kind = 'timestamp'`,
+		"another size":     storerig.Pick(`UPDATE attestations SET row = row - 1`, `UPDATE attestations SET size = size - 1`) + ` WHERE kind = 'timestamp'`,
 		"a stamp's note":   `UPDATE attestations SET note = x'00' WHERE kind = 'timestamp'`,
 		"a stamp's no one": `UPDATE attestations SET note = NULL WHERE kind = 'timestamp'`,
 	} {
 		t.Run(what, func(t *testing.T) {
 			copied := filepath.Join(t.TempDir(), "data")
 			copyDeployment(t, copied, dir)
-			conn, err := sqlite3.OpenConn(filepath.Join(copied, "runledger.db"), sqlite3.OpenReadWrite)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := errors.Join(
-				sqlitex.ExecuteTransient(conn, "DROP TRIGGER guard_attestations_update", nil),
-				sqlitex.ExecuteTransient(conn, sql, nil), conn.Close(),
-			); err != nil {
+			if err := storerig.Attack(copied, func(a *storerig.Attacker) error { return a.Exec(sql) }); err != nil {
 				t.Fatal(err)
 			}
 			r := mustRig(t, copied, nil)

@@ -11,6 +11,12 @@
 // authority now and then; and it asks the witnesses before the first append after a
 // start, so that a restored backup is found although the anchor was restored with it.
 //
+// Several processes may write one log, each with a Client of its own. What one of them
+// has had cosigned the others find in the store, and do not ask for again. A witness that
+// knows a larger tree than was shown to it contradicts nothing as long as the store has
+// that tree too ([ledger.Ledger.Contradicted]). Of the stampers one at a time has a log
+// stamped.
+//
 // Beyond tlog-witness, which leaves retrieval open, a Server answers
 //
 //	GET <prefix>/checkpoint?origin=<origin>

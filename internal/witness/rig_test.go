@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -18,7 +17,8 @@ import (
 	"github.com/runledger/runledger/internal/c2sp"
 	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/seal"
-	"github.com/runledger/runledger/internal/store/sqlite"
+	"github.com/runledger/runledger/internal/store"
+	"github.com/runledger/runledger/internal/store/storerig"
 	"github.com/runledger/runledger/internal/witness"
 	"github.com/runledger/runledger/verify"
 )
@@ -74,7 +74,7 @@ type rig struct {
 	*ledger.Ledger
 	t      *testing.T
 	dir    string
-	db     *sqlite.DB
+	db     store.Store
 	sealer *seal.Sealer
 	anchor *ledger.DirAnchor
 	client *witness.Client
@@ -85,7 +85,7 @@ func openRig(t *testing.T, dir string, policy *verify.Policy, opts ...func(*ledg
 	t.Helper()
 	r := &rig{t: t, dir: dir}
 	var err error
-	if r.db, err = sqlite.Open(ctx, sqlite.Config{Dir: dir}); err != nil {
+	if r.db, err = storerig.Open(ctx, dir); err != nil {
 		return nil, err
 	}
 	master, err := seal.OpenMaster(filepath.Join(dir, "master.keyset.json"), true)
@@ -241,7 +241,7 @@ func vkey(t *testing.T, s string) c2sp.VKey {
 func copyDeployment(t *testing.T, to, from string) {
 	t.Helper()
 	for _, suffix := range []string{"", ".anchor"} {
-		if err := errors.Join(os.RemoveAll(to+suffix), os.CopyFS(to+suffix, os.DirFS(from+suffix))); err != nil {
+		if err := storerig.Replace(to+suffix, from+suffix); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"math/big"
 	"net/http"
 	"sync"
@@ -45,6 +46,9 @@ type StampConfig struct {
 	// how often logs are looked at. Default 10 s.
 	Every, Look time.Duration
 	Timeout     time.Duration // of an exchange. Default 30 s
+	// Lease makes this process, for a time, the one that has a log stamped, unless
+	// another is. Default: there is no other.
+	Lease func(ctx context.Context, name string, ttl time.Duration) (bool, error)
 }
 
 // Stamper asks a time-stamping authority (RFC 3161) for the newest checkpoint of each
@@ -83,6 +87,9 @@ func NewStamper(l *ledger.Ledger, cfg StampConfig) (*Stamper, error) {
 	if cfg.HTTP == nil {
 		cfg.HTTP = plainClient()
 	}
+	if cfg.Lease == nil {
+		cfg.Lease = func(_ context.Context, _ string, ttl time.Duration) (bool, error) { return ttl > 0, nil }
+	}
 	for _, d := range []struct {
 		to    *time.Duration
 		value time.Duration
@@ -110,12 +117,8 @@ func (s *Stamper) Run(ctx context.Context) {
 			if ctx.Err() != nil || s.resting() {
 				break
 			}
-			if due, err := s.due(ctx, h); err != nil && ctx.Err() == nil {
-				s.log.Warn("time stamp", "log", h.Origin, "err", err)
-			} else if due {
-				if _, _, err := s.Stamp(ctx, h.Tenant, h.No); err != nil && ctx.Err() == nil {
-					s.log.Warn("no time stamp", "log", h.Origin, "size", h.Size, "err", err)
-				}
+			if err := s.stampIfDue(ctx, h); err != nil && ctx.Err() == nil {
+				s.log.Warn("no time stamp", "log", h.Origin, "size", h.Size, "err", err)
 			}
 		}
 		select {
@@ -124,6 +127,38 @@ func (s *Stamper) Run(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// stampIfDue has a log stamped if it is time, and no other process is at it.
+func (s *Stamper) stampIfDue(ctx context.Context, h ledger.SignedHead) error {
+	due, err := s.due(ctx, h)
+	if err != nil || !due {
+		return err
+	}
+	name := "stamp/" + h.Origin
+	held, err := s.cfg.Lease(ctx, name, 2*s.cfg.Timeout)
+	if err != nil || !held {
+		return err
+	}
+	defer func() {
+		if _, err := s.cfg.Lease(context.WithoutCancel(ctx), name, 0); err != nil {
+			s.log.Warn("give up the lease of a time stamp", "log", h.Origin, "err", err)
+		}
+	}()
+	s.forget(h) // before the lease another process may have had it stamped
+	if due, err = s.due(ctx, h); err != nil || !due {
+		return err
+	}
+	_, _, err = s.Stamp(ctx, h.Tenant, h.No)
+	return err
+}
+
+// forget has the stamps of a log read anew.
+func (s *Stamper) forget(h ledger.SignedHead) {
+	st := s.of(logID{h.Tenant, h.No})
+	st.busy.Lock()
+	defer st.busy.Unlock()
+	st.loaded = false
 }
 
 func (s *Stamper) resting() bool {
@@ -150,11 +185,11 @@ func (s *Stamper) due(ctx context.Context, h ledger.SignedHead) (bool, error) {
 	st.busy.Lock()
 	defer st.busy.Unlock()
 	if !st.loaded {
-		last, err := s.ledger.Stamps(ctx, h.Tenant, h.No, 0, h.Size, true, 1)
+		last, err := s.ledger.Stamps(ctx, h.Tenant, h.No, 0, math.MaxInt64, true, 1)
 		if err != nil {
 			return false, err
 		}
-		if len(last) > 0 {
+		if len(last) > 0 && last[0].Size > st.size {
 			st.size, st.at = last[0].Size, last[0].At.Time()
 		}
 		st.loaded = true

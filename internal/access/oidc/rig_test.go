@@ -24,7 +24,8 @@ import (
 	"github.com/runledger/runledger/internal/access/oidc"
 	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/seal"
-	"github.com/runledger/runledger/internal/store/sqlite"
+	"github.com/runledger/runledger/internal/store"
+	"github.com/runledger/runledger/internal/store/storerig"
 )
 
 // clock is a clock that is put.
@@ -167,7 +168,7 @@ type rig struct {
 	*clock
 	*provider
 	ledger *ledger.Ledger
-	db     *sqlite.DB
+	db     store.Store
 	cfg    access.Config
 }
 
@@ -176,7 +177,7 @@ func newRig(t testing.TB, set ...func(*access.Issuer)) *rig {
 	ctx, dir := context.Background(), filepath.Join(t.TempDir(), "data")
 	r := &rig{clock: newClock(), provider: newProvider(t)}
 	var err error
-	if r.db, err = sqlite.Open(ctx, sqlite.Config{Dir: dir}); err != nil {
+	if r.db, err = storerig.Open(ctx, dir); err != nil {
 		t.Fatal(err)
 	}
 	master, err := seal.OpenMaster(filepath.Join(dir, "master.keyset.json"), true)
