@@ -128,7 +128,7 @@ func (c *appendCmd) appendTo(e *env, s *session, in *input) error {
 		if err != nil {
 			return err
 		}
-		e.notef("created %s and the tenant %s\n  key  %s\n", e.Data, c.Tenant, info.VKey)
+		e.notef("created %s and the tenant %s\n  key  %s\n", e.place(), c.Tenant, info.VKey)
 	}
 	bar := e.progress("append")
 	defer bar.end()

@@ -11,7 +11,10 @@ import (
 // globals are the flags that every command has.
 type globals struct {
 	Data   string `help:"The data directory. Default: ./runledger-data" default:"./runledger-data" env:"RUNLEDGER_DATA" placeholder:"DIR"`
-	Anchor string `help:"Where the newest signed heads are kept, best on another disk. Default: the data directory with the suffix .anchor." env:"RUNLEDGER_ANCHOR" placeholder:"DIR"`
+	Anchor string `help:"Where the newest signed heads are kept, best on another disk: a directory, or s3://BUCKET/PREFIX. Default: the data directory with the suffix .anchor; with --store it must be given." env:"RUNLEDGER_ANCHOR" placeholder:"DIR"`
+	Store  string `help:"A PostgreSQL database, as the application's role: a URL or key=value pairs. Default: SQLite in the data directory." env:"RUNLEDGER_STORE" placeholder:"DSN"`
+	Owner  string `help:"The same database as the role that owns its schema, where migrate, init and serve --dev need it." name:"store-owner" env:"RUNLEDGER_STORE_OWNER" placeholder:"DSN"`
+	Master string `help:"The master keyset, the same for all processes on one database. Default: master.keyset.json in the data directory." name:"master-keyset" env:"RUNLEDGER_MASTER_KEYSET" placeholder:"FILE"`
 	JSON   bool   `help:"Print JSON, for machines." name:"json"`
 }
 
@@ -32,6 +35,9 @@ type cli struct {
 	Checkpoint checkpointCmd `cmd:"" help:"Print the newest signed checkpoint of a tenant's log."`
 	Prove      proveCmd      `cmd:"" help:"Prove that a record is in the log."`
 	Export     exportCmd     `cmd:"" help:"Write an evidence bundle."`
+	Migrate    migrateCmd    `cmd:"" help:"Make the schema of a PostgreSQL database, or bring it up to date."`
+	Doctor     doctorCmd     `cmd:"" help:"Look for what is wrong with the database itself."`
+	Copy       copyCmd       `cmd:"" help:"Move a deployment to another store, SQLite or PostgreSQL."`
 	Verify     verifyCmd     `cmd:"" help:"Check a bundle, or a whole data directory."`
 	Mirror     mirrorCmd     `cmd:"" help:"Copy a log from its server, and check it as it grows."`
 	Witness    witnessCmd    `cmd:"" help:"Cosign the checkpoints of others' logs."`

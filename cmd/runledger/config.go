@@ -42,11 +42,12 @@ func (c *configFile) flatten(prefix string, doc map[string]any) error {
 			return fmt.Errorf("configuration: %s stands twice", name)
 		}
 		if list, ok := v.([]any); ok {
-			var words []string
-			for _, e := range list {
-				words = append(words, fmt.Sprint(e))
+			words := make([]any, len(list)) // not joined: a value may have a comma
+			for i, e := range list {
+				words[i] = fmt.Sprint(e)
 			}
-			v = strings.Join(words, ",")
+			c.values[name] = words
+			continue
 		}
 		if v == nil {
 			return fmt.Errorf("configuration: %s has no value", name)

@@ -64,6 +64,8 @@ const lockWait = 10 * time.Second
 
 // openFlags are flags of the commands that may open a data directory first.
 type openFlags struct {
+	migrate bool // the schema is made or updated, where its owner is known
+
 	AcceptRollback bool `help:"Go on with a data directory that is older than its anchor, such as a restored backup: open a successor log that names both states."`
 	ConfirmClock   bool `help:"The clock is right, although it stands behind the newest record."`
 }
@@ -79,10 +81,10 @@ func (e *env) connect(create bool, flags openFlags) (*session, error) {
 		if !errors.Is(err, control.ErrNoServer) {
 			return nil, err
 		}
-		d, err := server.Open(e.ctx, server.Config{
-			Data: e.Data, Anchor: e.Anchor, Create: create, Version: version(),
-			AcceptRollback: flags.AcceptRollback, ConfirmClock: flags.ConfirmClock,
-		})
+		cfg := e.config()
+		cfg.Create, cfg.AcceptRollback, cfg.ConfirmClock = create, flags.AcceptRollback, flags.ConfirmClock
+		cfg.Migrate = flags.migrate && e.Owner != ""
+		d, err := server.Open(e.ctx, cfg)
 		if err == nil {
 			return &session{Client: control.Local(d.Control), created: d.Created, close: d.Close}, nil
 		}
@@ -99,6 +101,19 @@ func (e *env) connect(create bool, flags openFlags) (*session, error) {
 			return nil, e.ctx.Err()
 		}
 	}
+}
+
+// config says what to open, as the flags of all commands do.
+func (e *env) config() server.Config {
+	return server.Config{Data: e.Data, Anchor: e.Anchor, Store: e.Store, StoreOwner: e.Owner, Master: e.Master, Version: version()}
+}
+
+// place names the store for people.
+func (e *env) place() string {
+	if e.Store == "" {
+		return e.Data
+	}
+	return server.DescribeStore(e.Store)
 }
 
 // with runs f on a session.

@@ -15,13 +15,17 @@ type initCmd struct {
 func (initCmd) Help() string {
 	return `Makes the data directory with its database, its master keyset and the system log, and the anchor directory beside it. Where they are there already it checks that they open, and changes nothing.
 
+With --store the ledger is in PostgreSQL; with --store-owner too, its schema is made or updated first. Each process needs a data directory of its own there, and a copy of the same master keyset.
+
 Back up DIR/master.keyset.json apart from the rest: without it nothing can be read or signed.
 
-    runledger init --data runledger-data`
+    runledger init --data runledger-data
+    runledger init --data a --anchor /mnt/anchors --store postgres://runledger_app@db/runledger --store-owner postgres://runledger_owner@db/runledger`
 }
 
 // Run makes the data directory.
 func (c *initCmd) Run(e *env) error {
+	c.migrate = true
 	s, err := e.connect(true, c.openFlags)
 	if err != nil {
 		return err
@@ -30,12 +34,16 @@ func (c *initCmd) Run(e *env) error {
 		return err
 	}
 	if e.JSON {
-		return e.json(map[string]any{"data": e.Data, "created": s.created})
+		out := map[string]any{"data": e.Data, "created": s.created}
+		if e.Store != "" {
+			out["store"] = e.place()
+		}
+		return e.json(out)
 	}
 	if s.created {
-		e.printf("created %s\n", e.Data)
+		e.printf("created %s\n", e.place())
 	} else {
-		e.printf("%s is there already\n", e.Data)
+		e.printf("%s is there already\n", e.place())
 	}
 	return nil
 }

@@ -52,6 +52,14 @@ type serveCmd struct {
 	TimestampRoots string `help:"Root certificates, PEM, that its certificate must lead to. Default: any." env:"RUNLEDGER_TIMESTAMP_ROOTS" type:"path" placeholder:"FILE"`
 	TimestampName  string `help:"Its name in records. Default: the subject of its certificate." env:"RUNLEDGER_TIMESTAMP_NAME" placeholder:"NAME"`
 
+	Process          string        `help:"Name of this process among those on one database, in records and metrics. Default: host and data directory." env:"RUNLEDGER_PROCESS" placeholder:"NAME"`
+	Readers          int           `help:"Of PostgreSQL: most connections that read. Default: 16." name:"store-readers" env:"RUNLEDGER_STORE_READERS" placeholder:"N"`
+	Writers          int           `help:"Of PostgreSQL: most connections that write. Default: 8." name:"store-writers" env:"RUNLEDGER_STORE_WRITERS" placeholder:"N"`
+	StatementTimeout time.Duration `help:"Of PostgreSQL: bound of a statement; negative: none. Default: 1m." name:"store-statement-timeout" env:"RUNLEDGER_STORE_STATEMENT_TIMEOUT" placeholder:"TIME"`
+	LockTimeout      time.Duration `help:"Of PostgreSQL: bound of waiting for a lock; negative: none. Default: 10s." name:"store-lock-timeout" env:"RUNLEDGER_STORE_LOCK_TIMEOUT" placeholder:"TIME"`
+	Replicas         []string      `help:"Of PostgreSQL: a read replica that may answer reads, as the application's role. May be given more than once; in the environment with a semicolon between." name:"store-replica" env:"RUNLEDGER_STORE_REPLICAS" sep:";" placeholder:"DSN"`
+	ReplicaLag       time.Duration `help:"Of PostgreSQL: how old what a read replica answers may be; negative: any age. Default: 10s." name:"store-replica-lag" env:"RUNLEDGER_STORE_REPLICA_LAG" placeholder:"TIME"`
+
 	DiskReserve size          `help:"Ingest stops when less than this is free. Default: 5% of the disk, at most 256 MiB." env:"RUNLEDGER_DISK_RESERVE" placeholder:"SIZE"`
 	Grace       time.Duration `help:"How long running requests may take to end when the server stops." default:"10s" env:"RUNLEDGER_GRACE" placeholder:"TIME"`
 	ScrubRate   int           `help:"Leaves a second that continuous verification checks again; negative: as fast as it can." default:"5000" env:"RUNLEDGER_SCRUB_RATE" placeholder:"N"`
@@ -76,11 +84,7 @@ GET /healthz answers while it lives, /readyz while evidence can be made durable,
 // Run serves until it is told to stop.
 func (c *serveCmd) Run(e *env) error {
 	cfg := server.ServeConfig{
-		Config: server.Config{
-			Data: e.Data, Anchor: e.Anchor, Version: version(), Dev: c.Dev,
-			AcceptRollback: c.AcceptRollback, ConfirmClock: c.ConfirmClock,
-			Logger: c.logger(e), Environment: c.Environment,
-		},
+		Config:         c.config(e),
 		MetricsAddress: c.Metrics,
 		Listen:         c.Listen, OTLPHTTP: c.OTLPHTTP, OTLPGRPC: c.OTLPGRPC, Prefixes: c.Prefixes,
 		MaxBody: int64(c.MaxBody), MaxInFlight: int64(c.InFlight),
@@ -99,6 +103,20 @@ func (c *serveCmd) Run(e *env) error {
 		return err
 	}
 	return server.Serve(e.ctx, cfg)
+}
+
+// config says what to open.
+func (c *serveCmd) config(e *env) server.Config {
+	cfg := e.config()
+	cfg.Dev, cfg.AcceptRollback, cfg.ConfirmClock = c.Dev, c.AcceptRollback, c.ConfirmClock
+	cfg.Logger, cfg.Environment, cfg.Process = c.logger(e), c.Environment, c.Process
+	// A server needs no right of the owner; one for development makes its schema.
+	cfg.Migrate = c.Dev && e.Owner != ""
+	cfg.Pool = server.PoolConfig{
+		Readers: c.Readers, Writers: c.Writers, StatementTimeout: c.StatementTimeout, LockTimeout: c.LockTimeout,
+		Replicas: c.Replicas, ReplicaLag: c.ReplicaLag,
+	}
+	return cfg
 }
 
 // tables reads the files of prices and dialects. What they say decides costs

@@ -160,7 +160,9 @@ func (c *verifyCmd) live(e *env) error {
 		return usage("tenant %q: must be 1 to 63 characters of [a-z0-9-]", c.Tenant)
 	}
 	bar := e.progress("verify")
-	rep, err := server.VerifyLive(e.ctx, server.LiveConfig{Data: e.Data, Anchor: e.Anchor, Tenant: c.Tenant, Progress: bar.set})
+	rep, err := server.VerifyLive(e.ctx, server.LiveConfig{
+		Data: e.Data, Anchor: e.Anchor, Store: e.Store, Master: e.Master, Tenant: c.Tenant, Progress: bar.set,
+	})
 	bar.end()
 	// A store that is too broken to be read on is an answer, not a failure.
 	if err != nil && (rep == nil || !errors.Is(err, evidence.ErrTampered)) {
@@ -192,7 +194,7 @@ func verdictOf(rep *ledger.LiveReport, err error) verify.Verdict {
 }
 
 func (e *env) printLive(a liveAnswer) {
-	e.printf("%s  %s\n\n", a.Verdict, e.Data)
+	e.printf("%s  %s\n\n", a.Verdict, e.place())
 	for _, l := range a.Logs {
 		e.printf("  %-12s %s, %d records\n", l.Tenant, l.Origin, l.Size)
 	}

@@ -30,7 +30,11 @@ type Config struct {
 	Facade  *facade.Facade
 	Exports *export.Exports
 	// Replay answers /api/v1/traces; nil: those routes are not there.
-	Replay  *replay.Replay
+	Replay *replay.Replay
+	// Lag lets reads under ctx be answered by a read replica of the database, one that
+	// has what atLeast names, the header AtLeast; more: the request is for a further
+	// page. Nil: there are none.
+	Lag     func(ctx context.Context, tenant, atLeast string, more bool) (context.Context, error)
 	Logger  *slog.Logger // default: none
 	Version string
 }
@@ -250,6 +254,7 @@ func get[I, O any](a *API, rt route, f func(ctx context.Context, r facade.Reader
 	huma.Register(a.huma, huma.Operation{
 		OperationID: rt.id, Method: http.MethodGet, Path: rt.path, Tags: []string{rt.tag},
 		Summary: rt.summary, Description: rt.description, Errors: slices.Concat(readErrors, rt.errors),
+		Parameters: []*huma.Param{atLeast}, Middlewares: huma.Middlewares{a.lag},
 	}, func(ctx context.Context, in *I) (*output[O], error) {
 		grant := access.GrantOf(ctx)
 		out, err := f(ctx, readerOf(grant), access.ViewOf(ctx), in)

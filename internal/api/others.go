@@ -49,7 +49,7 @@ var others = []other{
 	{method: "GET", path: "/schemas/record.json", id: "record-schema", tag: "operation", summary: "JSON Schema of native records.", answers: map[int]string{200: "application/schema+json"}, schemaless: "A JSON Schema (draft 2020-12)."},
 	{method: "GET", path: "/metrics", id: "metrics", tag: "operation", summary: "Metrics for Prometheus.", answers: map[int]string{200: "text/plain"}, schemaless: "Prometheus text format."},
 	{method: "GET", path: "/healthz", id: "healthz", tag: "operation", summary: "Does the process live?", public: true, answers: map[int]string{200: jsonType}, schemaless: "status"},
-	{method: "GET", path: "/readyz", id: "readyz", tag: "operation", summary: "Can evidence be made durable?", public: true, answers: map[int]string{200: jsonType, 503: problemType}, schemaless: "status"},
+	{method: "GET", path: "/readyz", id: "readyz", tag: "operation", summary: "Can evidence be made durable? It may be degraded all the same, and then names the reasons.", public: true, answers: map[int]string{200: jsonType, 503: problemType}, schemaless: "status"},
 	{method: "GET", path: "/openapi.json", id: "openapi", tag: "operation", summary: "This document.", public: true, answers: map[int]string{200: jsonType}, schemaless: "OpenAPI 3.1."},
 	{method: "GET", path: "/verify", id: "verify-page", tag: "operation", summary: "A page that checks evidence bundles in the browser.", public: true, answers: map[int]string{200: "text/html"}, schemaless: "One file, the same as verify.html of the release."},
 	{method: "GET", path: "/docs", id: "docs", tag: "operation", summary: "This document, to read.", public: true, answers: map[int]string{200: "text/html"}, schemaless: "A page."},

@@ -86,6 +86,10 @@ func Answer(err error) (Kind, answer.Problem) {
 	if k.Status == http.StatusInternalServerError {
 		p.Detail = k.Title // what is wrong inside is for the log
 	}
+	// The text of some errors names what clients need not know: addresses, roles.
+	if c := (interface{ ForClients() string })(nil); errors.As(err, &c) && k.Status == http.StatusServiceUnavailable {
+		p.Detail = c.ForClients()
+	}
 	if fe := (*evidence.FieldError)(nil); errors.As(err, &fe) {
 		p.Field = fe.Field
 	}

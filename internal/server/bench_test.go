@@ -90,9 +90,10 @@ func BenchmarkIngest(b *testing.B) {
 	log := &logLines{}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
+	cfg := server.Stored(b, server.Config{Data: dir, Dev: true, Logger: slog.New(slog.NewJSONHandler(log, nil))})
 	go func() {
 		done <- server.Serve(ctx, server.ServeConfig{
-			Config: server.Config{Data: dir, Dev: true, Logger: slog.New(slog.NewJSONHandler(log, nil))},
+			Config: cfg,
 			Listen: "127.0.0.1:0", OTLPHTTP: server.Off, OTLPGRPC: server.Off, Watch: ledger.WatchConfig{ScrubRate: 1},
 		})
 	}()

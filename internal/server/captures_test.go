@@ -47,7 +47,7 @@ func TestCaptures(t *testing.T) {
 	if err := r.stop(); err != nil {
 		t.Fatal(err)
 	}
-	d, err := server.Open(context.Background(), server.Config{Data: dir})
+	d, err := server.Open(context.Background(), server.Stored(t, server.Config{Data: dir}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func TestCaptures(t *testing.T) {
 		}
 	}
 	t.Logf("%d captures sent, %d not the truth", len(all), failed)
-	rep, err := server.VerifyLive(context.Background(), server.LiveConfig{Data: dir})
+	rep, err := server.VerifyLive(context.Background(), server.StoredLive(t, server.LiveConfig{Data: dir}))
 	if err != nil || !rep.OK() {
 		t.Errorf("verification: %v %v", rep.Findings, err)
 	}

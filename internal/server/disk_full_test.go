@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/runledger/runledger/internal/server"
+	"github.com/runledger/runledger/internal/store/storerig"
 )
 
 // fullReads are requests for what nobody may get without a record of it.
@@ -30,6 +31,7 @@ var fullReads = []string{
 // TestDiskFullReserve: where less is free than the reserve, nothing is taken in,
 // and who may read reads on, on record.
 func TestDiskFullReserve(t *testing.T) {
+	storerig.Only(t, storerig.SQLite, "the disk of PostgreSQL's data is its server's")
 	dir := freshData(t)
 	r := openReads(t, dir, nil)
 	producer, auditor := r.newKey(t, own), r.roleKey(t, own, "auditor")
@@ -93,6 +95,7 @@ func refusedAll(t *testing.T, r *reads, key, reason string) {
 // what is read cannot be recorded, and nothing is given out. With room again a
 // server goes on, and all that it has said still holds.
 func TestDiskFull(t *testing.T) {
+	storerig.Only(t, storerig.SQLite, "the disk of PostgreSQL's data is its server's")
 	dir := smallDisk(t)
 	data := filepath.Join(dir, "data")
 	r := openReads(t, data, func(c *server.ServeConfig) { c.DiskReserve = 1 })
@@ -115,14 +118,14 @@ func TestDiskFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = r.stop() // it may say that it could not record that it stopped
-	_ = r.db.Close()
+	_ = r.look.Close()
 	again := openReads(t, data, func(c *server.ServeConfig) { c.DiskReserve = 1 })
 	again.ask(t, auditor, fullReads[1], http.StatusOK)
 	if got := again.audits(t, own)["LOG_VIEW"]; got != given+1 {
 		t.Errorf("%d views on record, %d answers were given", got, given+1)
 	}
 	again.put(t, producer, r.line("audit", 0, nil))
-	rep, err := server.VerifyLive(context.Background(), server.LiveConfig{Data: data})
+	rep, err := server.VerifyLive(context.Background(), server.StoredLive(t, server.LiveConfig{Data: data}))
 	if err != nil || !rep.OK() {
 		t.Errorf("verification: %+v %v", rep, err)
 	}

@@ -2,14 +2,16 @@ package server
 
 import (
 	"context"
-	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
 // healthEvery is how often the server looks at itself.
 const healthEvery = time.Second
 
-// ready returns nil while evidence can be made durable.
+// ready returns nil while evidence can be made durable. Its counterpart is degraded:
+// what is worth an operator's attention and keeps no evidence out.
 func (s *server) ready() error {
 	if err := s.d.Ledger.Writable(); err != nil {
 		return err
@@ -17,16 +19,29 @@ func (s *server) ready() error {
 	if err := s.d.Ledger.Publishing(); err != nil {
 		return err
 	}
+	if s.d.db.shared() {
+		return s.probe.err()
+	}
+	return s.disk.full() // on PostgreSQL it has no evidence
+}
+
+// paused is why ingest takes nothing, beside what the ledger says itself.
+func (s *server) paused() error {
+	if s.d.db.shared() {
+		return nil
+	}
 	return s.disk.full()
 }
 
-// health records each change between ready and not ready, as SystemRecordWriter
-// (contract section 5). What could not be recorded while nothing could be
-// written is recorded when that is over.
+// health records each change between ready and not ready, and between whole and
+// degraded, as SystemRecordWriter (contract section 5). What could not be recorded
+// while nothing could be written is recorded when that is over.
 type health struct {
 	s     *server
 	why   string // why it is not ready; "" for ready
 	since time.Time
+	told  string // the reasons that have a record
+	from  time.Time
 	owed  []systemEvent
 }
 
@@ -34,11 +49,14 @@ func (s *server) watchHealth(ctx context.Context) {
 	h := &health{s: s}
 	tick := time.NewTicker(healthEvery)
 	defer tick.Stop()
-	for {
+	for n := 0; ; n++ {
 		select {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
+			if n%degradedEvery == 0 {
+				s.look(ctx, now)
+			}
 			h.look(ctx, now)
 		}
 	}
@@ -53,15 +71,16 @@ func (h *health) look(ctx context.Context, now time.Time) {
 	case why != "" && h.why == "":
 		h.since, h.why = now, why
 		h.s.log.Warn("not ready", "reason", why)
-		h.owed = append(h.owed, healthEvent(now, "WARN", "The server is not ready: evidence cannot be made durable.", map[string]any{"reason": why}))
+		h.owe(now, "WARN", "The server is not ready: evidence cannot be made durable.", map[string]any{"reason": why})
 	case why == "" && h.why != "":
 		h.s.log.Info("ready again", "was", h.why, "for", now.Sub(h.since).String())
-		h.owed = append(h.owed, healthEvent(now, "INFO", "The server is ready again.", map[string]any{
+		h.owe(now, "INFO", "The server is ready again.", map[string]any{
 			"reason": h.why, "not_ready_for": now.Sub(h.since).String(),
-		}))
+		})
 		h.why = ""
 	}
-	if len(h.owed) == 0 || h.s.d.Ledger.Writable() != nil {
+	h.degraded(now)
+	if len(h.owed) == 0 || h.s.d.Ledger.Writable() != nil || h.s.probe.err() != nil {
 		return
 	}
 	if err := h.s.d.record(ctx, h.owed...); err != nil {
@@ -71,39 +90,46 @@ func (h *health) look(ctx context.Context, now time.Time) {
 	h.owed = nil
 }
 
-func healthEvent(at time.Time, severity, summary string, details any) systemEvent {
-	return systemEvent{
-		component: componentAPI, event: "HEALTH_CHECK", severity: severity, causedBy: "SYSTEM", at: at,
-		summary: summary, details: details,
+// degraded says when the reasons change.
+func (h *health) degraded(now time.Time) {
+	all := h.s.reasons()
+	// What is found wrong with evidence has records of its own.
+	all = slices.DeleteFunc(slices.Clone(all), func(r reason) bool { return r.Code == reasonIntegrity })
+	var codes []string
+	details := map[string]any{}
+	for _, r := range all {
+		codes = append(codes, r.Code)
+		details[r.Code] = r.Why
 	}
+	reasons, was := strings.Join(codes, ", "), h.told
+	if reasons == was {
+		return
+	}
+	h.told = reasons
+	if reasons == "" {
+		h.s.log.Info("not degraded any more", "was", was, "for", now.Sub(h.from).String())
+		h.owe(now, "INFO", "The server is not degraded any more.", map[string]any{"reasons": was, "degraded_for": now.Sub(h.from).String()})
+		return
+	}
+	if was == "" {
+		h.from = now
+	}
+	severity := "WARN"
+	if slices.Contains(codes, reasonPartitions) {
+		severity = "ERROR"
+	}
+	h.s.log.Warn("degraded", "reasons", details)
+	h.owe(now, severity, "The server is degraded: "+reasons+".", details)
 }
 
-// recordConfig appends CONFIG_CHANGE where the server starts with other
-// settings than the last time, and returns the digest of these.
-func (s *server) recordConfig(ctx context.Context) (digest string, err error) {
-	now := s.cfg.settings()
-	text, digest, err := now.text()
-	if err != nil {
-		return "", err
+// owe is a record that is to be made. So many are kept while nothing can be written.
+func (h *health) owe(at time.Time, severity, summary string, details map[string]any) {
+	const most = 1000
+	if len(h.owed) >= most {
+		return
 	}
-	was, err := readSettings(ctx, s.d.db)
-	if err != nil {
-		return "", err
-	}
-	if changed := was.changed(now); was != nil && len(changed) > 0 {
-		err := s.d.record(ctx, systemEvent{
-			component: componentAPI, event: "CONFIG_CHANGE", version: s.cfg.Version, causedBy: "HUMAN", configDigest: digest,
-			summary: fmt.Sprintf("The server's configuration changed in %d settings.", len(changed)),
-			details: map[string]any{"changed": changed},
-		})
-		if err != nil {
-			return "", fmt.Errorf("record the configuration: %w", err)
-		}
-		if rules, ok := changed[settingRules]; ok {
-			if err := s.d.recordRules(ctx, rules[0], rules[1]); err != nil {
-				return "", fmt.Errorf("record the rules of access: %w", err)
-			}
-		}
-	}
-	return digest, s.d.db.SetSetting(ctx, settingConfig, text)
+	h.owed = append(h.owed, systemEvent{
+		component: componentAPI, event: "HEALTH_CHECK", severity: severity, causedBy: "SYSTEM", at: at,
+		summary: h.s.d.named(summary), details: h.s.d.withProcess(details),
+	})
 }

@@ -43,7 +43,7 @@ func (s *server) openIntake(ctx context.Context) (*intake, error) {
 	in.ingest, err = ingest.New(ingest.Config{
 		Ledger: s.d.Ledger, Mapper: in.mapper, Runs: in.runs, Gate: gate{s.d.gate},
 		MaxBody: s.cfg.MaxBody, MaxInFlight: s.cfg.MaxInFlight,
-		Paused: s.disk.full, Logger: s.log, Metrics: s.registry,
+		Paused: s.paused, Logger: s.log, Metrics: s.registry,
 	})
 	if err != nil {
 		return nil, errors.Join(err, in.runs.Close(ctx))

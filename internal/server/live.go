@@ -4,43 +4,36 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/seal"
 	"github.com/runledger/runledger/internal/store"
-	"github.com/runledger/runledger/internal/store/sqlite"
 )
 
 // LiveConfig says what VerifyLive checks.
 type LiveConfig struct {
-	Data, Anchor string // as in Config
-	Tenant       string // "" for all
-	Progress     func(done, total int64)
+	Data, Anchor, Store, Master string // as in Config
+	Tenant                      string // "" for all
+	Progress                    func(done, total int64)
 }
 
 // VerifyLive checks a data directory against what was signed, while another
 // process holds it or none does. It opens everything for reading and asks
 // nobody: a server under suspicion is not a witness in its own case.
 func VerifyLive(ctx context.Context, cfg LiveConfig) (_ *ledger.LiveReport, err error) {
-	c := Config{Data: cfg.Data, Anchor: cfg.Anchor}
+	c := Config{Data: cfg.Data, Anchor: cfg.Anchor, Store: cfg.Store, Master: cfg.Master}
 	if err := c.complete(); err != nil {
 		return nil, err
 	}
-	if there, err := exists(c.Data); err != nil {
-		return nil, err
-	} else if !there {
-		return nil, fmt.Errorf("%s: %w: there is no ledger in it", c.Data, evidence.ErrNotFound)
-	}
-	db, err := sqlite.OpenReadOnly(ctx, c.Data)
+	spec := c.spec()
+	spec.ReadOnly = true
+	db, err := openBackend(ctx, spec)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	master, err := seal.OpenMaster(filepath.Join(c.Data, masterName), false)
+	master, err := seal.OpenMaster(c.Master, false)
 	if err != nil {
 		return nil, err
 	}
@@ -65,9 +58,9 @@ func VerifyLive(ctx context.Context, cfg LiveConfig) (_ *ledger.LiveReport, err 
 // matters beside a running server: an anchor is written after its commit, so
 // what was anchored first is in what is read then. A log that was opened in
 // between has no anchor yet in what was taken: then both are taken again.
-func snapshot(ctx context.Context, db *sqlite.DB, dir string) (store.Snapshot, ledger.Anchor, error) {
+func snapshot(ctx context.Context, db store.Store, where string) (store.Snapshot, ledger.Anchor, error) {
 	for try := 1; ; try++ {
-		anchor, err := readAnchors(dir)
+		anchor, err := readAnchors(where)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -93,73 +86,3 @@ func snapshot(ctx context.Context, db *sqlite.DB, dir string) (store.Snapshot, l
 		}
 	}
 }
-
-// takenAnchor is an anchor directory as it was at one time. It cannot be
-// written.
-type takenAnchor struct {
-	notes map[string][]byte
-	lost  map[string][][]byte
-	forks map[string][][]byte
-}
-
-// readAnchors reads an anchor directory without making it: that it is gone is
-// a finding.
-func readAnchors(dir string) (*takenAnchor, error) {
-	a := &takenAnchor{notes: map[string][]byte{}, lost: map[string][][]byte{}, forks: map[string][][]byte{}}
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		return a, nil
-	}
-	d, err := ledger.NewDirAnchor(dir)
-	if err != nil {
-		return nil, err
-	}
-	origins, err := d.Origins()
-	if err != nil {
-		return nil, err
-	}
-	for _, origin := range origins {
-		if a.notes[origin], err = d.Read(origin); err != nil {
-			return nil, err
-		}
-		if a.lost[origin], err = d.Lost(origin); err != nil {
-			return nil, err
-		}
-		if a.forks[origin], err = d.Forks(origin); err != nil {
-			return nil, err
-		}
-	}
-	return a, nil
-}
-
-var errTaken = errors.New("this anchor is a copy")
-
-// Read implements ledger.Anchor.
-func (a *takenAnchor) Read(origin string) ([]byte, error) {
-	if note, ok := a.notes[origin]; ok {
-		return note, nil
-	}
-	return nil, fmt.Errorf("anchor of %s: %w", origin, evidence.ErrNotFound)
-}
-
-// Origins implements ledger.Anchor.
-func (a *takenAnchor) Origins() (list []string, err error) {
-	for origin := range a.notes {
-		list = append(list, origin)
-	}
-	return list, nil
-}
-
-// Lost implements ledger.Anchor.
-func (a *takenAnchor) Lost(origin string) ([][]byte, error) { return a.lost[origin], nil }
-
-// Forks implements ledger.Anchor.
-func (a *takenAnchor) Forks(origin string) ([][]byte, error) { return a.forks[origin], nil }
-
-// KeepFork implements ledger.Anchor.
-func (a *takenAnchor) KeepFork(string, []byte, []byte) (string, error) { return "", errTaken }
-
-// Write implements ledger.Anchor.
-func (a *takenAnchor) Write(string, []byte) error { return errTaken }
-
-// Accept implements ledger.Anchor.
-func (a *takenAnchor) Accept(string, []byte, []byte) error { return errTaken }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -22,20 +23,36 @@ import (
 	"github.com/runledger/runledger/internal/dialect"
 	"github.com/runledger/runledger/internal/export"
 	"github.com/runledger/runledger/internal/ledger"
+	"github.com/runledger/runledger/internal/move"
 	"github.com/runledger/runledger/internal/otlp"
 	"github.com/runledger/runledger/internal/prices"
 	"github.com/runledger/runledger/internal/problem"
 	"github.com/runledger/runledger/internal/runs"
 	"github.com/runledger/runledger/internal/seal"
-	"github.com/runledger/runledger/internal/store/sqlite"
 	"github.com/runledger/runledger/verify"
 )
 
 // Config says what to open.
 type Config struct {
-	Data string // the data directory
-	// Anchor is the anchor directory. Default: Data with the suffix .anchor.
+	// Data is the data directory: it has the master keyset, the control socket and
+	// what is spooled, and with SQLite the database. One process holds it.
+	Data string
+	// Anchor is the anchor directory, or s3://… (package anchor). Default: Data with
+	// the suffix .anchor; with Store it must be given, for all processes share it.
 	Anchor string
+	// Store is the DSN of a PostgreSQL database as the application's role. Default:
+	// SQLite in Data. StoreOwner is the same as its owner's role; it is used where
+	// Migrate asks for the schema to be made or updated.
+	Store, StoreOwner string
+	Migrate           bool
+	// Pool bounds what is asked of PostgreSQL.
+	Pool PoolConfig
+	// Master is the file of the master keyset. Default: master.keyset.json in Data.
+	// All processes on one database need the same.
+	Master string
+	// Process names this process among those on one database, in records and settings.
+	// Default: the name of the host and of Data.
+	Process string
 	// Create makes what is not there. Without it a directory that holds no
 	// store is evidence.ErrNotFound.
 	Create bool
@@ -73,8 +90,11 @@ func (c *Config) complete() error {
 		return err
 	}
 	c.Data = data
-	if c.Anchor == "" {
-		c.Anchor = data + ".anchor"
+	if err := c.completeStore(); err != nil {
+		return err
+	}
+	if c.Master == "" {
+		c.Master = filepath.Join(data, masterName)
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -82,10 +102,39 @@ func (c *Config) complete() error {
 	return nil
 }
 
-const (
-	databaseName = "runledger.db"
-	masterName   = "master.keyset.json"
-)
+// completeStore checks what belongs to the choice of the store.
+func (c *Config) completeStore() error {
+	if c.Process == "" {
+		c.Process = defaultProcess(c.Data)
+	}
+	if !validProcess(c.Process) {
+		return fmt.Errorf("%w: the name of a process, %q, must be 1 to 63 of [a-z0-9.-]", evidence.ErrInvalid, c.Process)
+	}
+	if c.Store == "" {
+		if c.Anchor == "" {
+			c.Anchor = c.Data + ".anchor"
+		}
+		return nil
+	}
+	if c.Anchor == "" {
+		return fmt.Errorf("%w: with a PostgreSQL store an anchor must be given (--anchor): all processes share it, "+
+			"and it must not be lost with the database", evidence.ErrInvalid)
+	}
+	there, err := exists(c.Data)
+	if err == nil && there {
+		err = fmt.Errorf("%w: %s holds an SQLite store: a process on PostgreSQL needs a data directory of its own "+
+			"(move %s away if it was copied and is not used any more)", evidence.ErrConflict, c.Data, databaseName)
+	}
+	return err
+}
+
+// spec is how the store of a deployment is opened.
+func (c *Config) spec() StoreSpec {
+	return StoreSpec{
+		Data: c.Data, Store: c.Store, Owner: c.StoreOwner, Migrate: c.Migrate, Create: c.Create,
+		Pool: c.Pool, Logger: c.Logger, Metrics: c.Metrics,
+	}
+}
 
 // Deployment is an open data directory. Close it.
 type Deployment struct {
@@ -95,7 +144,10 @@ type Deployment struct {
 	// Created: there was nothing before.
 	Created bool
 
-	db       *sqlite.DB
+	db       *backend
+	process  string   // its name among those on one database
+	holder   string   // of leases: that, and what no other process has
+	lock     *os.File // of the data directory; nil where the store has one
 	gate     *access.Gate
 	operator atomic.Pointer[http.ServeMux] // the read API, for who holds the directory
 	reading  *reading                      // of a command; a server has its own
@@ -110,15 +162,6 @@ type Deployment struct {
 	observe func(tenant string, records []*evidence.Record, receipts []ledger.Receipt)
 }
 
-// exists reports whether a directory holds a store.
-func exists(dir string) (bool, error) {
-	_, err := os.Stat(filepath.Join(dir, databaseName))
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
 // Open opens a data directory for writing. An error that wraps store.ErrLocked
 // says that another process holds it, one that wraps ledger.ErrRollback that
 // it is older than its anchor.
@@ -126,27 +169,16 @@ func Open(ctx context.Context, cfg Config) (_ *Deployment, err error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	there, err := exists(cfg.Data)
-	if err != nil {
-		return nil, err
-	}
-	if !there && !cfg.Create {
-		return nil, fmt.Errorf("%s: %w: there is no ledger in it (runledger init makes one)", cfg.Data, evidence.ErrNotFound)
-	}
-	db, err := sqlite.Open(ctx, sqlite.Config{Dir: cfg.Data, Logger: cfg.Logger})
-	if err != nil {
-		return nil, err
-	}
-	d := &Deployment{db: db, Created: !there}
+	d := &Deployment{process: cfg.Process, holder: cfg.Process + "/" + rand.Text()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.Close())
 		}
 	}()
-	if d.master, err = openMaster(ctx, db, cfg.Data); err != nil {
+	if err := d.openStore(ctx, &cfg); err != nil {
 		return nil, err
 	}
-	anchor, err := ledger.NewDirAnchor(cfg.Anchor)
+	anchor, err := openAnchor(cfg.Anchor)
 	if err != nil {
 		return nil, err
 	}
@@ -154,13 +186,16 @@ func Open(ctx context.Context, cfg Config) (_ *Deployment, err error) {
 		return nil, err
 	}
 	d.Ledger, err = ledger.Open(ctx, ledger.Config{
-		Store: db, Sealer: seal.New(db, d.master), Anchor: anchor, Logger: cfg.Logger, Metrics: cfg.Metrics,
+		Store: d.db.Store, Sealer: seal.New(d.db.Store, d.master), Anchor: anchor, Logger: cfg.Logger, Metrics: cfg.Metrics,
 		Dev: cfg.Dev, AcceptRollback: cfg.AcceptRollback, Witnesses: d.outside.atStart(),
 	})
 	if err != nil {
+		if other := checkMaster(ctx, d.db, d.master, cfg.Master); other != nil {
+			err = other // a process with another keyset was faster
+		}
 		return nil, err
 	}
-	if err := d.outside.use(d.Ledger, &cfg); err != nil {
+	if err := d.outside.use(d, &cfg); err != nil {
 		return nil, err
 	}
 	if cfg.ConfirmClock {
@@ -168,13 +203,13 @@ func Open(ctx context.Context, cfg Config) (_ *Deployment, err error) {
 	}
 	// Dev mode lets requests in, and a command has none.
 	d.gate, err = access.New(ctx, access.Config{
-		Store: db, Ledger: d.Ledger, Dev: cfg.Dev && cfg.server, Logger: cfg.Logger,
+		Store: d.db.Store, Ledger: d.Ledger, Dev: cfg.Dev && cfg.server, Logger: cfg.Logger,
 		Rules: cfg.Rules, Environment: cfg.Environment, OIDC: cfg.OIDC, Verifier: verifier, Fail: d.fail(cfg.Logger),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("credentials: %w", err)
 	}
-	d.exporter = export.New(export.Config{Ledger: d.Ledger, SpoolDir: cfg.Data, Logger: cfg.Logger, Cosign: d.outside.cosign()})
+	d.exporter = export.New(export.Config{Ledger: d.Ledger, SpoolDir: cfg.Data, Logger: cfg.Logger, Cosign: d.outside.cosign(), Lease: d.lease()})
 	d.Control = control.Handler(control.Config{
 		Ledger: d.Ledger, Exporter: d.exporter, Access: d.gate, Version: cfg.Version, Server: cfg.server, Logger: cfg.Logger,
 		Read: d.readAs, Stamp: d.outside.stamp(),
@@ -190,6 +225,43 @@ func Open(ctx context.Context, cfg Config) (_ *Deployment, err error) {
 		}
 	}
 	return d, d.recordMigrations(ctx)
+}
+
+// openStore takes the data directory and opens the store.
+func (d *Deployment) openStore(ctx context.Context, cfg *Config) (err error) {
+	if cfg.Store != "" {
+		if _, err := os.Stat(cfg.Data); errors.Is(err, fs.ErrNotExist) && !cfg.Create {
+			return fmt.Errorf("%s: %w: there is no such data directory", cfg.Data, evidence.ErrNotFound)
+		}
+		if d.lock, err = lockData(cfg.Data); err != nil {
+			return err
+		}
+	} else if d.Created, err = exists(cfg.Data); err != nil {
+		return err
+	}
+	d.Created = cfg.Store == "" && !d.Created
+	if d.db, err = openBackend(ctx, cfg.spec()); err != nil {
+		return err
+	}
+	if err := move.Check(ctx, d.db); err != nil { // one of two may write
+		return err
+	}
+	if d.db.shared() {
+		logs, err := d.db.Logs(ctx, "")
+		if err != nil {
+			return err
+		}
+		if d.Created = len(logs) == 0; d.Created && !cfg.Create {
+			return noLedger(DescribeStore(cfg.Store))
+		}
+	}
+	if cfg.server {
+		if err := d.refuseBroken(ctx, cfg); err != nil {
+			return err
+		}
+	}
+	d.master, err = openMaster(ctx, d.db, cfg.Master)
+	return err
 }
 
 // openCommandReading lets a command read: it looks at open runs, and ends none.
@@ -224,21 +296,6 @@ func verifier(i access.Issuer) (access.TokenVerifier, error) {
 	return oidc.New(oidc.Config{Issuer: i.Issuer, AllowHTTP: i.AllowHTTP})
 }
 
-// openMaster reads the master keyset, or makes it where nothing is wrapped by
-// one yet. Where it is lost a new one would be of no use and would hide why.
-func openMaster(ctx context.Context, db *sqlite.DB, dir string) (tink.AEAD, error) {
-	logs, err := db.Logs(ctx, "")
-	if err != nil {
-		return nil, err
-	}
-	path := filepath.Join(dir, masterName)
-	master, err := seal.OpenMaster(path, len(logs) == 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s is missing: put it back from its backup; without it nothing can be signed or read", path)
-	}
-	return master, err
-}
-
 // Close writes what waits, publishes the last checkpoints, and gives the
 // directory back.
 func (d *Deployment) Close() error {
@@ -252,5 +309,11 @@ func (d *Deployment) Close() error {
 	if d.Ledger != nil {
 		errs = append(errs, d.Ledger.Close())
 	}
-	return errors.Join(append(errs, d.db.Close())...)
+	if d.db != nil {
+		errs = append(errs, d.db.Close())
+	}
+	if d.lock != nil {
+		errs = append(errs, d.lock.Close()) // which unlocks
+	}
+	return errors.Join(errs...)
 }

@@ -17,19 +17,17 @@ import (
 	"testing"
 	"time"
 
-	"zombiezen.com/go/sqlite"
-	"zombiezen.com/go/sqlite/sqlitex"
-
 	"github.com/runledger/runledger/internal/control"
 	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/server"
+	"github.com/runledger/runledger/internal/store/storerig"
 )
 
 // reads is a server that is read from: its answers are checked against its own
 // document, and its database can be looked at beside it.
 type reads struct {
 	*walk
-	db     *sqlite.Conn
+	look   *storerig.Look
 	start  time.Time // when the records of the tests happen
 	nextID int
 }
@@ -71,13 +69,16 @@ func freshData(t *testing.T) string {
 	defer making.Unlock()
 	base := t.TempDir()
 	dir := filepath.Join(base, "data")
-	if fresh == nil {
-		d, err := server.Open(t.Context(), server.Config{Data: dir, Create: true})
+	if fresh == nil || storerig.OnPostgres() { // there the files are the least of it
+		d, err := server.Open(t.Context(), server.Stored(t, server.Config{Data: dir, Create: true}))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := d.Close(); err != nil {
 			t.Fatal(err)
+		}
+		if storerig.OnPostgres() {
+			return dir
 		}
 		fresh = map[string][]byte{}
 		err = filepath.WalkDir(base, func(path string, e fs.DirEntry, err error) error {
@@ -117,10 +118,10 @@ func openReads(t *testing.T, dir string, change func(*server.ServeConfig)) *read
 	}
 	r.checker = checkerOf(t, doc)
 	var err error
-	if r.db, err = sqlite.OpenConn(filepath.Join(dir, "runledger.db"), sqlite.OpenReadOnly); err != nil {
+	if r.look, err = storerig.OpenLook(dir); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = r.db.Close() })
+	t.Cleanup(func() { _ = r.look.Close() })
 	return r
 }
 
@@ -130,7 +131,7 @@ func serveChanged(t *testing.T, dir string, change func(*server.ServeConfig)) *r
 	t.Helper()
 	r := &running{dir: dir, log: &logLines{}}
 	cfg := server.ServeConfig{
-		Config: server.Config{Data: dir, Version: "1.2.3", Logger: slog.New(slog.NewJSONHandler(r.log, nil))},
+		Config: server.Stored(t, server.Config{Data: dir, Version: "1.2.3", Logger: slog.New(slog.NewJSONHandler(r.log, nil))}),
 		Listen: "127.0.0.1:0", OTLPHTTP: "127.0.0.1:0", OTLPGRPC: server.Off, MetricsAddress: "127.0.0.1:0",
 		RootQuiet: time.Hour, Quiet: time.Hour, Idle: time.Hour, Watch: ledger.WatchConfig{ScrubRate: -1},
 	}
@@ -360,15 +361,12 @@ func (r *reads) control(t *testing.T) *control.Client {
 func (r *reads) audits(t *testing.T, tenant string) map[string]int {
 	t.Helper()
 	out := map[string]int{}
-	err := sqlitex.Execute(r.db, `SELECT event_type, count(*) FROM audit_ledger WHERE tenant_id = ? GROUP BY 1`, &sqlitex.ExecOptions{
-		Args: []any{tenant},
-		ResultFunc: func(s *sqlite.Stmt) error {
-			out[s.ColumnText(0)] = s.ColumnInt(1)
-			return nil
-		},
-	})
+	rows, err := r.look.Rows(`SELECT event_type, count(*) FROM audit_ledger WHERE tenant_id = ?1 GROUP BY 1`, tenant)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, row := range rows {
+		out[row[0].(string)] = int(row[1].(int64))
 	}
 	return out
 }

@@ -158,7 +158,7 @@ func TestReadErased(t *testing.T) {
 	if err := r.stop(); err != nil {
 		t.Fatal(err)
 	}
-	d, err := server.Open(t.Context(), server.Config{Data: dir})
+	d, err := server.Open(t.Context(), server.Stored(t, server.Config{Data: dir}))
 	if err != nil {
 		t.Fatal(err)
 	}

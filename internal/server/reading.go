@@ -28,7 +28,7 @@ func (d *Deployment) newReading(runs facade.Runs, in replay.Ingest, cfg *Config)
 	d.recoverExports(exports, cfg)
 	r := &reading{exports: exports, cfg: api.Config{
 		Facade: facade.New(facade.Config{Ledger: d.Ledger, Runs: runs, Witnesses: d.outside.status()}), Exports: exports,
-		Logger: cfg.Logger, Version: cfg.Version,
+		Logger: cfg.Logger, Version: cfg.Version, Lag: d.mayLag(len(cfg.Pool.Replicas) > 0),
 	}}
 	if in != nil {
 		var err error

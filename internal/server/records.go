@@ -4,12 +4,10 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"fmt"
 	"time"
 
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/ledger"
-	"github.com/runledger/runledger/internal/store/sqlite"
 )
 
 // Components that this package speaks for (contract section 4).
@@ -68,39 +66,6 @@ func (d *Deployment) record(ctx context.Context, events ...systemEvent) error {
 	}
 	_, err := d.Ledger.Append(ctx, evidence.SystemTenant, records, ledger.AppendOptions{})
 	return err
-}
-
-// settingMigration is the newest migration that has its record. It lets a
-// crash between the migration and its record be made up for.
-const settingMigration = "migration_recorded"
-
-// recordMigrations appends a MIGRATION record for each migration that has
-// none yet.
-func (d *Deployment) recordMigrations(ctx context.Context) error {
-	recorded := 0
-	if text, err := d.db.Setting(ctx, settingMigration); err == nil {
-		if _, err := fmt.Sscanf(text, "%d", &recorded); err != nil {
-			return fmt.Errorf("setting %s: %w", settingMigration, err)
-		}
-	}
-	var events []systemEvent
-	for _, m := range sqlite.Migrations() {
-		if m.Version <= recorded {
-			continue
-		}
-		recorded = m.Version
-		events = append(events, systemEvent{
-			component: componentMigration, event: "MIGRATION", version: fmt.Sprint(m.Version), causedBy: "SYSTEM",
-			summary: fmt.Sprintf("The database was migrated to version %d (%s).", m.Version, m.Name),
-		})
-	}
-	if events == nil {
-		return nil
-	}
-	if err := d.record(ctx, events...); err != nil {
-		return fmt.Errorf("record migrations: %w", err)
-	}
-	return d.db.SetSetting(ctx, settingMigration, fmt.Sprint(recorded))
 }
 
 // recordRules appends RBACChanged: the rules of access are others than at the

@@ -121,13 +121,23 @@ func (s *server) healthz(w http.ResponseWriter, _ *http.Request) {
 	reply(w, http.StatusOK, "application/json", map[string]string{"status": "ok"})
 }
 
-// readyz answers 200 while evidence can be made durable.
+// readyz answers 200 while evidence can be made durable, with the reasons for which the
+// server is degraded all the same.
 func (s *server) readyz(w http.ResponseWriter, _ *http.Request) {
 	if err := s.ready(); err != nil {
 		problem.Write(w, err)
 		return
 	}
-	reply(w, http.StatusOK, "application/json", map[string]string{"status": "ready"})
+	reasons := s.reasons()
+	if len(reasons) == 0 {
+		reply(w, http.StatusOK, "application/json", map[string]string{"status": "ready"})
+		return
+	}
+	var codes []string
+	for _, r := range reasons {
+		codes = append(codes, r.Code)
+	}
+	reply(w, http.StatusOK, "application/json", map[string]any{"status": "degraded", "reasons": codes})
 }
 
 func reply(w http.ResponseWriter, status int, contentType string, v any) {

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"runtime"
 	"sync"
 	"time"
 
@@ -96,6 +95,8 @@ type server struct {
 	registry *prometheus.Registry
 	tls      *tls.Config
 	disk     *disk
+	state    state
+	probe    probe
 	in       *intake
 	out      *reading
 	api      net.Listener
@@ -127,6 +128,7 @@ func Serve(ctx context.Context, cfg ServeConfig) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.d.Close()) }()
+	s.register()
 	if err := s.listen(); err != nil {
 		return err
 	}
@@ -201,9 +203,11 @@ func (s *server) run(ctx context.Context) error {
 	var working sync.WaitGroup
 	working.Go(func() { s.d.Ledger.Watch(background, s.cfg.Watch) })
 	working.Go(func() { s.watchHealth(background) })
+	working.Go(func() { s.probeStore(background) })
+	working.Go(func() { s.upkeep(background) })
 	working.Go(func() { s.stream(background) })
 	working.Go(func() { s.d.outside.run(background) })
-	s.log.Info("ready", "data", s.cfg.Data, "listen", address(s.api), "otlp_http", address(s.otlp), "otlp_grpc", address(s.rpc),
+	s.log.Info("ready", "data", s.cfg.Data, "store", DescribeStore(s.cfg.Store), "process", s.d.process, "listen", address(s.api), "otlp_http", address(s.otlp), "otlp_grpc", address(s.rpc),
 		"metrics", address(s.scrape), "instance", s.d.Ledger.Instance(), "version", s.cfg.Version, "pid", os.Getpid())
 
 	var cause error
@@ -291,40 +295,4 @@ func (s *server) stopServers(ctx context.Context) error {
 		return s.http.Close()
 	}
 	return err
-}
-
-// recordStart appends CONFIG_CHANGE where there is one, and STARTUP.
-func (s *server) recordStart(ctx context.Context) error {
-	digest, err := s.recordConfig(ctx)
-	if err != nil {
-		return err
-	}
-	last, _ := s.d.db.Setting(ctx, settingUp) // absent before the first start
-	err = s.d.record(ctx, systemEvent{
-		component: componentAPI, event: "STARTUP", version: s.cfg.Version, causedBy: "SYSTEM", configDigest: digest,
-		summary: "The server started.",
-		details: map[string]any{
-			"config": s.cfg.settings(), "pid": os.Getpid(), "go": runtime.Version(), "listen": address(s.api),
-			"otlp_http": address(s.otlp), "otlp_grpc": address(s.rpc), "stopped_in_order_before": last != "1",
-		},
-	})
-	if err != nil {
-		return fmt.Errorf("record the start: %w", err)
-	}
-	return s.d.db.SetSetting(ctx, settingUp, "1")
-}
-
-// recordStop appends SHUTDOWN. A ledger that writes no more cannot: that it
-// is missing then says something too.
-func (s *server) recordStop(ctx context.Context, reason string) error {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.Grace)
-	defer cancel()
-	err := s.d.record(ctx, systemEvent{
-		component: componentAPI, event: "SHUTDOWN", version: s.cfg.Version, causedBy: "SYSTEM",
-		summary: "The server stopped: " + reason + ".",
-	})
-	if err != nil {
-		return fmt.Errorf("record the stop: %w", err)
-	}
-	return s.d.db.SetSetting(ctx, settingUp, "0")
 }

@@ -8,15 +8,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/access"
-	"github.com/runledger/runledger/internal/store/sqlite"
+	"github.com/runledger/runledger/internal/store"
 )
 
-// Operational settings of the server in the store.
+// Operational settings of the server in the store. Where there are several processes,
+// each has both under its name too (Deployment.own).
 const (
-	settingConfig = "server_config" // what it was last started with
+	settingConfig = "server_config" // what a server was last started with
 	settingUp     = "server_up"     // "1" from its start to its stop in order
 )
 
@@ -29,7 +31,7 @@ const settingRules = "rbac_rules"
 type settings map[string]string
 
 func (c *ServeConfig) settings() settings {
-	return settings{
+	all := settings{
 		"listen": c.Listen, "otlp_http": c.OTLPHTTP, "otlp_grpc": c.OTLPGRPC, "otlp_prefixes": fmt.Sprint(c.Prefixes),
 		"otlp_max_body": fmt.Sprint(c.MaxBody), "otlp_max_in_flight": fmt.Sprint(c.MaxInFlight),
 		"tls": fmt.Sprint(c.TLSCert != ""), "dev": fmt.Sprint(c.Dev), "accept_rollback": fmt.Sprint(c.AcceptRollback),
@@ -42,6 +44,17 @@ func (c *ServeConfig) settings() settings {
 		"disk_reserve": fmt.Sprint(c.DiskReserve), "grace": c.Grace.String(),
 		"scrub_rate": fmt.Sprint(c.Watch.ScrubRate), "scrub_every": c.Watch.ScrubEvery.String(),
 	}
+	if c.Store != "" {
+		all["store"], all["anchor"] = DescribeStore(c.Store), c.Anchor
+		all["store_readers"], all["store_writers"] = fmt.Sprint(c.Pool.Readers), fmt.Sprint(c.Pool.Writers)
+		all["store_statement_timeout"], all["store_lock_timeout"] = c.Pool.StatementTimeout.String(), c.Pool.LockTimeout.String()
+		var replicas []string
+		for _, dsn := range c.Pool.Replicas {
+			replicas = append(replicas, DescribeStore(dsn))
+		}
+		all["store_replicas"], all["store_replica_lag"] = strings.Join(replicas, ", "), c.Pool.ReplicaLag.String()
+	}
+	return all
 }
 
 // text returns the JSON text, whose keys are in order, and its digest, which
@@ -55,10 +68,9 @@ func (s settings) text() (text, digest string, err error) {
 	return string(b), "sha256:" + hex.EncodeToString(sum[:]), nil
 }
 
-// readSettings returns what the server was last started with; nil where it
-// never was.
-func readSettings(ctx context.Context, db *sqlite.DB) (settings, error) {
-	text, err := db.Setting(ctx, settingConfig)
+// readSettings returns what a server was last started with; nil where none was.
+func readSettings(ctx context.Context, db store.Store, name string) (settings, error) {
+	text, err := db.Setting(ctx, name)
 	if errors.Is(err, evidence.ErrNotFound) {
 		return nil, nil
 	}
@@ -67,7 +79,7 @@ func readSettings(ctx context.Context, db *sqlite.DB) (settings, error) {
 	}
 	var s settings
 	if err := json.Unmarshal([]byte(text), &s); err != nil {
-		return nil, fmt.Errorf("setting %s: %w", settingConfig, err)
+		return nil, fmt.Errorf("setting %s: %w", name, err)
 	}
 	return s, nil
 }

@@ -13,10 +13,14 @@ func (s *server) openStreams() (err error) {
 	if s.cfg.Streams == nil {
 		return nil
 	}
-	s.streams, err = stream.New(stream.Config{
-		File: s.cfg.Streams, Ledger: s.d.Ledger, Store: s.d.db, Ready: s.ready, Version: s.cfg.Version,
+	cfg := stream.Config{
+		File: s.cfg.Streams, Ledger: s.d.Ledger, Store: s.d.db.Store, Ready: s.ready, Version: s.cfg.Version,
 		Logger: s.log, Metrics: s.registry,
-	})
+	}
+	if s.d.db.shared() {
+		cfg.Lease, cfg.Process = s.d.db.Lease, s.d.process
+	}
+	s.streams, err = stream.New(cfg)
 	if err != nil {
 		return fmt.Errorf("streams: %w", err)
 	}

@@ -116,7 +116,7 @@ func TestStreaming(t *testing.T) {
 func TestStreamingRefuses(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	err := server.Serve(context.Background(), server.ServeConfig{
-		Config: server.Config{Data: dir, Logger: slog.New(slog.DiscardHandler)},
+		Config: server.Stored(t, server.Config{Data: dir, Logger: slog.New(slog.DiscardHandler)}),
 		Listen: "127.0.0.1:0", OTLPHTTP: server.Off, OTLPGRPC: server.Off, Streams: streamsFile(t, filepath.Join(dir, "not", "there")),
 	})
 	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "stream siem") {

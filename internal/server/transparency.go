@@ -13,7 +13,7 @@ import (
 // transparency puts the routes on the mux by which a log is watched from outside.
 func (s *server) transparency(mux *http.ServeMux) {
 	transparency.New(transparency.Config{
-		Ledger: s.d.Ledger, Deny: s.d.gate.Deny, Quorum: quorumOf(s.cfg.Witnesses), Logger: s.log,
+		Ledger: s.d.Ledger, Deny: s.d.gate.Deny, Quorum: quorumOf(s.cfg.Witnesses), Shared: s.d.db.shared(), Logger: s.log,
 	}).Routes(mux)
 }
 

@@ -18,10 +18,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/santhosh-tekuri/jsonschema/v6"
-	"zombiezen.com/go/sqlite"
-	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/runledger/runledger/internal/control"
+	"github.com/runledger/runledger/internal/store/storerig"
 )
 
 // openAPI is what the walk needs of the document.
@@ -149,21 +148,20 @@ func newWalk(t *testing.T) *walk {
 	w.checker = newChecker(t, doc)
 	// What only acme has: its own run, under an id of its own.
 	w.run = w.nativeRun(t)
-	conn, err := sqlite.OpenConn(filepath.Join(w.dir, "runledger.db"), sqlite.OpenReadOnly)
+	look, err := storerig.OpenLook(w.dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = conn.Close() })
+	t.Cleanup(func() { _ = look.Close() })
 	w.count = func(t *testing.T) map[string]int64 {
 		t.Helper()
 		out := map[string]int64{}
-		err := sqlitex.Execute(conn, `SELECT t.tenant_id, count(*) FROM r_audit AS r JOIN logs AS l ON l.log_key = r.row >> 40
-			JOIN tenants AS t ON t.tenant_no = l.tenant_no GROUP BY 1`, &sqlitex.ExecOptions{ResultFunc: func(s *sqlite.Stmt) error {
-			out[s.ColumnText(0)] = s.ColumnInt64(1)
-			return nil
-		}})
+		rows, err := look.Rows(`SELECT tenant_id, count(*) FROM audit_ledger GROUP BY 1`)
 		if err != nil {
 			t.Fatal(err)
+		}
+		for _, row := range rows {
+			out[row[0].(string)] = row[1].(int64)
 		}
 		return out
 	}

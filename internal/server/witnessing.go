@@ -60,13 +60,13 @@ func (o *outside) atStart() ledger.WitnessFunc {
 }
 
 // use tells who asks the ledger.
-func (o *outside) use(l *ledger.Ledger, cfg *Config) (err error) {
+func (o *outside) use(d *Deployment, cfg *Config) (err error) {
 	if o.client != nil {
-		o.client.Use(l)
+		o.client.Use(d.Ledger)
 	}
 	if c := cfg.Stamps; c != nil {
-		o.stamper, err = witness.NewStamper(l, witness.StampConfig{
-			URL: c.URL, Name: c.Name, Roots: c.Roots, Logger: cfg.Logger, Metrics: cfg.Metrics,
+		o.stamper, err = witness.NewStamper(d.Ledger, witness.StampConfig{
+			URL: c.URL, Name: c.Name, Roots: c.Roots, Logger: cfg.Logger, Metrics: cfg.Metrics, Lease: d.lease(),
 		})
 	}
 	return err

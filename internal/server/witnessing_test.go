@@ -52,7 +52,7 @@ func TestStopIsWitnessed(t *testing.T) {
 	if events := systemEvents(t, r.dir); !slices.ContainsFunc(events, func(e string) bool { return strings.HasPrefix(e, "api SHUTDOWN") }) {
 		t.Errorf("system log: %v", events)
 	}
-	d, err := server.Open(t.Context(), server.Config{Data: r.dir})
+	d, err := server.Open(t.Context(), server.Stored(t, server.Config{Data: r.dir}))
 	if err != nil {
 		t.Fatal(err)
 	}
