@@ -4,13 +4,11 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -42,44 +40,24 @@ func (b *bench) facade(ctx context.Context) {
 	if data == "" {
 		data = filepath.Join(scratch, "data")
 	}
-	runs := b.fillRuns(ctx, data)
-	s := startServer(ctx, scratch, data, 1)
-	out, err := exec.CommandContext(ctx, filepath.Join(scratch, "runledger"), "apikeys", "create", "--tenant", facadeTenant,
-		"--role", "auditor", "--expires", "1d", "--json", "--data", data).Output()
-	check(err)
-	var key struct {
-		Key string `json:"key"`
-	}
-	check(json.Unmarshal(out, &key))
-	r := &reader{base: strings.TrimSuffix(s.url, "/v1/traces"), key: key.Key, runs: runs, client: &http.Client{}}
+	runs := b.fillRuns(ctx, server.Config{Data: data, Create: true}, func() int64 { return storedRuns(data) })
+	f := startServer(ctx, scratch, data, 1)
+	b.ask(ctx, f, runs)
+	f.stop()
+}
+
+// ask measures the answers of the first server, without and with ingest.
+func (b *bench) ask(ctx context.Context, f *fleet, runs int64) {
+	r := &reader{base: f.servers[0].url, key: f.key(ctx, facadeTenant, "auditor"), runs: runs, client: &http.Client{}}
 	r.measure(b, "idle")
 	stop := make(chan struct{})
 	var load sync.WaitGroup
-	load.Go(func() { s.paced(stop) })
+	load.Go(func() { f.paced(stop) })
 	time.Sleep(2 * time.Second)
 	r.measure(b, "under ingest")
 	close(stop)
 	load.Wait()
 	time.Sleep(4 * time.Second) // the last runs end
-	s.stop()
-}
-
-// paced sends batches of 100 spans, about two thousand a second, until stop.
-func (s *otlpServer) paced(stop chan struct{}) {
-	rng := rand.New(rand.NewPCG(1, 2))
-	t := newTemplate(rng, 100)
-	client := &http.Client{}
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		select {
-		case <-stop:
-			return
-		case <-tick.C:
-			t.freshen(rng)
-			s.post(client, t.body, s.keys[0])
-		}
-	}
 }
 
 // runNo names a run: an id that looks random and can be told again.
@@ -91,19 +69,19 @@ func runNo(i int64) string {
 	return hex.EncodeToString(b[:])
 }
 
-// fillRuns fills a data directory up to -stored steps and returns how many runs
-// it has.
-func (b *bench) fillRuns(ctx context.Context, data string) int64 {
+// fillRuns fills a deployment up to -stored steps and returns how many runs it has;
+// stored counts those that are there.
+func (b *bench) fillRuns(ctx context.Context, cfg server.Config, stored func() int64) int64 {
 	want := int64(b.stored) / spansPerTrace
 	if b.quick {
 		want = 50
 	}
-	d, err := server.Open(ctx, server.Config{Data: data, Create: true})
+	d, err := server.Open(ctx, cfg)
 	check(err)
 	_, err = d.Ledger.CreateTenant(ctx, facadeTenant)
 	have := int64(0)
 	if err != nil { // it is there from before
-		have = storedRuns(data)
+		have = stored()
 	}
 	start := evidence.MicrosOf(time.Now().Add(-facadeDays * 24 * time.Hour))
 	step := int64(facadeDays*24*time.Hour/time.Microsecond) / max(want, 1)

@@ -17,13 +17,13 @@ import (
 )
 
 func main() {
-	what := flag.String("run", "append", "append | stored | read | otlp | facade | verify | export")
+	what := flag.String("run", "append", "append | stored | read | otlp | facade | postgres | postgres-read | verify | export")
 	dir := flag.String("dir", os.TempDir(), "where the data goes")
 	seconds := flag.Float64("seconds", 3, "length of one measurement")
 	rounds := flag.Int("rounds", 3, "interleaved rounds; medians are reported")
-	stored := flag.Int("stored", 1_000_000, "records stored before (run stored, read)")
-	keep := flag.String("data", "", "data directory that is kept and filled up to -stored (run stored, read)")
-	shape := flag.String("shape", "", "clients x batch, e.g. 8x1000: only this one (run stored)")
+	stored := flag.Int("stored", 1_000_000, "records stored before (run stored, read, otlp, facade, postgres, postgres-read)")
+	keep := flag.String("data", "", "directory that is kept and filled up to -stored (the same runs)")
+	shape := flag.String("shape", "", "only this one: clients x batch, e.g. 8x1000 (run stored, otlp), or processes x tenants x senders x batch (run postgres)")
 	quick := flag.Bool("quick", false, "a few small shapes only, to see that it runs")
 	profile := flag.String("cpuprofile", "", "write a CPU profile")
 	flag.Parse()
@@ -44,6 +44,10 @@ func main() {
 		b.reading(ctx)
 	case "otlp":
 		b.otlp(ctx)
+	case "postgres":
+		b.postgres(ctx)
+	case "postgres-read":
+		b.postgresRead(ctx)
 	case "verify":
 		b.verifying(ctx)
 	case "facade":
@@ -91,6 +95,10 @@ type result struct {
 	// Of a server in a process of its own:
 	ServerCPU float64 `json:"server_cpu_s_per_100k,omitempty"`
 	RSS       int64   `json:"server_rss_mib,omitempty"`
+	// Of a database beside it:
+	StoreCPU float64 `json:"store_cpu_s_per_100k,omitempty"`
+	WAL      float64 `json:"wal_bytes_per_record,omitempty"`
+	Refused  int64   `json:"refused,omitempty"`
 }
 
 // drive lets clients append batches for a while.
