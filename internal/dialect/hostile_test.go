@@ -36,7 +36,7 @@ func TestMany(t *testing.T) {
 			fill(span)
 			start := time.Now()
 			Default().ReadSpan(pcommon.NewResource(), pcommon.NewInstrumentationScope(), span)
-			if took := time.Since(start); took > 10*time.Second {
+			if took := time.Since(start); took > time.Minute {
 				t.Errorf("took %s", took)
 			}
 		})

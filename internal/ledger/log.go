@@ -117,17 +117,29 @@ func (l *Ledger) current(ctx context.Context, tenant string) (*openLog, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if have := l.newest[tenant]; have != nil {
-		return have, nil
+	for {
+		l.mu.Lock()
+		have, making := l.newest[tenant], l.making[tenant]
+		if have == nil && !making {
+			l.newest[tenant], have = o, o
+		}
+		l.mu.Unlock()
+		if have != nil {
+			return have, nil
+		}
+		// It is stored, and this process does not know yet by whom.
+		select {
+		case <-time.After(makingLook):
+		case <-ctx.Done():
+			return nil, fmt.Errorf("tenant %s is being made: %w: %w", tenant, evidence.ErrUnavailable, ctx.Err())
+		case <-l.stop:
+			return nil, errStopped
+		}
 	}
-	if l.making[tenant] {
-		return nil, fmt.Errorf("tenant %s is being made by another process: %w", tenant, evidence.ErrUnavailable)
-	}
-	l.newest[tenant] = o
-	return o, nil
 }
+
+// makingLook is how often who waits for a tenant to be made looks.
+const makingLook = 5 * time.Millisecond
 
 // logByNo returns any log of a tenant.
 func (l *Ledger) logByNo(ctx context.Context, tenant string, no int) (*openLog, error) {
