@@ -377,18 +377,41 @@ type removalFaults struct {
 }
 
 func (s *removalFaults) Commit(ctx context.Context, c *store.Commit) error {
+	return s.commit(c, func() error { return s.Store.Commit(ctx, c) })
+}
+
+// Claim gives a claim whose commits have the same faults.
+func (s *removalFaults) Claim(ctx context.Context, log store.LogRef) (store.Claim, error) {
+	c, err := s.Store.Claim(ctx, log)
+	if err != nil {
+		return nil, err
+	}
+	return &removalClaim{c, s}, nil
+}
+
+type removalClaim struct {
+	store.Claim
+	s *removalFaults
+}
+
+func (c *removalClaim) Commit(ctx context.Context, commit *store.Commit) error {
+	defer c.Release()
+	return c.s.commit(commit, func() error { return c.Claim.Commit(ctx, commit) })
+}
+
+func (s *removalFaults) commit(c *store.Commit, write func() error) error {
 	for i := range c.Logs {
 		if c.Logs[i].Removal != nil && s.fail != nil {
 			s.failed++
 			if s.persisted {
-				if err := s.Store.Commit(ctx, c); err != nil {
+				if err := write(); err != nil {
 					return err
 				}
 			}
 			return s.fail
 		}
 	}
-	return s.Store.Commit(ctx, c)
+	return write()
 }
 
 // TestEraseFaults: an erasure is one transaction. Where it fails nothing is

@@ -16,7 +16,7 @@ import (
 )
 
 func pgError(severity, code string) error {
-	return fmt.Errorf("exec: %w", &pgconn.PgError{Severity: severity, Code: code, Message: "m"})
+	return fmt.Errorf("exec: %w", &pgconn.PgError{Severity: severity, SeverityUnlocalized: severity, Code: code, Message: "m"})
 }
 
 // TestFaults sees what each class of error says before a COMMIT.

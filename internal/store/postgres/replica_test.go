@@ -297,6 +297,8 @@ func TestFailover(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitFor(t, func() bool { return l.commit(t.Context(), db, c) == nil })
+	// A connection for reading that was of use within the last second is not asked whether it still is one.
+	waitFor(t, func() bool { _, err := db.Head(t.Context(), l.ref); return err == nil })
 	wantHead(t, db, l, l.head)
 	if err := server.Cluster().Restart(); err != nil { // for what its end does
 		t.Fatal(err)
