@@ -36,7 +36,7 @@ func TestAnchorUnreadable(t *testing.T) {
 	if err := errors.Join(os.Link(path, path+".away"), os.Symlink(filepath.Base(path), path+".loop"), os.Rename(path+".loop", path)); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(30 * time.Millisecond) // it looks once in PublishEvery
+	time.Sleep(300 * time.Millisecond) // it looks once in PublishEvery, when what was under way is done
 	if _, err := r.tryAppend(t, "acme", step(1, 1, "")); !errors.Is(err, evidence.ErrUnavailable) {
 		t.Errorf("append: %v", err)
 	}

@@ -27,6 +27,8 @@ func anchorGone(spec string) bool {
 
 // takenAnchor is an anchor as it was at one time. It cannot be written.
 type takenAnchor struct {
+	origins []string
+	// notes lacks the logs that were lost as a whole.
 	notes map[string][]byte
 	lost  map[string][][]byte
 	forks map[string][][]byte
@@ -42,12 +44,14 @@ func readAnchors(where string) (*takenAnchor, error) {
 	if err != nil {
 		return nil, err
 	}
-	origins, err := d.Origins()
-	if err != nil {
+	if a.origins, err = d.Origins(); err != nil {
 		return nil, err
 	}
-	for _, origin := range origins {
-		if a.notes[origin], err = d.Read(origin); err != nil {
+	for _, origin := range a.origins {
+		switch note, err := d.Read(origin); {
+		case err == nil:
+			a.notes[origin] = note
+		case !errors.Is(err, evidence.ErrNotFound):
 			return nil, err
 		}
 		if a.lost[origin], err = d.Lost(origin); err != nil {
@@ -71,12 +75,7 @@ func (a *takenAnchor) Read(origin string) ([]byte, error) {
 }
 
 // Origins implements ledger.Anchor.
-func (a *takenAnchor) Origins() (list []string, err error) {
-	for origin := range a.notes {
-		list = append(list, origin)
-	}
-	return list, nil
-}
+func (a *takenAnchor) Origins() ([]string, error) { return a.origins, nil }
 
 // Lost implements ledger.Anchor.
 func (a *takenAnchor) Lost(origin string) ([][]byte, error) { return a.lost[origin], nil }
