@@ -116,12 +116,14 @@ func TestReadLists(t *testing.T) {
 			if r.name != test.name {
 				continue
 			}
-			c := reader(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, text(t, test.of)) })
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-			if _, err := r.call(ctx, c); err == nil || !strings.Contains(err.Error(), "answer."+test.list+" is missing or null") {
-				t.Errorf("%s without %s: %v", test.name, test.list, err)
-			}
-			cancel()
+			synctest.Test(t, func(t *testing.T) {
+				c := reader(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, text(t, test.of)) })
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				if _, err := r.call(ctx, c); err == nil || !strings.Contains(err.Error(), "answer."+test.list+" is missing or null") {
+					t.Errorf("%s without %s: %v", test.name, test.list, err)
+				}
+			})
 		}
 	}
 }

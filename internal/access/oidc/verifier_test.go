@@ -121,6 +121,18 @@ func TestRotation(t *testing.T) {
 		_, err := v.Verify(t.Context(), token)
 		return err
 	}
+	// settled tries until the provider's trouble shows: who asks while the library still puts the last answer away gets
+	// that one.
+	settled := func(token string) error {
+		var err error
+		for range 1000 {
+			if err = try(token); errors.Is(err, evidence.ErrUnavailable) {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+		return err
+	}
 	if try(old) != nil || try(fresh) == nil {
 		t.Fatal("before")
 	}
@@ -146,12 +158,12 @@ func TestRotation(t *testing.T) {
 	if err := try(fresh); err != nil {
 		t.Error(err)
 	}
-	if err := try(old); !errors.Is(err, evidence.ErrUnavailable) {
+	if err := settled(old); !errors.Is(err, evidence.ErrUnavailable) {
 		t.Errorf("an unknown key while the provider is down: %v", err)
 	}
 	p.change(func() { p.down, p.set = 0, `{"keys":[{"kty":"RSA","n":7}]}` })
 	c.pass(time.Hour)
-	if err := try(old); !errors.Is(err, evidence.ErrUnavailable) {
+	if err := settled(old); !errors.Is(err, evidence.ErrUnavailable) {
 		t.Errorf("keys that are none: %v", err)
 	}
 }
