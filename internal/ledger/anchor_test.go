@@ -76,7 +76,13 @@ func TestRestoredBackup(t *testing.T) {
 	refuses(t, dir, ledger.ErrRollback)
 	refuses(t, dir, evidence.ErrTampered)
 
-	w.rig = openRig(t, dir, acceptRollback)
+	// However long it takes, nobody publishes the log meanwhile.
+	w.rig = openRig(t, dir, acceptRollback, func(c *ledger.Config) {
+		c.PublishEvery = time.Millisecond
+		slow := &hooked{Store: c.Store, commit: func(_ *store.Commit, write func() error) error { return write() }}
+		slow.claim = func() { time.Sleep(100 * time.Millisecond) }
+		c.Store = slow
+	})
 	logs, err := w.Logs(context.Background(), "acme")
 	if err != nil || len(logs) != 2 {
 		t.Fatalf("logs after an accepted rollback: %v, %v", logs, err)

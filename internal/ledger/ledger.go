@@ -148,7 +148,6 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.stopped.Go(l.publishLoop)
 	if err := l.start(ctx, rolledBack); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -161,6 +160,8 @@ func (l *Ledger) start(ctx context.Context, rolledBack []rollback) error {
 			return err
 		}
 	}
+	// Not before: it would find the anchor of a log that was rolled back ahead of it, and stop the log.
+	l.stopped.Go(l.publishLoop)
 	_, err := l.current(ctx, evidence.SystemTenant)
 	if errors.Is(err, evidence.ErrNotFound) {
 		_, err = l.createTenant(ctx, evidence.SystemTenant)

@@ -19,6 +19,7 @@ type hooked struct {
 	behind atomic.Pointer[func(store.LogRef)]
 	lost   atomic.Bool
 	commit func(c *store.Commit, err func() error) error // nil: none
+	claim  func()                                        // called before a claim; nil: none
 }
 
 func (s *hooked) Commit(ctx context.Context, c *store.Commit) error {
@@ -29,6 +30,9 @@ func (s *hooked) Commit(ctx context.Context, c *store.Commit) error {
 }
 
 func (s *hooked) Claim(ctx context.Context, log store.LogRef) (store.Claim, error) {
+	if s.claim != nil {
+		s.claim()
+	}
 	c, err := s.Store.Claim(ctx, log)
 	if err == nil && s.commit != nil {
 		c = hookedClaim{c, s}
