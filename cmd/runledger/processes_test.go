@@ -113,6 +113,7 @@ func TestCommitCutOff(t *testing.T) {
 // TestRollingRestart restarts three servers in order, one after the other, under load.
 // Whoever tries again elsewhere notices nothing.
 func TestRollingRestart(t *testing.T) {
+	long(t)
 	f := newFleet(t, 3).start()
 	f.tenant(f.members[0], "acme")
 	stop := f.load(6, "acme")
