@@ -313,11 +313,3 @@ func (f *fleet) load(perTenant int, tenants ...string) (stop func() []*producer)
 		return all
 	}
 }
-
-// long leaves a test out where tests are to be short.
-func long(t *testing.T) {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("takes half a minute")
-	}
-}

@@ -20,9 +20,6 @@ func TestProcessesKilled(t *testing.T) {
 		{4, []string{"acme", "beta", "gamma"}},
 	} {
 		t.Run(fmt.Sprintf("processes=%d,tenants=%d", c.processes, len(c.tenants)), func(t *testing.T) {
-			if testing.Short() && c.processes == 2 {
-				t.Skip("four processes show what two do")
-			}
 			f := newFleet(t, c.processes).start()
 			for i, tenant := range c.tenants {
 				f.tenant(f.members[i%c.processes], tenant)
@@ -113,7 +110,6 @@ func TestCommitCutOff(t *testing.T) {
 // TestRollingRestart restarts three servers in order, one after the other, under load.
 // Whoever tries again elsewhere notices nothing.
 func TestRollingRestart(t *testing.T) {
-	long(t)
 	f := newFleet(t, 3).start()
 	f.tenant(f.members[0], "acme")
 	stop := f.load(6, "acme")

@@ -12,7 +12,6 @@ import (
 
 // TestProcessesTogether asks one process for what another was told.
 func TestProcessesTogether(t *testing.T) {
-	long(t)
 	f := newFleet(t, 2)
 	if err := os.WriteFile(f.path("streams.yaml"), []byte(fmt.Sprintf(`streams:
   - name: siem
