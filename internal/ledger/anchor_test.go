@@ -79,9 +79,7 @@ func TestRestoredBackup(t *testing.T) {
 	// However long it takes, nobody publishes the log meanwhile.
 	w.rig = openRig(t, dir, acceptRollback, func(c *ledger.Config) {
 		c.PublishEvery = time.Millisecond
-		slow := &hooked{Store: c.Store, commit: func(_ *store.Commit, write func() error) error { return write() }}
-		slow.claim = func() { time.Sleep(100 * time.Millisecond) }
-		c.Store = slow
+		c.Store = &hooked{Store: c.Store, claim: func() { time.Sleep(100 * time.Millisecond) }}
 	})
 	logs, err := w.Logs(context.Background(), "acme")
 	if err != nil || len(logs) != 2 {
