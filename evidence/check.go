@@ -152,6 +152,11 @@ func ValidInstance(s string) bool {
 // SystemTenant is the reserved tenant of system-wide records.
 const SystemTenant = "system"
 
+// SyntheticTenant is the reserved tenant of scenarios: what the server records about
+// access, credentials and exports there is synthetic, and the role observer exists
+// there only. Unlike SystemTenant it is made like any other.
+const SyntheticTenant = "synthetic"
+
 // ValidTenant reports whether s is a tenant id: [a-z0-9-]{1,63}.
 func ValidTenant(s string) bool { return s != "" && len(s) <= 63 && onlyLower(s, "-") }
 

@@ -18,6 +18,9 @@ type globals struct {
 	JSON   bool   `help:"Print JSON, for machines." name:"json"`
 }
 
+// defaultData is the default of --data, which tells whether one was named.
+const defaultData = "./runledger-data"
+
 // cli is the command line.
 type cli struct {
 	globals
@@ -40,7 +43,9 @@ type cli struct {
 	Copy       copyCmd       `cmd:"" help:"Move a deployment to another store, SQLite or PostgreSQL."`
 	Verify     verifyCmd     `cmd:"" help:"Check a bundle, or a whole data directory."`
 	Mirror     mirrorCmd     `cmd:"" help:"Copy a log from its server, and check it as it grows."`
+	Producers  producersCmd  `cmd:"" help:"Who writes, what is missing, and who has fallen silent."`
 	Witness    witnessCmd    `cmd:"" help:"Cosign the checkpoints of others' logs."`
+	Registry   registryCmd   `cmd:"" help:"What the product says that it can do, and whether it does."`
 	Keys       keysCmd       `cmd:"" help:"List and rotate signing keys."`
 	Clock      clockCmd      `cmd:"" help:"Tell a server that its clock is right."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`

@@ -106,6 +106,11 @@ type readyHandler struct {
 	ready chan<- map[string]string
 }
 
+// Enabled implements slog.Handler. That it is ready is said at info.
+func (h readyHandler) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= slog.LevelInfo || h.Handler.Enabled(ctx, level)
+}
+
 // Handle implements slog.Handler.
 func (h readyHandler) Handle(ctx context.Context, r slog.Record) error {
 	if r.Message == "ready" {
@@ -118,6 +123,9 @@ func (h readyHandler) Handle(ctx context.Context, r slog.Record) error {
 		case h.ready <- at:
 		default: // it says so once
 		}
+	}
+	if !h.Handler.Enabled(ctx, r.Level) {
+		return nil
 	}
 	return h.Handler.Handle(ctx, r)
 }

@@ -22,6 +22,7 @@ func TestPostgresScripts(t *testing.T) {
 		"exits": cmdExits, "field": cmdField, "waitserver": cmdWaitServer, "term": cmdTerm, "psql": cmdPsql,
 	}
 	maps.Copy(cmds, readScriptCommands())
+	maps.Copy(cmds, registryScriptCommands())
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/postgres",
 		Setup: func(env *testscript.Env) error {

@@ -60,7 +60,7 @@ func (s *screen) paint(colour, text string) string {
 // colourOf is the colour of a status, outcome, severity or decision.
 func colourOf(word string) string {
 	switch strings.ToUpper(word) {
-	case "FAILED", "FAILURE", "DENIED", "BREACHED", "CRITICAL", "COMPROMISED", "BLOCKED":
+	case "FAILED", "FAILURE", "DENIED", "BREACHED", "CRITICAL", "COMPROMISED", "BLOCKED", "SILENT":
 		return red
 	case "TIMEOUT", "ABORTED", "TERMINATED", "NEAR_THRESHOLD", "WARN", "RETRY", "DEGRADED", "RUNNING", "PENDING":
 		return yellow

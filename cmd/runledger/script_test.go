@@ -48,6 +48,7 @@ func TestScripts(t *testing.T) {
 		"term": cmdTerm,
 	}
 	maps.Copy(cmds, readScriptCommands())
+	maps.Copy(cmds, registryScriptCommands())
 	captures, err := filepath.Abs("../../testdata/captures")
 	if err != nil {
 		t.Fatal(err)
@@ -376,6 +377,11 @@ func TestHelp(t *testing.T) {
 		{"keys"},
 		{"keys", "list"},
 		{"keys", "rotate"},
+		{"registry"},
+		{"registry", "check"},
+		{"registry", "observe"},
+		{"registry", "apply"},
+		{"registry", "project"},
 		{"clock"},
 		{"clock", "confirm"},
 		{"version"},
@@ -390,7 +396,7 @@ func TestHelp(t *testing.T) {
 					t.Errorf("over %d columns: %s", columns, line)
 				}
 			}
-			group := len(words) == 0 || len(words) == 1 && slices.Contains([]string{"tenants", "keys", "apikeys", "clock", "run", "system", "audit"}, words[0])
+			group := len(words) == 0 || len(words) == 1 && slices.Contains([]string{"tenants", "keys", "apikeys", "clock", "run", "system", "audit", "registry"}, words[0])
 			if !group && words[0] != "version" && !strings.Contains(out.String(), "    runledger "+words[0]) {
 				t.Errorf("no example:\n%s", out.String())
 			}

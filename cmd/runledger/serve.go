@@ -64,6 +64,7 @@ type serveCmd struct {
 	Grace       time.Duration `help:"How long running requests may take to end when the server stops." default:"10s" env:"RUNLEDGER_GRACE" placeholder:"TIME"`
 	ScrubRate   int           `help:"Leaves a second that continuous verification checks again; negative: as fast as it can." default:"5000" env:"RUNLEDGER_SCRUB_RATE" placeholder:"N"`
 	ScrubEvery  time.Duration `help:"Pause between two full verifications." default:"1h" env:"RUNLEDGER_SCRUB_EVERY" placeholder:"TIME"`
+	SelfObserve time.Duration `help:"Time between two rounds in which the server runs all scenarios of the built-in registry against itself, in the tenant synthetic; at least 1m. Default: it does not." name:"self-observe" env:"RUNLEDGER_SELF_OBSERVE" placeholder:"TIME"`
 	LogLevel    string        `help:"Least severity that is logged: debug, info, warn, error." enum:"debug,info,warn,error" default:"info" env:"RUNLEDGER_LOG_LEVEL"`
 	LogFormat   string        `help:"Form of log lines: json, text." enum:"json,text" default:"json" env:"RUNLEDGER_LOG_FORMAT"`
 	Dev         bool          `help:"For development: requests from this machine need no credential (tenant default), and a clock that jumps is only warned about." env:"RUNLEDGER_DEV"`
@@ -91,7 +92,11 @@ func (c *serveCmd) Run(e *env) error {
 		TLSCert: c.TLSCert, TLSKey: c.TLSKey,
 		RootQuiet: c.RootQuiet, Quiet: c.Quiet, Idle: c.Idle, NearThreshold: c.NearThreshold,
 		DiskReserve: int64(c.DiskReserve), Grace: c.Grace,
-		Watch: ledger.WatchConfig{ScrubRate: c.ScrubRate, ScrubEvery: c.ScrubEvery},
+		Watch:       ledger.WatchConfig{ScrubRate: c.ScrubRate, ScrubEvery: c.ScrubEvery},
+		SelfObserve: c.SelfObserve,
+	}
+	if c.SelfObserve != 0 && c.SelfObserve < server.LeastSelfObserve {
+		return &usageError{fmt.Sprintf("--self-observe %s: must be at least %s, or 0 for never", c.SelfObserve, server.LeastSelfObserve)}
 	}
 	if c.NearThreshold < 1 || c.NearThreshold > 100 {
 		return &usageError{fmt.Sprintf("--run-near-threshold %d: must be 1 to 100", c.NearThreshold)}

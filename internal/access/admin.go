@@ -60,7 +60,7 @@ func keyOf(k store.APIKey, now evidence.Micros) Key {
 		return &m
 	}
 	out := Key{
-		ID: k.ID, Role: k.Role, Name: k.Name, Permissions: permissionsOf(k.Role, k.Scopes).Names(), Status: "active",
+		ID: k.ID, Role: k.Role, Name: k.Name, Permissions: permissionsIn(k.Tenant, k.Role, k.Scopes).Names(), Status: "active",
 		CreatedAt: k.CreatedAt, CreatedBy: k.CreatedBy, ExpiresAt: some(k.ExpiresAt), FirstUsedAt: some(k.UsedAt), RevokedAt: some(k.RevokedAt),
 	}
 	if k.Tenant != "" {

@@ -52,7 +52,8 @@
 //
 // A request is at most one record of LOG_VIEW, LOG_EXPORT and ACCESS_DECISION.
 // They stand in the tenant's log, those of the platform's keys in the system
-// tenant's. What cannot be recorded is not allowed (evidence.ErrUnavailable),
+// tenant's. In the log of evidence.SyntheticTenant, and nowhere else, all of them are
+// synthetic. What cannot be recorded is not allowed (evidence.ErrUnavailable),
 // but for a revocation, which counts from when it is stored, and is recorded as
 // soon as that is possible, by the next process if need be.
 //

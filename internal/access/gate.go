@@ -234,7 +234,7 @@ func (g *Gate) load(ctx context.Context, id string) (*entry, error) {
 	case err != nil:
 		return nil, err
 	default:
-		e.key, e.permissions = k, permissionsOf(k.Role, k.Scopes)
+		e.key, e.permissions = k, permissionsIn(k.Tenant, k.Role, k.Scopes)
 		if k.UsedAt != 0 && !used { // the row is written before its record
 			if used, err = g.recorded(ctx, k, eventUsed); err != nil {
 				return nil, err

@@ -368,7 +368,7 @@ func TestCreateRefuses(t *testing.T) {
 	r := newRig(t)
 	now := evidence.Micros(r.now.Load())
 	for field, list := range map[string][]NewKey{
-		"role":      {{Tenant: "acme"}, {Tenant: "acme", Role: "dev"}, {Tenant: "acme", Role: RolePlatformAdmin}, {Role: RoleTenantAdmin}},
+		"role":      {{Tenant: "acme"}, {Tenant: "acme", Role: "dev"}, {Tenant: "acme", Role: RolePlatformAdmin}, {Role: RoleTenantAdmin}, {Tenant: "acme", Role: RoleObserver}, {Role: RoleObserver}},
 		"scopes":    {{Tenant: "acme", Role: RoleViewer, Scopes: []string{"logs.export"}}, {Tenant: "acme", Role: RoleViewer, Scopes: []string{""}}, {Tenant: "acme", Role: RoleViewer, Scopes: slices.Repeat([]string{"logs.read"}, 5000)}},
 		"expires":   {{Tenant: "acme", Role: RoleAuditor}, {Tenant: "acme", Role: RoleAuditor, ExpiresAt: now + maxAuditor + 1}, {Tenant: "acme", Role: RoleViewer, ExpiresAt: now}, {Tenant: "acme", Role: RoleViewer, ExpiresAt: -1}},
 		"name":      {{Tenant: "acme", Role: RoleViewer, Name: "a\nb"}, {Tenant: "acme", Role: RoleViewer, Name: "\xff"}, {Tenant: "acme", Role: RoleViewer, Name: strings.Repeat("x", 129)}, {Tenant: "acme", Role: RoleViewer, Name: "of rl_" + strings.Repeat("a", idSize) + "_" + strings.Repeat("b", secretSize)}},

@@ -117,6 +117,7 @@ func digestOf(b []byte) string {
 // may not is not, and of each there is exactly the record that the rule says.
 func TestGuardRoles(t *testing.T) {
 	g := newGuardRig(t)
+	g.withSynthetic(t)
 	type caller struct {
 		role, tenant, log string
 		key               MadeKey
@@ -126,8 +127,11 @@ func TestGuardRoles(t *testing.T) {
 	for _, role := range Roles() {
 		c := caller{role: role, tenant: "acme", log: "acme"}
 		n := NewKey{Tenant: "acme", Role: role, ExpiresAt: evidence.Micros(g.now.Load()) + 60*minute}
-		if role == RolePlatformAdmin {
+		switch role {
+		case RolePlatformAdmin:
 			n.Tenant, c.log = "", evidence.SystemTenant
+		case RoleObserver:
+			n.Tenant, c.tenant, c.log = synthetic, synthetic, synthetic
 		}
 		var err error
 		if c.key, err = g.Create(t.Context(), ada, n); err != nil {
@@ -137,7 +141,7 @@ func TestGuardRoles(t *testing.T) {
 			t.Fatal(err)
 		}
 		callers = append(callers, c)
-		if role != RolePlatformAdmin && role != RoleTenantAdmin { // one of the platform that names a tenant
+		if role != RolePlatformAdmin && role != RoleTenantAdmin && role != RoleObserver { // one of the platform that names a tenant
 			n.Tenant = ""
 			p := caller{role: role, log: "other", header: []string{"X-Tenant-ID", "other"}}
 			if p.key, err = g.Create(t.Context(), ada, n); err != nil {
@@ -154,7 +158,7 @@ func TestGuardRoles(t *testing.T) {
 		check       func(e event)
 	}
 	want, before := map[string][]expected{}, map[string]int{}
-	for _, log := range []string{"acme", "other", evidence.SystemTenant} {
+	for _, log := range []string{"acme", "other", synthetic, evidence.SystemTenant} {
 		before[log] = len(g.events(t, log))
 	}
 	for _, route := range guarded {
@@ -187,6 +191,9 @@ func TestGuardRoles(t *testing.T) {
 		for i, e := range got[:min(len(got), len(list))] {
 			if e.name != list[i].event {
 				t.Fatalf("%s: %s, want %s", list[i].name, e.name, list[i].event)
+			}
+			if isSynthetic(e) != (log == synthetic) {
+				t.Errorf("%s: synthetic %v", list[i].name, isSynthetic(e))
 			}
 			list[i].check(e)
 		}
@@ -629,6 +636,7 @@ func TestGuardGone(t *testing.T) {
 func TestGuardContext(t *testing.T) {
 	for _, environment := range []string{Production, Preflight} {
 		g := newGuardRig(t, func(c *Config) { c.Environment, c.Dev = environment, true })
+		g.withSynthetic(t)
 		g.now.Store(day.UnixMicro())
 		g.handle = func(w http.ResponseWriter, r *http.Request) {
 			grant := GrantOf(r.Context())
@@ -662,7 +670,7 @@ func TestGuardContext(t *testing.T) {
 		for _, tt := range []struct{ got, want string }{
 			{ask(""), fmt.Sprintf(form, true, false, window, rows, rule, synthetic, "default")},
 			{ask(g.make(t, "acme", RoleViewer).Secret), fmt.Sprintf(form, false, false, window, rows, rule, synthetic, "acme")},
-			{ask(g.make(t, "acme", RoleObserver).Secret), fmt.Sprintf(form, true, true, window, rows, rule, true, "acme")},
+			{ask(g.make(t, evidence.SyntheticTenant, RoleObserver).Secret), fmt.Sprintf(form, true, true, window, rows, rule, true, evidence.SyntheticTenant)},
 			{ask(g.make(t, "", RoleOperator).Secret, "X-Tenant-ID", "system"), fmt.Sprintf(form, true, false, window, rows, rule, synthetic, "system")},
 		} {
 			if tt.got != tt.want {

@@ -30,7 +30,8 @@ type Issuer struct {
 	Tenant, TenantClaim string
 	// RoleClaim is a text or a list of them, which RoleMap turns into a role of
 	// this package; what it does not have gives none. Exactly one must come out.
-	// platform_admin is given only to tokens without TenantClaim. Both required.
+	// platform_admin is given only to tokens without TenantClaim, observer only to
+	// those of the synthetic tenant. Both required.
 	RoleClaim string
 	RoleMap   map[string]string
 	// ActorClaim names the person in evidence, sealed. Default sub.
@@ -162,6 +163,9 @@ func (i Issuer) check() error {
 		if role == RolePlatformAdmin && i.Tenant != "" {
 			return invalid("oidc.role_map", "platform_admin is a role of the platform, not of a tenant")
 		}
+		if i.Tenant != "" && !roleFits(i.Tenant, role) {
+			return invalid("oidc.role_map", "observer is a role of the tenant %s only", evidence.SyntheticTenant)
+		}
 	}
 	return nil
 }
@@ -240,7 +244,7 @@ func (g *Gate) identifyToken(c call) (Principal, error) {
 		return Principal{}, g.loginFailed(c, s)
 	}
 	p := Principal{
-		Tenant: s.tenant, Credential: s.credential, Role: s.role, Permissions: permissionsOf(s.role, nil),
+		Tenant: s.tenant, Credential: s.credential, Role: s.role, Permissions: permissionsIn(s.tenant, s.role, nil),
 		Platform: s.role == RolePlatformAdmin, ActorKind: Human, Person: s.person,
 	}
 	return p, g.login(c, s, p)

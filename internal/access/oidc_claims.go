@@ -209,7 +209,7 @@ func (i *issuer) roleOf(c claims, s *login) reason {
 		return reasonRole
 	case s.tenant == "" && s.role != RolePlatformAdmin:
 		return reasonTenant
-	case s.tenant != "" && s.role == RolePlatformAdmin:
+	case s.tenant != "" && s.role == RolePlatformAdmin, !roleFits(s.tenant, s.role):
 		return reasonRole
 	}
 	return 0

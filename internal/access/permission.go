@@ -94,6 +94,21 @@ func Roles() []string {
 	return names
 }
 
+// permissionsIn is permissionsOf of a credential of a tenant, "" for the platform.
+// An observer's gives nothing but in the synthetic tenant, whenever it was made.
+func permissionsIn(tenant, role string, scopes []string) Set {
+	if !roleFits(tenant, role) {
+		return 0
+	}
+	return permissionsOf(role, scopes)
+}
+
+// roleFits reports whether a role may be had in a tenant, as far as the synthetic one
+// is concerned.
+func roleFits(tenant, role string) bool {
+	return role != RoleObserver || tenant == evidence.SyntheticTenant
+}
+
 // permissionsOf returns what a role may do, narrowed to scopes where there are
 // any. A role or scope that is unknown, such as one of a newer program, gives
 // nothing.
@@ -123,6 +138,8 @@ func checkRole(tenant, role string, scopes []string) error {
 		return invalid("role", "platform_admin is a role of the platform, not of a tenant")
 	case role == RoleTenantAdmin && tenant == "":
 		return invalid("role", "tenant_admin is a role of a tenant; the platform's is platform_admin")
+	case !roleFits(tenant, role):
+		return invalid("role", "observer is a role of the tenant %s only: what it does is synthetic there", evidence.SyntheticTenant)
 	}
 	for _, s := range scopes {
 		if p := parsePermission(s); p == 0 || all&p == 0 {

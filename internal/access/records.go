@@ -33,9 +33,14 @@ const component = "auth"
 
 // append makes records of the server itself durable. What goes wrong is the
 // server's fault: evidence.ErrUnavailable, or ErrTampered, and nothing that
-// would say something about the request.
+// would say something about the request. Whether they are synthetic follows from
+// the tenant and from nothing that a credential says of itself: no role can hide
+// its looks.
 func (g *Gate) append(ctx context.Context, tenant string, records ...*evidence.Record) error {
 	for _, r := range records {
+		if tenant == evidence.SyntheticTenant {
+			r.SetBool("is_synthetic", true)
+		}
 		if err := r.Complete(); err != nil {
 			return notRecorded(err)
 		}

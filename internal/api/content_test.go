@@ -57,7 +57,7 @@ func serve(t *testing.T) *rig {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := c.CreateTenant(t.Context(), "acme"); err != nil {
+			if _, err := c.CreateTenant(t.Context(), evidence.SyntheticTenant); err != nil {
 				t.Fatal(err)
 			}
 			return r
@@ -68,13 +68,14 @@ func serve(t *testing.T) *rig {
 	return nil
 }
 
+// key makes a key of the tenant of scenarios, where all roles are.
 func (r *rig) key(t *testing.T, role string) string {
 	t.Helper()
 	c, err := control.Dial(t.Context(), r.dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	made, err := c.CreateAPIKey(t.Context(), control.NewAPIKey{TenantID: "acme", Role: role, Expires: "1d"})
+	made, err := c.CreateAPIKey(t.Context(), control.NewAPIKey{TenantID: evidence.SyntheticTenant, Role: role, Expires: "1d"})
 	if err != nil {
 		t.Fatal(err)
 	}

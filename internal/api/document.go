@@ -9,6 +9,9 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/runledger/runledger/answer"
+	"github.com/runledger/runledger/internal/export"
+	"github.com/runledger/runledger/internal/facade"
+	"github.com/runledger/runledger/internal/replay"
 )
 
 // Document returns the OpenAPI 3.1 document, indented.
@@ -24,6 +27,14 @@ func (a *API) Document() []byte {
 	}
 	out.WriteByte('\n')
 	return out.Bytes()
+}
+
+// Describe returns the document of a program of that version, without a deployment
+// behind it.
+func Describe(version string) []byte {
+	return New(http.NewServeMux(), Config{
+		Facade: &facade.Facade{}, Exports: &export.Exports{}, Replay: &replay.Replay{}, Version: version,
+	}).Document()
 }
 
 // finish makes good what the generator of schemas does not know.

@@ -44,6 +44,9 @@ func TestDocument(t *testing.T) {
 	if !bytes.Equal(w.Body.Bytes(), want) {
 		t.Errorf("the document is another than in %s; go test ./internal/api -update writes it anew", golden)
 	}
+	if !bytes.Equal(Describe("0.0.0-golden"), want) {
+		t.Error("Describe has another document than a server")
+	}
 	if w.Header().Get("Content-Type") != "application/json" {
 		t.Errorf("Content-Type %q", w.Header().Get("Content-Type"))
 	}

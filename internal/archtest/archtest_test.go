@@ -132,7 +132,10 @@ var rules = []rule{
 		may:      []string{"internal/store", "internal/seal", "internal/ledger", "internal/export"},
 		external: all,
 	},
-	{pkg: "internal/registry", may: []string{"evidence", "client"}, external: all},
+	// What the product claims, as files; and what reads and proves them, a client like
+	// any other: it has no way to the ledger but the API.
+	{pkg: "registry", may: none, external: none},
+	{pkg: "internal/registry", may: []string{"evidence", "client", "internal/c2sp", "registry"}, external: all},
 	{pkg: "internal/console", may: []string{"internal/facade", "internal/registry"}, external: all},
 	{pkg: "internal/witness", may: []string{"evidence", "verify", "internal/c2sp", "internal/tsp", "internal/ledger"}, external: all},
 	{
@@ -144,17 +147,17 @@ var rules = []rule{
 	{pkg: "internal/anchor", may: []string{"evidence", "internal/c2sp", "internal/ledger"}, external: all},
 	{pkg: "internal/move", may: []string{"evidence", "internal/c2sp", "internal/store", "internal/seal", "internal/ledger"}, external: all},
 	{pkg: "internal/stream", may: []string{"evidence", "internal/store", "internal/ledger"}, external: all},
+	{pkg: "internal/producers", may: []string{"evidence", "internal/store", "internal/ledger"}, external: all},
 
 	// The socket between the command line and the process that holds the data.
 	{
 		pkg: "internal/control",
 		may: []string{
 			"evidence", "internal/store", "internal/seal", "internal/access", "internal/ledger", "internal/export", "internal/c2sp",
+			"internal/producers",
 		},
 		external: all,
 	},
-
-	// A client like any other: it has no way to the ledger but the API.
 
 	// Where everything is joined.
 	{pkg: "internal/server", may: all, external: all},

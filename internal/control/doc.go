@@ -16,6 +16,7 @@
 //	POST /v1/tenants/{tenant}/exports        the bundle, streamed
 //	GET  /v1/tenants/{tenant}/integrity
 //	POST /v1/tenants/{tenant}/read           a GET of the read API
+//	POST /v1/tenants/{tenant}/producers      who writes, and who has stopped
 //	GET  /v1/keys                            ?tenant=
 //	POST /v1/tenants/{tenant}/keys/rotate
 //	GET  /v1/apikeys                         ?tenant=, empty for the platform's

@@ -27,6 +27,8 @@ type Config struct {
 	Exporter *export.Exporter
 	Access   *access.Gate // nil: credentials are not managed here
 	Read     ReadFunc     // nil: nothing is read here
+	// Producers lists producers (ProducersPath) as Read reads. nil: not here.
+	Producers ReadFunc
 	// Stamp has a log's newest checkpoint stamped, and returns which that is. nil: no
 	// authority is known here.
 	Stamp   func(ctx context.Context, tenant string, logNo int) (note []byte, stamp Stamp, err error)
@@ -61,6 +63,7 @@ func Handler(cfg Config) http.Handler {
 		"POST /v1/tenants/{tenant}/exports":     h.export,
 		"GET /v1/tenants/{tenant}/integrity":    h.integrity,
 		"POST /v1/tenants/{tenant}/read":        h.read,
+		"POST /v1/tenants/{tenant}/producers":   h.producers,
 		"GET /v1/keys":                          h.keys,
 		"POST /v1/tenants/{tenant}/keys/rotate": h.rotate,
 		"GET /v1/apikeys":                       h.apiKeys,

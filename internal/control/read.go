@@ -51,7 +51,12 @@ func (h *handler) read(w http.ResponseWriter, r *http.Request) error {
 	if h.cfg.Read == nil {
 		return fmt.Errorf("read %s: %w: nothing is read here", req.Path, evidence.ErrUnavailable)
 	}
-	status, contentType, body, err := h.cfg.Read(r.Context(), info.Tenant, callerOf(r.Context()).actor(), req.Path)
+	return pass(w, r, h.cfg.Read, info.Tenant, req.Path)
+}
+
+// pass hands the answer of a read on as it is.
+func pass(w http.ResponseWriter, r *http.Request, read ReadFunc, tenant, path string) error {
+	status, contentType, body, err := read(r.Context(), tenant, callerOf(r.Context()).actor(), path)
 	if err != nil {
 		return err
 	}

@@ -70,6 +70,15 @@ func (t *Table) ReadLog(res pcommon.Resource, scope pcommon.InstrumentationScope
 	return r
 }
 
+// ResourceHints says what a resource says of all that it sends: whether it is synthetic,
+// of which scenario, and its correlation id. It is for what no dialect reads, such as
+// metrics.
+func ResourceHints(res pcommon.Resource) Hints {
+	var o own
+	o.fill(res.Attributes())
+	return Hints{Synthetic: o.synthetic || o.scenario != "", ScenarioID: o.scenario, CorrelationID: o.correlation}
+}
+
 // hintsOnly keeps of a resource what it may say of all that it sends: a
 // decision belongs to one span.
 func (o own) hintsOnly() own {

@@ -2,6 +2,7 @@ package dialect
 
 import (
 	_ "embed"
+	"slices"
 	"sync"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -88,6 +89,9 @@ func Default() *Table {
 	}
 	return t
 }
+
+// DefaultFile returns the YAML of the table that ships with the program.
+func DefaultFile() []byte { return slices.Clone(shipped) }
 
 // Dialects lists the names of the entries in the order in which they are tried.
 func (t *Table) Dialects() []string {

@@ -55,6 +55,16 @@ var controls = sync.OnceValue(func() []control {
 	return list
 })
 
+// DefaultControls returns the YAML of the mapping of records to clauses.
+func DefaultControls() []byte { return slices.Clone(controlsText) }
+
+// CheckControls reads a mapping of that form. The error wraps evidence.ErrInvalid and
+// names the entry at fault.
+func CheckControls(text []byte) error {
+	_, err := parseControls(text)
+	return err
+}
+
 func parseControls(b []byte) ([]control, error) {
 	var file struct {
 		Controls []control `yaml:"controls"`

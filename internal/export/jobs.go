@@ -279,7 +279,7 @@ func (x *Exports) recoverOne(ctx context.Context, tenant string, was *ledger.Fet
 	if now, err := x.State(ctx, tenant, exportID); err != nil || now.Leaf.ID != was.Leaf.ID {
 		return err
 	}
-	r, err := x.lost(was)
+	r, err := x.lost(tenant, was)
 	if err != nil {
 		return err
 	}
@@ -312,12 +312,13 @@ func (x *Exports) recoverAgain() {
 }
 
 // lost returns the record that an export failed, after that of its state pending.
-func (x *Exports) lost(was *ledger.Fetched) (*evidence.Record, error) {
+func (x *Exports) lost(tenant string, was *ledger.Fetched) (*evidence.Record, error) {
 	now := x.cfg.Exporter.now()
 	r := &evidence.Record{Kind: evidence.KindExport, ID: ledger.NewID(now), OccurredAt: now}
 	r.SetText("source_domain", "LOGS")
 	r.SetText("source_component", "LogExportService")
 	r.SetText("system_id", "LogExportService")
+	setSynthetic(r, tenant)
 	for _, f := range was.Leaf.Pub {
 		switch f.Field.Name {
 		case "export_id", "scope", "format", "about_run", "from", "until", "retention_class", "compliance_tags":

@@ -78,7 +78,7 @@ func (q *request) log(src *source, alone *loneLog, rec plog.LogRecord) {
 	s := logState{src: src, rec: rec, who: &w, at: logTime(rec), attrs: append([]byte(nil), attrs...), body: body}
 	var r *evidence.Record
 	if rec.TraceID().IsEmpty() {
-		r = s.observation()
+		r = s.observation(systemEvent(rec))
 	} else {
 		s.trace = q.trace(rec.TraceID())
 		r = s.event()
@@ -181,8 +181,31 @@ func eventName(rec plog.LogRecord) string {
 	return "log"
 }
 
+// systemEvents are the events of the environment (contract section 4) that a log record
+// without a trace may name. What only the server may state is not among them.
+var systemEvents = []string{
+	"STARTUP", "SHUTDOWN", "RESTART", "DEPLOY", "MIGRATION", "AUTH_CHANGE", "CONFIG_CHANGE", "ERROR", "HEALTH_CHECK",
+}
+
+// prefixSystemEvent stands before the event in the name of a log record, which is in
+// lower case: runledger.health_check.
+const prefixSystemEvent = "runledger."
+
+// systemEvent is the event type of a log record without a trace: the one that its event
+// name is, else OBSERVATION. (The attribute runledger.event_type is about policies.)
+func systemEvent(rec plog.LogRecord) string {
+	if name, ok := strings.CutPrefix(eventName(rec), prefixSystemEvent); ok {
+		for _, e := range systemEvents {
+			if strings.ToLower(e) == name {
+				return e
+			}
+		}
+	}
+	return "OBSERVATION"
+}
+
 // observation makes the record of a log record that belongs to no trace.
-func (s *logState) observation() *evidence.Record {
+func (s *logState) observation(event string) *evidence.Record {
 	r := &evidence.Record{Kind: evidence.KindSystem, OccurredAt: s.at, Said: saidNothing}
 	w := s.who
 	r.SetHumanActor(w.human)
@@ -199,7 +222,7 @@ func (s *logState) observation() *evidence.Record {
 	r.SetText("source_domain", "SYSTEM")
 	r.SetText("source_component", s.src.component)
 	r.SetText("component", s.src.component)
-	r.SetText("event_type", "OBSERVATION")
+	r.SetText("event_type", event)
 	r.SetText("severity", systemSeverity(s.rec))
 	r.SetSealed("/attrs", s.attrs)
 	switch {

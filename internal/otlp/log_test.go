@@ -90,6 +90,41 @@ func TestLogWithoutTrace(t *testing.T) {
 	}
 }
 
+// A log record without a trace may name what happened to the environment, and nothing
+// that is the server's to state.
+func TestLogNamesEvent(t *testing.T) {
+	attr := func(name, value string) func(plog.LogRecord) {
+		return func(r plog.LogRecord) { r.Attributes().PutStr(name, value) }
+	}
+	tests := map[string]struct {
+		change func(plog.LogRecord)
+		want   string
+	}{
+		"heartbeat":         {func(r plog.LogRecord) { r.SetEventName("runledger.health_check") }, `"HEALTH_CHECK"`},
+		"in the attribute":  {attr("event.name", "runledger.shutdown"), `"SHUTDOWN"`},
+		"the server's":      {func(r plog.LogRecord) { r.SetEventName("runledger.producer_silent") }, `"OBSERVATION"`},
+		"capitals":          {func(r plog.LogRecord) { r.SetEventName("runledger.HEALTH_CHECK") }, `"OBSERVATION"`},
+		"another's":         {func(r plog.LogRecord) { r.SetEventName("health_check") }, `"OBSERVATION"`},
+		"nothing behind it": {func(r plog.LogRecord) { r.SetEventName("runledger.") }, `"OBSERVATION"`},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			got := only(t, testMapper().Logs(oneLog(tt.change)))
+			if got.Kind != "system" || got.Pub["event_type"] != tt.want {
+				t.Errorf("%+v", got)
+			}
+		})
+	}
+	// Within a trace it stays an event of the trace.
+	got := only(t, testMapper().Logs(oneLog(func(r plog.LogRecord) {
+		r.SetTraceID(pcommon.TraceID{1})
+		r.SetEventName("runledger.health_check")
+	})))
+	if got.Kind != "trace_event" {
+		t.Errorf("%+v", got)
+	}
+}
+
 // A body that JSON cannot say is in /attrs as it was.
 func TestLogBodyInexact(t *testing.T) {
 	tests := map[string]struct {

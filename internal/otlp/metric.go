@@ -108,7 +108,7 @@ func metricRecord(part pmetric.Metrics) (*evidence.Record, []byte, error) {
 	}
 	rm := part.ResourceMetrics().At(0)
 	sum := summarize(rm)
-	name := service(rm.Resource())
+	name, said := service(rm.Resource()), dialect.ResourceHints(rm.Resource())
 	resource, points, err := metricJSON(part)
 	if err != nil {
 		return nil, nil, err
@@ -118,6 +118,9 @@ func metricRecord(part pmetric.Metrics) (*evidence.Record, []byte, error) {
 	r.SetText("source_component", firstText(name, sum.scope, "otlp"))
 	r.SetText("system_id", name)
 	r.SetText("service_name", name)
+	r.SetText("correlation_id", said.CorrelationID)
+	r.SetText("synthetic_scenario_id", said.ScenarioID)
+	r.SetBool("is_synthetic", said.Synthetic)
 	r.SetNames("names", sum.names)
 	r.SetInt("from", int64(sum.from))
 	r.SetInt("until", int64(sum.until))

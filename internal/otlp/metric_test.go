@@ -88,6 +88,27 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
+// What a resource says of all that it sends is said of its metrics, too.
+func TestMetricsOfAScenario(t *testing.T) {
+	md := everyMetric()
+	attrs := md.ResourceMetrics().At(0).Resource().Attributes()
+	attrs.PutBool("runledger.synthetic", true)
+	attrs.PutStr("runledger.scenario_id", "s-1")
+	attrs.PutStr("runledger.correlation_id", "c-1")
+	got := only(t, testMapper().Metrics(md))
+	wantFacts(t, got.Pub, map[string]string{"is_synthetic": "true", "synthetic_scenario_id": `"s-1"`, "correlation_id": `"c-1"`})
+	if !comesBack(t, md, got) {
+		t.Errorf("the resource lost something: %s", got.Sealed["/resource"])
+	}
+	attrs.Remove("runledger.synthetic")
+	if got := only(t, testMapper().Metrics(md)); got.Pub["is_synthetic"] != "true" {
+		t.Error("a scenario does not imply that it is synthetic")
+	}
+	if got := only(t, testMapper().Metrics(everyMetric())); got.Pub["is_synthetic"] != "false" {
+		t.Error("metrics are synthetic that do not say so")
+	}
+}
+
 // comesBack puts /resource and /points together again and compares.
 func comesBack(t *testing.T, md pmetric.Metrics, r shown) bool {
 	t.Helper()

@@ -67,6 +67,9 @@ func Default() *Table {
 	return t
 }
 
+// DefaultFile returns the YAML of the table that ships with the program.
+func DefaultFile() []byte { return slices.Clone(shipped) }
+
 // With returns t with the entries of over in front of its own: a call that
 // over prices has that cost, even where an entry of t is more specific.
 func (t *Table) With(over *Table) *Table {

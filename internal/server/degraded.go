@@ -14,15 +14,16 @@ import (
 // Reasons for which a server that is ready is degraded. They are shown to everybody,
 // and so say no more than this; logs and records do.
 const (
-	reasonIntegrity  = "integrity"  // verification found something, or does not run
-	reasonWitnesses  = "witnesses"  // too few have cosigned
-	reasonReplicas   = "replicas"   // a read replica does not answer
-	reasonPartitions = "partitions" // those of the months to come are not made
-	reasonDisk       = "disk"       // little space for exports that are being made
-	reasonProcess    = "process"    // another process has this one's name
+	reasonIntegrity   = "integrity"   // verification found something, or does not run
+	reasonWitnesses   = "witnesses"   // too few have cosigned
+	reasonReplicas    = "replicas"    // a read replica does not answer
+	reasonPartitions  = "partitions"  // those of the months to come are not made
+	reasonDisk        = "disk"        // little space for exports that are being made
+	reasonProcess     = "process"     // another process has this one's name
+	reasonObservation = "observation" // self-observation fails, or has not passed for long
 )
 
-var allReasons = []string{reasonIntegrity, reasonWitnesses, reasonReplicas, reasonPartitions, reasonDisk, reasonProcess}
+var allReasons = []string{reasonIntegrity, reasonWitnesses, reasonReplicas, reasonPartitions, reasonDisk, reasonProcess, reasonObservation}
 
 // degradedEvery is after how many looks at readiness the rest is looked at: it asks
 // the database, and tells of nothing that is lost in between.
@@ -36,6 +37,7 @@ type reason struct {
 
 // state is what a server knows of how it is.
 type state struct {
+	looking  sync.Mutex // of look
 	mu       sync.Mutex // guards what follows
 	reasons  []reason
 	upkeep   error     // why the last upkeep failed
@@ -50,8 +52,11 @@ func (s *server) reasons() []reason {
 	return s.state.reasons
 }
 
-// look finds the reasons anew.
+// look finds the reasons anew. One look at a time: else an old one could come after
+// what is newer.
 func (s *server) look(ctx context.Context, now time.Time) {
+	s.state.looking.Lock()
+	defer s.state.looking.Unlock()
 	var list []reason
 	add := func(code, why string) {
 		if why != "" {
@@ -70,6 +75,7 @@ func (s *server) look(ctx context.Context, now time.Time) {
 		}
 		add(reasonProcess, s.probe.taken())
 	}
+	add(reasonObservation, s.observationReason(now))
 	s.state.mu.Lock()
 	defer s.state.mu.Unlock()
 	s.state.reasons = list

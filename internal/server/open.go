@@ -27,6 +27,7 @@ import (
 	"github.com/runledger/runledger/internal/otlp"
 	"github.com/runledger/runledger/internal/prices"
 	"github.com/runledger/runledger/internal/problem"
+	"github.com/runledger/runledger/internal/producers"
 	"github.com/runledger/runledger/internal/runs"
 	"github.com/runledger/runledger/internal/seal"
 	"github.com/runledger/runledger/verify"
@@ -154,6 +155,9 @@ type Deployment struct {
 	master   tink.AEAD
 	exporter *export.Exporter
 	outside  outside
+	// producers knows who writes, and producing asks it for the operator.
+	producers *producers.Tracker
+	producing *http.ServeMux
 	// refuse answers requests of OTLP that are not let in; nil before a server takes
 	// them.
 	refuse func(w http.ResponseWriter, r *http.Request, err error)
@@ -210,9 +214,12 @@ func Open(ctx context.Context, cfg Config) (_ *Deployment, err error) {
 		return nil, fmt.Errorf("credentials: %w", err)
 	}
 	d.exporter = export.New(export.Config{Ledger: d.Ledger, SpoolDir: cfg.Data, Logger: cfg.Logger, Cosign: d.outside.cosign(), Lease: d.lease()})
+	if err := d.openProducers(&cfg); err != nil {
+		return nil, err
+	}
 	d.Control = control.Handler(control.Config{
 		Ledger: d.Ledger, Exporter: d.exporter, Access: d.gate, Version: cfg.Version, Server: cfg.server, Logger: cfg.Logger,
-		Read: d.readAs, Stamp: d.outside.stamp(),
+		Read: d.readAs, Producers: d.producersAs, Stamp: d.outside.stamp(),
 		Observe: func(tenant string, records []*evidence.Record, receipts []ledger.Receipt) {
 			if d.observe != nil {
 				d.observe(tenant, records, receipts)

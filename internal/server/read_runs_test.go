@@ -86,12 +86,13 @@ var runDepths = []string{
 }
 
 // TestReadSynthetic: in production nobody sees a synthetic run but an observer, who
-// sees no other.
+// sees no other. Observers are of the tenant of scenarios; what is shown there of real
+// and synthetic records follows from the role, as in any tenant.
 func TestReadSynthetic(t *testing.T) {
 	t.Parallel()
 	r := newReads(t, nil)
-	producer := r.newKey(t, own)
-	operator, observer := r.roleKey(t, own, "operator"), r.roleKey(t, own, "observer")
+	producer := r.newKey(t, synthetic)
+	operator, observer := r.roleKey(t, synthetic, "operator"), r.roleKey(t, synthetic, "observer")
 	for run, synthetic := range map[string]bool{"real": false, "made": true} {
 		trace := strings.Repeat(map[bool]string{false: "a", true: "b"}[synthetic], 32)
 		more := object{"run_id": run, "trace_id": trace, "is_synthetic": synthetic}

@@ -62,6 +62,11 @@ func (d *Deployment) readAs(ctx context.Context, tenant string, by access.Actor,
 	if mux == nil {
 		return 0, "", nil, fmt.Errorf("read: %w: the server is starting", evidence.ErrUnavailable)
 	}
+	return d.answerTo(ctx, mux, tenant, by, pathAndQuery)
+}
+
+// answerTo lets the operator ask a mux about a tenant, and records that.
+func (d *Deployment) answerTo(ctx context.Context, mux *http.ServeMux, tenant string, by access.Actor, pathAndQuery string) (int, string, []byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, pathAndQuery, nil)
 	if err != nil {
 		return 0, "", nil, &evidence.FieldError{Field: "path", Reason: "is none", Err: evidence.ErrInvalid}

@@ -122,22 +122,24 @@ func (s *server) healthz(w http.ResponseWriter, _ *http.Request) {
 }
 
 // readyz answers 200 while evidence can be made durable, with the reasons for which the
-// server is degraded all the same.
+// server is degraded all the same, and what it has observed of itself where it does so.
 func (s *server) readyz(w http.ResponseWriter, _ *http.Request) {
 	if err := s.ready(); err != nil {
 		problem.Write(w, err)
 		return
 	}
-	reasons := s.reasons()
-	if len(reasons) == 0 {
-		reply(w, http.StatusOK, "application/json", map[string]string{"status": "ready"})
-		return
+	answer := map[string]any{"status": "ready"}
+	if reasons := s.reasons(); len(reasons) > 0 {
+		var codes []string
+		for _, r := range reasons {
+			codes = append(codes, r.Code)
+		}
+		answer["status"], answer["reasons"] = "degraded", codes
 	}
-	var codes []string
-	for _, r := range reasons {
-		codes = append(codes, r.Code)
+	if s.observing != nil {
+		answer["observation"] = s.observing.seen.state() // null before the first round
 	}
-	reply(w, http.StatusOK, "application/json", map[string]any{"status": "degraded", "reasons": codes})
+	reply(w, http.StatusOK, "application/json", answer)
 }
 
 func reply(w http.ResponseWriter, status int, contentType string, v any) {

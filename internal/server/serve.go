@@ -58,9 +58,15 @@ type ServeConfig struct {
 	DiskReserve int64
 	// Watch says how continuous verification works.
 	Watch ledger.WatchConfig
+	// SelfObserve is the time between two rounds in which the server runs all scenarios
+	// of the built-in registry against itself. Default: it does not. Who configures it
+	// keeps to LeastSelfObserve.
+	SelfObserve time.Duration
 	// Grace is how long running requests may take to end when the server
 	// stops. Default 10 s.
 	Grace time.Duration
+
+	observe observeHooks
 }
 
 func (c *ServeConfig) complete() error {
@@ -108,6 +114,8 @@ type server struct {
 	scraped  *http.Server // of metrics; nil: off
 	socket   *control.Socket
 	streams  *stream.Streamer // nil: none
+	// observing is nil where the server does not observe itself.
+	observing *observing
 }
 
 // Serve runs a server until ctx is done, and then stops it in order. It
@@ -129,6 +137,7 @@ func Serve(ctx context.Context, cfg ServeConfig) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.d.Close()) }()
 	s.register()
+	s.observing = s.openObserving(ctx)
 	if err := s.listen(); err != nil {
 		return err
 	}
@@ -206,7 +215,12 @@ func (s *server) run(ctx context.Context) error {
 	working.Go(func() { s.probeStore(background) })
 	working.Go(func() { s.upkeep(background) })
 	working.Go(func() { s.stream(background) })
+	working.Go(func() { s.followProducers(background) })
 	working.Go(func() { s.d.outside.run(background) })
+	observe, stopObserving := context.WithCancel(background)
+	defer stopObserving()
+	observed := make(chan struct{})
+	go func() { defer close(observed); s.observing.run(observe, s.http.Handler) }()
 	s.log.Info("ready", "data", s.cfg.Data, "store", DescribeStore(s.cfg.Store), "process", s.d.process, "listen", address(s.api), "otlp_http", address(s.otlp), "otlp_grpc", address(s.rpc),
 		"metrics", address(s.scrape), "instance", s.d.Ledger.Instance(), "version", s.cfg.Version, "pid", os.Getpid())
 
@@ -218,9 +232,10 @@ func (s *server) run(ctx context.Context) error {
 		reason = "a listener failed"
 	}
 	s.log.Info("stopping", "reason", reason)
+	stopObserving()
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Grace)
 	defer cancel()
-	errs := []error{cause, s.stopServers(grace), s.socket.Close(grace), s.in.close(grace), s.out.close(), s.d.gate.Close()}
+	errs := []error{cause, s.stopServers(grace), ended(grace, observed), s.socket.Close(grace), s.in.close(grace), s.out.close(), s.d.gate.Close()}
 	stopBackground()
 	working.Wait()
 	errs = append(errs, s.recordStop(context.WithoutCancel(ctx), reason))
@@ -268,6 +283,22 @@ func (s *server) serveMetrics(failed chan<- error) {
 		return
 	}
 	go func() { failed <- s.scraped.Serve(s.scrape) }()
+}
+
+// ended waits until self-observation has ended: it asks like a client, and its requests
+// are in no server that could be waited for.
+func ended(ctx context.Context, done <-chan struct{}) error {
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+	}
+	select {
+	case <-done: // while other things took all the time
+		return nil
+	default:
+		return errors.New("self-observation did not end")
+	}
 }
 
 // stopServers ends all servers: running requests may end, new ones are

@@ -43,6 +43,7 @@ func (c *ServeConfig) settings() settings {
 		"witnesses": cmp.Or(c.WitnessesDigest, "none"), "timestamps": c.Stamps.String(),
 		"disk_reserve": fmt.Sprint(c.DiskReserve), "grace": c.Grace.String(),
 		"scrub_rate": fmt.Sprint(c.Watch.ScrubRate), "scrub_every": c.Watch.ScrubEvery.String(),
+		"self_observe": c.SelfObserve.String(),
 	}
 	if c.Store != "" {
 		all["store"], all["anchor"] = DescribeStore(c.Store), c.Anchor

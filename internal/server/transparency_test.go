@@ -22,19 +22,25 @@ import (
 func TestTransparencyWalk(t *testing.T) {
 	r := newReads(t, nil)
 	keys := map[string]string{}
-	for _, tenant := range []string{own, foreign} {
+	for _, tenant := range []string{own, foreign, synthetic} {
 		keys["producer@"+tenant] = r.newKey(t, tenant)
 	}
-	r.put(t, keys["producer@"+own], r.line("system", 0, nil), r.line("audit", 1, nil))
+	for _, tenant := range []string{own, synthetic} {
+		r.put(t, keys["producer@"+tenant], r.line("system", 0, nil), r.line("audit", 1, nil))
+	}
 	r.put(t, keys["producer@"+foreign], r.line("system", 0, nil))
 	for _, role := range walkRoles {
 		if role != "producer" {
-			keys[role+"@"+own] = r.roleKey(t, own, role)
+			keys[role+"@"+home(role)] = r.roleKey(t, home(role), role)
 		}
 	}
 	r.used(t, keys["producer@"+own])
-	logs := map[string]string{own: r.logName(t, own), foreign: r.logName(t, foreign), evidence.SystemTenant: r.logName(t, evidence.SystemTenant)}
+	logs := map[string]string{}
+	for _, tenant := range []string{own, foreign, synthetic, evidence.SystemTenant} {
+		logs[tenant] = r.logName(t, tenant)
+	}
 	for _, role := range walkRoles {
+		own := home(role)
 		key := keys[role+"@"+own]
 		r.used(t, key)
 		for _, path := range []string{"checkpoint", "key", "tile/0/000.p/2", "tile/entries/000.p/2", "proof/inclusion?index=1", "proof/consistency?old=1"} {
@@ -170,6 +176,7 @@ func TestMirrorOfServer(t *testing.T) {
 
 // TestReceiptShows: a receipt has the leaf only for who may see records of its kind.
 func TestReceiptShows(t *testing.T) {
+	const own = synthetic // where all roles are
 	r := newReads(t, nil)
 	producer := r.newKey(t, own)
 	r.put(t, producer, r.line("system", 0, object{"id": "018f0000-0000-7000-8000-00000000aa01"}),

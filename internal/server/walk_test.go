@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
+	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/control"
 	"github.com/runledger/runledger/internal/store/storerig"
 )
@@ -102,7 +103,8 @@ func (c *checker) check(op *operation, status int, contentType string, body []by
 	return s.Validate(v)
 }
 
-// walk is two tenants with data, and a key of every role.
+// walk is two tenants with data, and a key of every role; and the tenant of scenarios
+// with the same data, and a key of the role that is only there.
 type walk struct {
 	*running
 	*checker
@@ -112,20 +114,29 @@ type walk struct {
 }
 
 const (
-	own     = "acme"
-	foreign = "globex"
+	own       = "acme"
+	foreign   = "globex"
+	synthetic = evidence.SyntheticTenant
 )
+
+// home is the tenant that a role of the walk is of: observers are of one only.
+func home(role string) string {
+	if role == "observer" {
+		return synthetic
+	}
+	return own
+}
 
 var walkRoles = []string{"viewer", "operator", "auditor", "observer", "producer", "tenant_admin"}
 
 func newWalk(t *testing.T) *walk {
 	t.Helper()
 	w := &walk{running: serve(t, filepath.Join(t.TempDir(), "data")), keys: map[string]string{"none": ""}}
-	for _, tenant := range []string{own, foreign} {
+	for _, tenant := range []string{own, foreign, synthetic} {
 		producer := w.newKey(t, tenant)
 		w.keys["producer@"+tenant] = producer
 		for _, role := range walkRoles {
-			if role != "producer" {
+			if role != "producer" && (role == "observer") == (tenant == synthetic) {
 				w.keys[role+"@"+tenant] = w.roleKey(t, tenant, role)
 			}
 		}
@@ -135,7 +146,7 @@ func newWalk(t *testing.T) *walk {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, tenant := range []string{own, foreign} {
+	for _, tenant := range []string{own, foreign, synthetic} {
 		if status, answer := w.post(t, w.otlp+"/v1/traces", "application/x-protobuf", w.keys["producer@"+tenant], body); status != http.StatusOK {
 			t.Fatalf("%d %s", status, answer)
 		}
@@ -146,8 +157,10 @@ func newWalk(t *testing.T) *walk {
 		t.Fatalf("openapi.json: %d", status)
 	}
 	w.checker = newChecker(t, doc)
-	// What only acme has: its own run, under an id of its own.
+	// What only acme has: its own run, under an id of its own. In the tenant of scenarios
+	// there is one of that id too, which is not synthetic.
 	w.run = w.nativeRun(t)
+	w.nativeRunOf(t, synthetic)
 	look, err := storerig.OpenLook(w.dir)
 	if err != nil {
 		t.Fatal(err)
@@ -206,6 +219,12 @@ func (r *running) post(t *testing.T, url, contentType, key string, body []byte) 
 // nativeRun sends a run of acme's with sealed content and governance.
 func (w *walk) nativeRun(t *testing.T) string {
 	t.Helper()
+	return w.nativeRunOf(t, own)
+}
+
+// nativeRunOf sends the same run as another tenant's.
+func (w *walk) nativeRunOf(t *testing.T, tenant string) string {
+	t.Helper()
 	const run = "walk-run"
 	now := time.Now().UTC().Add(-time.Minute).Format("2006-01-02T15:04:05.000000Z")
 	lines := []string{
@@ -213,7 +232,7 @@ func (w *walk) nativeRun(t *testing.T) string {
 		`{"kind":"audit","id":"3f2a9c1e-5b7d-4e8a-9c60-1d2e3f4a5b6c","occurred_at":"` + now + `","run_id":"walk-run","event_type":"LimitBreached","entity_type":"LIMIT","entity_id":"spend","limit_id":"spend","limit_value":"10","observed_value":"12","decision":"BREACHED","actor_type":"SYSTEM","system_id":"limits","source_domain":"POLICY","source_component":"Limits","policy_ids":["p1"]}`,
 		`{"kind":"llm_run","occurred_at":"` + now + `","run_id":"walk-run","trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","execution_status":"SUCCEEDED","outcome":"success","agent_id":"bot","started_at":"` + now + `","completed_at":"` + now + `","prompt":"secret-prompt","response":"secret-response","source_domain":"ACTIVITY","source_component":"TraceStore"}`,
 	}
-	status, body := w.post(t, w.url+"/api/v1/ingest/records", "application/x-ndjson", w.keys["producer@"+own], []byte(strings.Join(lines, "\n")))
+	status, body := w.post(t, w.url+"/api/v1/ingest/records", "application/x-ndjson", w.keys["producer@"+tenant], []byte(strings.Join(lines, "\n")))
 	if status != http.StatusOK {
 		t.Fatalf("records: %d %s", status, body)
 	}
@@ -314,7 +333,11 @@ func TestWalk(t *testing.T) {
 		routes++
 		public := op.Security != nil && string(*op.Security) == "[]"
 		for _, role := range walkRoles {
-			for _, tenant := range []string{own, foreign} {
+			tenants := []string{own, foreign}
+			if role == "observer" {
+				tenants = []string{home(role)}
+			}
+			for _, tenant := range tenants {
 				w.step(t, op, path, role, tenant, public)
 			}
 		}
@@ -432,7 +455,7 @@ func metadataIn(v any) error {
 					return fmt.Errorf("metadata has no %s", field)
 				}
 			}
-			if m["immutable"] != true || m["timezone"] != "UTC" || m["tenant_id"] != own && m["tenant_id"] != foreign && m["tenant_id"] != "system" {
+			if m["immutable"] != true || m["timezone"] != "UTC" || !slices.Contains([]any{own, foreign, synthetic, "system"}, m["tenant_id"]) {
 				return fmt.Errorf("metadata: %v", m)
 			}
 			if m["policy_ids"] == nil || m["incident_ids"] == nil {

@@ -224,7 +224,7 @@ func (a *alarmer) read(ctx context.Context, tenant string, t *alarmTenant) (more
 	}
 	for i := range fetched {
 		l := fetched[i].Leaf
-		if !alarming(l) {
+		if !alarming(l) || synthetic(l) && !a.alarm.Synthetic {
 			continue
 		}
 		key := groupKey{tenant, l.Text("event_type"), l.Text("component"), l.Text("severity")}

@@ -93,6 +93,29 @@ func TestAlarms(t *testing.T) {
 	}
 }
 
+// A drill raises no alarm, but where the configuration says so.
+func TestAlarmSynthetic(t *testing.T) {
+	r := newRig(t)
+	out, drills := &fakeSink{}, &fakeSink{}
+	r.alarm(r.config(), out)
+	a := newAlarmer(r.config(), &Alarm{Name: "drills", Format: FormatCloudEvents, Synthetic: true}, drills, newMetrics(prometheus.NewRegistry()), nil)
+	r.run(a.run)
+	eventually(t, "the beginning", func() bool {
+		_, err := r.db.Setting(t.Context(), "stream_begun/drills")
+		return err == nil
+	})
+	drill := system("PRODUCER_SILENT", "worker", "WARN")
+	drill.SetBool("is_synthetic", true)
+	ids := r.append("acme", drill, system("ERROR", "db", "CRITICAL"))
+	eventually(t, "the real one", func() bool { return holds(out.ids("acme"), ids[1:]) })
+	eventually(t, "both", func() bool {
+		return slices.Contains(drills.ids("acme"), ids[0]) && slices.Contains(drills.ids("acme"), ids[1])
+	})
+	if slices.Contains(out.ids("acme"), ids[0]) {
+		t.Error("a drill raised an alarm")
+	}
+}
+
 // What an alarm's sink does not take waits, and comes when it does.
 func TestAlarmSinkDown(t *testing.T) {
 	r := newRig(t)

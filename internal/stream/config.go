@@ -52,17 +52,21 @@ type Stream struct {
 	// That of an audit entry follows from what it says, see severityOf.
 	MinSeverity string
 	EventTypes  []string // empty: all
-	Disclose    []string // sealed paths
-	From        string
-	To          Target
+	// Synthetic passes synthetic records on, too: those of tests and drills.
+	Synthetic bool
+	Disclose  []string // sealed paths
+	From      string
+	To        Target
 }
 
 // Alarm tells one sink of what needs a person.
 type Alarm struct {
-	Name     string
-	Format   string
-	Disclose []string // sealed paths of system records
-	To       Target
+	Name   string
+	Format string
+	// Synthetic lets synthetic records raise it, too.
+	Synthetic bool
+	Disclose  []string // sealed paths of system records
+	To        Target
 }
 
 // Target is where events go: exactly one is set.
@@ -118,16 +122,18 @@ type streamForm struct {
 	Format      string    `yaml:"format"`
 	MinSeverity string    `yaml:"min_severity"`
 	EventTypes  []string  `yaml:"event_types"`
+	Synthetic   bool      `yaml:"synthetic"`
 	Disclose    []string  `yaml:"disclose"`
 	From        string    `yaml:"from"`
 	To          *Target   `yaml:"to"`
 }
 
 type alarmForm struct {
-	Name     string   `yaml:"name"`
-	Format   string   `yaml:"format"`
-	Disclose []string `yaml:"disclose"`
-	To       *Target  `yaml:"to"`
+	Name      string   `yaml:"name"`
+	Format    string   `yaml:"format"`
+	Synthetic bool     `yaml:"synthetic"`
+	Disclose  []string `yaml:"disclose"`
+	To        *Target  `yaml:"to"`
 }
 
 // Parse reads a configuration, strictly: a key that is not known, one that stands

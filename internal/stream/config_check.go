@@ -77,7 +77,8 @@ func once(names map[string]bool, files map[string]string, name string, to Target
 
 func (s *streamForm) check() (*Stream, error) {
 	out := &Stream{
-		Name: s.Name, Format: s.Format, MinSeverity: s.MinSeverity, EventTypes: s.EventTypes, Disclose: s.Disclose, From: s.From,
+		Name: s.Name, Format: s.Format, MinSeverity: s.MinSeverity, EventTypes: s.EventTypes, Synthetic: s.Synthetic,
+		Disclose: s.Disclose, From: s.From,
 	}
 	if !validName.MatchString(s.Name) {
 		return nil, invalid("name %q is not 1 to 63 characters of [a-z0-9_-]", s.Name)
@@ -118,7 +119,7 @@ func (s *streamForm) check() (*Stream, error) {
 }
 
 func (a *alarmForm) check() (*Alarm, error) {
-	out := &Alarm{Name: a.Name, Disclose: a.Disclose}
+	out := &Alarm{Name: a.Name, Synthetic: a.Synthetic, Disclose: a.Disclose}
 	if !validName.MatchString(a.Name) {
 		return nil, invalid("name %q is not 1 to 63 characters of [a-z0-9_-]", a.Name)
 	}

@@ -22,6 +22,7 @@ streams:
     event_types: [LOG_VIEW, ERROR]
     disclose: [/actor, /summary]
     from: start
+    synthetic: true
     to:
       webhook:
         url: https://siem.example/in?source=runledger
@@ -37,6 +38,9 @@ streams:
 alarms:
   - name: duty
     to: {syslog: {address: "siem.example:6514"}}
+  - name: drill
+    synthetic: true
+    to: {file: {path: drills.ndjson}}
 `
 
 func TestParse(t *testing.T) {
@@ -47,7 +51,7 @@ func TestParse(t *testing.T) {
 	want := []Stream{
 		{
 			Name: "siem", Tenants: []string{"acme", "system"}, Kinds: []evidence.Kind{evidence.KindAudit, evidence.KindSystem}, Format: FormatOCSF,
-			MinSeverity: "WARN", EventTypes: []string{"LOG_VIEW", "ERROR"}, Disclose: []string{"/actor", "/summary"}, From: FromStart,
+			MinSeverity: "WARN", EventTypes: []string{"LOG_VIEW", "ERROR"}, Synthetic: true, Disclose: []string{"/actor", "/summary"}, From: FromStart,
 			To: Target{Webhook: &Webhook{
 				URL: "https://siem.example/in?source=runledger", SecretFile: "secret", Headers: map[string]string{"X-Source": "runledger"},
 				HeaderFiles: map[string]string{"Authorization": "token"}, CAFile: "ca.pem",
@@ -64,6 +68,9 @@ func TestParse(t *testing.T) {
 	alarms := []Alarm{{
 		Name: "duty", Format: FormatCloudEvents,
 		To: Target{Syslog: &Syslog{Address: "siem.example:6514", Network: "tls", Facility: "audit", Enterprise: 32473}},
+	}, {
+		Name: "drill", Format: FormatCloudEvents, Synthetic: true,
+		To: Target{File: &LogFile{Path: "drills.ndjson", MaxBytes: 100 << 20, Keep: 10}},
 	}}
 	if diff := cmp.Diff(alarms, f.Alarms); diff != "" {
 		t.Error(diff)
@@ -115,6 +122,8 @@ func TestParseRefuses(t *testing.T) {
 		"path":                 {stream("  disclose: [actor]\n"), "disclose"},
 		"path of another kind": {stream("  disclose: [/summary]\n"), "/summary"},
 		"path twice":           {stream("  disclose: [/actor, /actor]\n"), "twice"},
+		"synthetic":            {stream("  synthetic: some\n"), "line 7"},
+		"synthetic alarm":      {stream("alarms:\n- name: b\n  synthetic: 1\n  to: {file: {path: y}}\n"), "line 9"},
 		"no target":            {strings.Replace(stream(""), "  to: {file: {path: x}}\n", "", 1), "to is missing"},
 		"empty target":         {to("{}"), "exactly one"},
 		"two targets":          {to("{file: {path: x}, syslog: {address: 'a:1'}}"), "exactly one"},

@@ -136,8 +136,17 @@ func before(a, b store.Position) bool {
 	return a.LogNo < b.LogNo || a.LogNo == b.LogNo && a.Seq < b.Seq
 }
 
+// synthetic reports whether a record was made for a test or a drill.
+func synthetic(l *evidence.Leaf) bool {
+	made, _ := l.Int("is_synthetic")
+	return made != 0
+}
+
 // selected reports whether a stream passes a record on.
 func (s *Stream) selected(l *evidence.Leaf) bool {
+	if synthetic(l) && !s.Synthetic {
+		return false
+	}
 	if !slices.Contains(s.Kinds, l.Kind) || !atLeast(severityOf(l), s.MinSeverity) {
 		return false
 	}

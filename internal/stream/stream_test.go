@@ -85,6 +85,28 @@ func TestTenantsAndFilters(t *testing.T) {
 	}
 }
 
+// Synthetic records are passed on only where the configuration says so.
+func TestSynthetic(t *testing.T) {
+	r := newRig(t)
+	drill, real := made(evidence.KindSystem, nil, nil), made(evidence.KindSystem, nil, nil)
+	drill.SetBool("is_synthetic", true)
+	ids := r.append("acme", drill, real)
+	without, with := systemStream(FromStart), systemStream(FromStart)
+	with.Name, with.Synthetic = "drills", true
+	for _, tt := range []struct {
+		stream *Stream
+		want   []string
+	}{{without, ids[1:]}, {with, ids}} {
+		out := &fakeSink{}
+		_, stop := r.start(tt.stream, out)
+		eventually(t, "records", func() bool { return holds(out.ids("acme"), tt.want) })
+		stop()
+		if got := slices.Contains(out.ids("acme"), ids[0]); got != tt.stream.Synthetic {
+			t.Errorf("%s: passed on %v", tt.stream.Name, got)
+		}
+	}
+}
+
 // Two kinds are read by themselves, and come in the order of the log.
 func TestOrderOfKinds(t *testing.T) {
 	r := newRig(t)

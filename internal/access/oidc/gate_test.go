@@ -97,6 +97,7 @@ func TestClaims(t *testing.T) {
 		{"auditor until", []any{"groups", "audit", "access_until", r.in(time.Minute)}, access.RoleAuditor, "", ""},
 		{"auditor until a day", []any{"groups", "audit", "access_until", r.Now().Add(time.Hour).Format(time.RFC3339)}, access.RoleAuditor, "", ""},
 		{"platform", []any{"groups", "root", "tenant", nil}, access.RolePlatformAdmin, "", ""},
+		{"observer", []any{"groups", "drills", "tenant", evidence.SyntheticTenant}, access.RoleObserver, "", ""},
 
 		{"another audience", []any{"aud", "other"}, "", "another audience", "acme"},
 		{"no audience", []any{"aud", nil}, "", "another audience", "acme"},
@@ -112,6 +113,8 @@ func TestClaims(t *testing.T) {
 		{"a role of ours that is not mapped", []any{"groups", "viewer"}, "", "no role", "acme"},
 		{"roles of another type", []any{"groups", map[string]bool{"readers": true}}, "", "a claim", "acme"},
 		{"platform in a tenant", []any{"groups", "root"}, "", "does not go with its tenant", "acme"},
+		{"observer elsewhere", []any{"groups", "drills"}, "", "does not go with its tenant", "acme"},
+		{"observer of the platform", []any{"groups", "drills", "tenant", nil}, "", "no tenant", ""},
 		{"no tenant", []any{"tenant", nil}, "", "no tenant", ""},
 		{"tenant that is not", []any{"tenant", "nobody"}, "", "no tenant", ""},
 		{"system tenant", []any{"tenant", "system"}, "", "no tenant", ""},
@@ -156,6 +159,16 @@ func TestClaims(t *testing.T) {
 			}
 		})
 	}
+	for _, e := range r.events(t, evidence.SyntheticTenant) { // and nothing else is
+		if n, _ := e.leaf.Int("is_synthetic"); n != 1 {
+			t.Errorf("%s of an observer is not synthetic", e.name)
+		}
+	}
+	for _, e := range r.events(t, "acme") {
+		if n, _ := e.leaf.Int("is_synthetic"); n != 0 {
+			t.Errorf("%s of a tenant is synthetic", e.name)
+		}
+	}
 	if err := r.Gate.Close(); err != nil { // what names no tenant was counted
 		t.Fatal(err)
 	}
@@ -163,7 +176,7 @@ func TestClaims(t *testing.T) {
 	for _, e := range r.events(t, evidence.SystemTenant) {
 		counted += e.sealed["/details"]
 	}
-	for _, want := range []string{`"bad_claims":1`, `"bad_token":1`, `"no_tenant":5`} {
+	for _, want := range []string{`"bad_claims":1`, `"bad_token":1`, `"no_tenant":6`} {
 		if !strings.Contains(counted, want) {
 			t.Errorf("%s lacks %s", counted, want)
 		}
@@ -263,11 +276,14 @@ func TestIssuerConfig(t *testing.T) {
 		"tenant twice":         func(c *access.Config) { c.OIDC[0].Tenant = "acme" },
 		"system tenant":        func(c *access.Config) { c.OIDC[0].Tenant, c.OIDC[0].TenantClaim = "system", "" },
 		"platform of a tenant": func(c *access.Config) { c.OIDC[0].Tenant, c.OIDC[0].TenantClaim = "acme", "" },
-		"no role claim":        func(c *access.Config) { c.OIDC[0].RoleClaim = "" },
-		"no roles":             func(c *access.Config) { c.OIDC[0].RoleMap = nil },
-		"role that is none":    func(c *access.Config) { c.OIDC[0].RoleMap = map[string]string{"a": "dev"} },
-		"twice":                func(c *access.Config) { c.OIDC = append(c.OIDC, c.OIDC[0]) },
-		"no verifier":          func(c *access.Config) { c.Verifier = nil },
+		"observer elsewhere": func(c *access.Config) {
+			c.OIDC[0].Tenant, c.OIDC[0].TenantClaim, c.OIDC[0].RoleMap = "acme", "", map[string]string{"a": access.RoleObserver}
+		},
+		"no role claim":     func(c *access.Config) { c.OIDC[0].RoleClaim = "" },
+		"no roles":          func(c *access.Config) { c.OIDC[0].RoleMap = nil },
+		"role that is none": func(c *access.Config) { c.OIDC[0].RoleMap = map[string]string{"a": "dev"} },
+		"twice":             func(c *access.Config) { c.OIDC = append(c.OIDC, c.OIDC[0]) },
+		"no verifier":       func(c *access.Config) { c.Verifier = nil },
 	} {
 		cfg := r.cfg
 		cfg.OIDC = append([]access.Issuer{}, r.cfg.OIDC...)

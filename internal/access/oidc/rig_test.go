@@ -197,14 +197,14 @@ func newRig(t testing.TB, set ...func(*access.Issuer)) *rig {
 			t.Error(err)
 		}
 	})
-	for _, tenant := range []string{"acme", "other"} {
+	for _, tenant := range []string{"acme", "other", evidence.SyntheticTenant} {
 		if _, err := r.ledger.CreateTenant(ctx, tenant); err != nil {
 			t.Fatal(err)
 		}
 	}
 	issuer := access.Issuer{
 		Issuer: r.URL, Audience: "runledger", TenantClaim: "tenant", RoleClaim: "groups", AllowHTTP: true, ActorClaim: "email",
-		RoleMap: map[string]string{"readers": access.RoleViewer, "audit": access.RoleAuditor, "root": access.RolePlatformAdmin, "readers2": access.RoleViewer},
+		RoleMap: map[string]string{"readers": access.RoleViewer, "audit": access.RoleAuditor, "root": access.RolePlatformAdmin, "readers2": access.RoleViewer, "drills": access.RoleObserver},
 	}
 	for _, f := range set {
 		f(&issuer)
