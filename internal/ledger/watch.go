@@ -12,8 +12,9 @@ import (
 
 // WatchConfig says how continuous verification works.
 type WatchConfig struct {
-	// ScrubRate is how many leaves a second the full verification checks.
-	// Default 5000; negative: as fast as it can.
+	// ScrubRate is how many leaves a second the full verification checks at most; nor
+	// does it work for more than a quarter of the time. Default 5000; negative: as fast
+	// as it can.
 	ScrubRate int
 	// ScrubEvery is the pause between two full verifications. Default 1 h.
 	ScrubEvery time.Duration
@@ -94,20 +95,27 @@ func (l *Ledger) scrubTenant(ctx context.Context, cfg WatchConfig, tenant string
 	l.scrubbed(ctx, tenant, report, err)
 }
 
-// pacer returns a function that holds a rate of leaves a second.
-func pacer(rate int) func(context.Context, int) error {
+// A full verification works for at most one part in scrubShare of the time: where leaves
+// take long, because the database is far away or the machine is busy, it is slower than
+// its rate, and does not take what ingest needs.
+const scrubShare = 4
+
+// pacer returns a function that holds a rate of leaves a second, and scrubShare; nil
+// for a rate below 0.
+func pacer(rate int) func(context.Context, int, time.Duration) error {
 	if rate < 0 {
-		return func(ctx context.Context, _ int) error { return ctx.Err() }
+		return nil
 	}
-	start, done := time.Now(), 0
-	return func(ctx context.Context, leaves int) error {
-		done += leaves
-		ahead := time.Duration(done)*time.Second/time.Duration(rate) - time.Since(start)
-		if ahead <= 0 {
+	free := time.Now() // when the next chunk may begin
+	return func(ctx context.Context, leaves int, worked time.Duration) error {
+		free = free.Add(max(time.Duration(leaves)*time.Second/time.Duration(rate), scrubShare*worked))
+		wait := time.Until(free)
+		if wait <= 0 {
+			free = time.Now() // what was missed is not made up for
 			return ctx.Err()
 		}
 		select {
-		case <-time.After(ahead):
+		case <-time.After(wait):
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
