@@ -186,9 +186,10 @@ type tail struct {
 	lastT evidence.Micros
 }
 
-// New leaves are looked at at most every followEvery. Where more than busy of
-// them have come since, their leaves and the root are checked, which costs
-// little, and their rows and content are left to the scrub: verification
+// New leaves are looked at at most every followEvery, and for no more than one part in
+// scrubShare of the time: a look at few leaves asks the store as much as one at many.
+// Where more than busy of them have come since, their leaves and the root are checked,
+// which costs little, and their rows and content are left to the scrub: verification
 // must not take the machine from ingest.
 const (
 	followEvery = 100 * time.Millisecond
@@ -205,6 +206,7 @@ func (l *Ledger) watchNew(ctx context.Context, wake <-chan struct{}, fresh chan<
 		tails[ref] = &tail{st.tree.fork(), st.lastT}
 	}
 	l.mu.Unlock()
+	var took time.Duration
 	for {
 		select {
 		case <-wake:
@@ -212,10 +214,11 @@ func (l *Ledger) watchNew(ctx context.Context, wake <-chan struct{}, fresh chan<
 			return
 		}
 		select {
-		case <-time.After(followEvery):
+		case <-time.After(max(followEvery, (scrubShare-1)*took)):
 		case <-ctx.Done():
 			return
 		}
+		began := time.Now()
 		l.mu.Lock()
 		logs := make([]*openLog, 0, len(l.logs))
 		for _, o := range l.logs {
@@ -237,6 +240,7 @@ func (l *Ledger) watchNew(ctx context.Context, wake <-chan struct{}, fresh chan<
 				l.log.Error("verify new leaves", "log", o.Origin, "err", err)
 			}
 		}
+		took = time.Since(began)
 	}
 }
 
