@@ -128,6 +128,7 @@ func (b *bench) leave(c *cluster, f *fleet) {
 func (b *bench) ingest(ctx context.Context, c *cluster, f *fleet, sh pgShape) result {
 	f.start(ctx, sh.processes)
 	defer f.stop()
+	time.Sleep(4 * time.Second) // runs that the processes before left open end
 	f.refused.Store(0)
 	wal, database := c.wal(ctx), c.cpu()
 	r := f.drive(b.length, 0, sh.senders, sh.batch)

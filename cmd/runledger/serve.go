@@ -62,7 +62,7 @@ type serveCmd struct {
 
 	DiskReserve size          `help:"Ingest stops when less than this is free. Default: 5% of the disk, at most 256 MiB." env:"RUNLEDGER_DISK_RESERVE" placeholder:"SIZE"`
 	Grace       time.Duration `help:"How long running requests may take to end when the server stops." default:"10s" env:"RUNLEDGER_GRACE" placeholder:"TIME"`
-	ScrubRate   int           `help:"Leaves a second that continuous verification checks again; negative: as fast as it can." default:"5000" env:"RUNLEDGER_SCRUB_RATE" placeholder:"N"`
+	ScrubRate   int           `help:"Leaves a second that continuous verification checks again, at most, for no more than a quarter of the time; negative: as fast as it can." default:"5000" env:"RUNLEDGER_SCRUB_RATE" placeholder:"N"`
 	ScrubEvery  time.Duration `help:"Pause between two full verifications." default:"1h" env:"RUNLEDGER_SCRUB_EVERY" placeholder:"TIME"`
 	SelfObserve time.Duration `help:"Time between two rounds in which the server runs all scenarios of the built-in registry against itself, in the tenant synthetic; at least 1m. Default: it does not." name:"self-observe" env:"RUNLEDGER_SELF_OBSERVE" placeholder:"TIME"`
 	LogLevel    string        `help:"Least severity that is logged: debug, info, warn, error." enum:"debug,info,warn,error" default:"info" env:"RUNLEDGER_LOG_LEVEL"`

@@ -337,6 +337,8 @@ func (c *committer) finish(err error) {
 		p.markReload()
 		if c.l.shared {
 			c.claimUntil = time.Now().Add(careFor)
+			c.overtake(p, next)
+			return
 		}
 		c.again(p)
 	case errors.Is(err, store.ErrKeyGone):
@@ -443,6 +445,30 @@ func (p *plan) fail(err error) {
 	for _, d := range p.done {
 		d.req.fail(err)
 	}
+}
+
+// overtake puts the requests of a plan that another process was faster than, and of the
+// one that stood on it, before all others: under the claim that comes now they are
+// sequenced as they are. What that process wrote of the same records shows as a
+// duplicate, as ever.
+func (c *committer) overtake(plans ...*plan) {
+	var first []*request
+	for _, p := range plans {
+		switch {
+		case p == nil:
+		case p.ids != nil: // resolved against what was stored then
+			c.again(p)
+		default:
+			for _, d := range p.done {
+				if d.req.tries++; d.req.tries > maxTries {
+					c.redo = append(c.redo, d.req)
+					continue
+				}
+				first = append(first, d.req)
+			}
+		}
+	}
+	c.waiting = append(first, c.waiting...)
 }
 
 // again puts a plan's requests back, to be resolved with care.

@@ -77,8 +77,9 @@ type LiveConfig struct {
 	Progress func(done, total int64)
 	// MaxFindings bounds the report. Default 1000.
 	MaxFindings int
-	// pace, if set, is asked after each chunk of leaves and may wait.
-	pace func(ctx context.Context, leaves int) error
+	// pace, if set, is asked after each chunk of leaves, whose check took so long, and
+	// may wait. Chunks are checked one after another then.
+	pace func(ctx context.Context, leaves int, worked time.Duration) error
 }
 
 // LiveReport is what Verify found.
@@ -119,6 +120,9 @@ func Verify(ctx context.Context, cfg LiveConfig) (*LiveReport, error) {
 		cfg.MaxFindings = 1000
 	}
 	v := &liveVerifier{cfg: cfg, workers: runtime.GOMAXPROCS(0), report: &LiveReport{Findings: []Finding{}}}
+	if cfg.pace != nil {
+		v.workers = 1
+	}
 	guards, err := cfg.Reader.Guards(ctx)
 	if err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/c2sp"
@@ -23,6 +24,7 @@ type chunk struct {
 	targets  []target
 	segments map[int64]segmentUse
 	err      error // the check could not be made
+	took     time.Duration
 }
 
 // liveLeaf is what folding needs of one leaf.

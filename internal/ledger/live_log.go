@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/c2sp"
@@ -207,7 +208,10 @@ func (f *logFold) chunks(ctx context.Context) error {
 		}
 		workers.Go(func() {
 			for j := range jobs {
-				j.out <- e.examine(ctx, j.from, j.to)
+				began := time.Now()
+				c := e.examine(ctx, j.from, j.to)
+				c.took = time.Since(began)
+				j.out <- c
 			}
 		})
 	}
@@ -241,7 +245,7 @@ func (f *logFold) chunks(ctx context.Context) error {
 		f.fold(c)
 		f.v.progress(c.to - c.from)
 		if f.v.cfg.pace != nil {
-			if err := f.v.cfg.pace(ctx, int(c.to-c.from)); err != nil {
+			if err := f.v.cfg.pace(ctx, int(c.to-c.from), c.took); err != nil {
 				return err
 			}
 		}

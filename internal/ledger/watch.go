@@ -12,8 +12,9 @@ import (
 
 // WatchConfig says how continuous verification works.
 type WatchConfig struct {
-	// ScrubRate is how many leaves a second the full verification checks.
-	// Default 5000; negative: as fast as it can.
+	// ScrubRate is how many leaves a second the full verification checks at most; nor
+	// does it work for more than a quarter of the time. Default 5000; negative: as fast
+	// as it can.
 	ScrubRate int
 	// ScrubEvery is the pause between two full verifications. Default 1 h.
 	ScrubEvery time.Duration
@@ -94,20 +95,27 @@ func (l *Ledger) scrubTenant(ctx context.Context, cfg WatchConfig, tenant string
 	l.scrubbed(ctx, tenant, report, err)
 }
 
-// pacer returns a function that holds a rate of leaves a second.
-func pacer(rate int) func(context.Context, int) error {
+// A full verification works for at most one part in scrubShare of the time: where leaves
+// take long, because the database is far away or the machine is busy, it is slower than
+// its rate, and does not take what ingest needs.
+const scrubShare = 4
+
+// pacer returns a function that holds a rate of leaves a second, and scrubShare; nil
+// for a rate below 0.
+func pacer(rate int) func(context.Context, int, time.Duration) error {
 	if rate < 0 {
-		return func(ctx context.Context, _ int) error { return ctx.Err() }
+		return nil
 	}
-	start, done := time.Now(), 0
-	return func(ctx context.Context, leaves int) error {
-		done += leaves
-		ahead := time.Duration(done)*time.Second/time.Duration(rate) - time.Since(start)
-		if ahead <= 0 {
+	free := time.Now() // when the next chunk may begin
+	return func(ctx context.Context, leaves int, worked time.Duration) error {
+		free = free.Add(max(time.Duration(leaves)*time.Second/time.Duration(rate), scrubShare*worked))
+		wait := time.Until(free)
+		if wait <= 0 {
+			free = time.Now() // what was missed is not made up for
 			return ctx.Err()
 		}
 		select {
-		case <-time.After(ahead):
+		case <-time.After(wait):
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
@@ -178,9 +186,10 @@ type tail struct {
 	lastT evidence.Micros
 }
 
-// New leaves are looked at at most every followEvery. Where more than busy of
-// them have come since, their leaves and the root are checked, which costs
-// little, and their rows and content are left to the scrub: verification
+// New leaves are looked at at most every followEvery, and for no more than one part in
+// scrubShare of the time: a look at few leaves asks the store as much as one at many.
+// Where more than busy of them have come since, their leaves and the root are checked,
+// which costs little, and their rows and content are left to the scrub: verification
 // must not take the machine from ingest.
 const (
 	followEvery = 100 * time.Millisecond
@@ -197,6 +206,7 @@ func (l *Ledger) watchNew(ctx context.Context, wake <-chan struct{}, fresh chan<
 		tails[ref] = &tail{st.tree.fork(), st.lastT}
 	}
 	l.mu.Unlock()
+	var took time.Duration
 	for {
 		select {
 		case <-wake:
@@ -204,10 +214,11 @@ func (l *Ledger) watchNew(ctx context.Context, wake <-chan struct{}, fresh chan<
 			return
 		}
 		select {
-		case <-time.After(followEvery):
+		case <-time.After(max(followEvery, (scrubShare-1)*took)):
 		case <-ctx.Done():
 			return
 		}
+		began := time.Now()
 		l.mu.Lock()
 		logs := make([]*openLog, 0, len(l.logs))
 		for _, o := range l.logs {
@@ -229,6 +240,7 @@ func (l *Ledger) watchNew(ctx context.Context, wake <-chan struct{}, fresh chan<
 				l.log.Error("verify new leaves", "log", o.Origin, "err", err)
 			}
 		}
+		took = time.Since(began)
 	}
 }
 

@@ -32,8 +32,6 @@ var planner = map[string]string{
 	"enable_incremental_sort": "off",
 	// The plan is the same whatever the values: it need not be made for each.
 	"plan_cache_mode": "force_generic_plan",
-	// Nothing here is worth compiling, and the costs say it were.
-	"jit": "off",
 }
 
 // maxStatements is how many statements a connection that reads keeps, each with

@@ -50,6 +50,23 @@ type places struct {
 	mu     sync.Mutex
 	logs   map[store.LogRef]knownPlaces
 	stored map[store.LogRef]month // of its newest stretch, that this process wrote
+	opened sync.Map               // store.LogRef: logs that are known to be there
+}
+
+// there notes that a log is there.
+func (p *places) there(log store.LogRef) {
+	if p != nil {
+		p.opened.Store(log, nil)
+	}
+}
+
+// isThere reports whether a log is known to be there.
+func (p *places) isThere(log store.LogRef) bool {
+	if p == nil {
+		return false
+	}
+	_, known := p.opened.Load(log)
+	return known
 }
 
 type knownPlaces struct {

@@ -78,6 +78,11 @@ func (cfg Config) poolConfig(dsn string, as role) (*pgxpool.Config, error) {
 	case owning: // an index of a large table takes what it takes
 		params["statement_timeout"] = "0"
 	}
+	if as != owning {
+		// Statements here follow an index to some rows. Where the planner guesses more of
+		// them it would compile, or start parallel workers, for longer than they take.
+		params["jit"], params["max_parallel_workers_per_gather"] = "off", "0"
+	}
 	if c.ConnectTimeout == 0 {
 		c.ConnectTimeout = connectTimeout
 	}

@@ -84,6 +84,17 @@ func pages(read func(limit int) (n int, err error)) error {
 	}
 }
 
+// pagesOf is pages where it is known that there are fewer than so many rows, unless
+// something is wrong: few are one page.
+func pagesOf(rows int64, read func(limit int) (n int, err error)) error {
+	if rows <= lastPage {
+		if n, err := read(int(rows)); err != nil || int64(n) < rows {
+			return err
+		}
+	}
+	return pages(read)
+}
+
 // asked gives the error of a query its sentinel. Who has called it off gets
 // the reason, and not what the driver made of it.
 func asked(ctx context.Context, err error) error {

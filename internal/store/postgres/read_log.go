@@ -72,9 +72,13 @@ func (q queries) Head(ctx context.Context, log store.LogRef) (store.Head, error)
 }
 
 // inLog lends a connection for a log; one that is not there is
-// evidence.ErrNotFound.
+// evidence.ErrNotFound. A log that was there once is not asked for again: nothing
+// removes one. A replica may be behind that, and is asked.
 func (q queries) inLog(ctx context.Context, log store.LogRef, f func(r *reader) error) error {
 	return q.with(ctx, func(r *reader) error {
+		if r.answers == nil && q.places.isThere(log) {
+			return f(r)
+		}
 		var one int
 		found, err := r.one(ctx, sqlLog, []any{log.Tenant, log.No}, &one)
 		if err == nil && !found {
@@ -83,6 +87,7 @@ func (q queries) inLog(ctx context.Context, log store.LogRef, f func(r *reader) 
 		if err != nil {
 			return err
 		}
+		q.places.there(log)
 		return f(r)
 	})
 }
@@ -95,7 +100,8 @@ func (q queries) Segments(ctx context.Context, log store.LogRef, from, to int64,
 	}
 	return q.inLog(ctx, log, func(r *reader) error {
 		after := from - maxSegment
-		return pages(func(limit int) (n int, err error) {
+		// One segment holds one leaf at least.
+		return pagesOf(to-after, func(limit int) (n int, err error) {
 			err = r.run(ctx, sqlSegments, func(rows pgx.Rows) error {
 				var seg store.LeafSegment
 				if err := scan(rows, &seg.First, &seg.Count, &seg.Data); err != nil {

@@ -61,7 +61,7 @@ func (q queries) Rows(ctx context.Context, log store.LogRef, kind evidence.Kind,
 	return q.inLog(ctx, log, func(r *reader) error {
 		var row store.Row
 		last, at := from-1, int64(math.MaxInt64)
-		return pages(func(limit int) (n int, err error) {
+		return pagesOf(to-from+1, func(limit int) (n int, err error) {
 			err = r.run(ctx, t.between, func(rows pgx.Rows) error {
 				if err := t.read(rows, &row); err != nil {
 					return err

@@ -245,13 +245,13 @@ func TestReplicaFails(t *testing.T) {
 func TestReplicaInTheMiddle(t *testing.T) {
 	t.Parallel()
 	f := follow(t, -1)
-	for range 40 { // more than the first page
+	for range 40 { // more than the first page of so long a range
 		f.append(t)
 	}
 	f.caughtUp(t)
 	ctx := store.MayLag(t.Context(), store.Lag{})
 	calls := 0
-	err := f.db.Rows(ctx, f.log.ref, evidence.KindAudit, 0, 1000, func(r *store.Row) error {
+	err := f.db.Rows(ctx, f.log.ref, evidence.KindAudit, 0, 5000, func(r *store.Row) error {
 		if calls++; r.Seq != int64(calls-1) {
 			t.Errorf("row %d comes as number %d", r.Seq, calls)
 		}
