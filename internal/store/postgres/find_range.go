@@ -62,6 +62,10 @@ func (k *indexSearch) add(x *statement, s *search, sp span) []string {
 	case k.tail == 1 && k.columns[len(k.columns)-1] == "occurred_at":
 		k.row(x, k.columns, " >= ", x.int(sp.from.at), " <= ", x.int(sp.until.at))
 		order = k.columns
+	case k.tail == 0 && len(k.columns) == len(position) && k.columns[0] == position[0]: // the one row of an entry
+		// Not an equality of both: then the planner would have no order to follow.
+		x.add(" AND t.log_no = ", k.values[0], " AND t.leaf_index >= ", k.values[1], " AND t.leaf_index <= ", k.values[1])
+		order = k.columns[1:]
 	default: // what follows the values has no bounds
 		k.row(x, k.columns[:len(k.values)], " >= ", "", " <= ", "")
 		order = k.columns
