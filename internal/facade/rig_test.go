@@ -63,43 +63,20 @@ type rig struct {
 
 // template is a data directory with the tenants of a rig, made once: most of
 // what a rig costs is the making of its database.
-var template struct {
-	once sync.Once
-	dir  string
-}
+var template storerig.Template
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if template.dir != "" {
-		_ = os.RemoveAll(template.dir)
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(template.Run(m)) }
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
-	template.once.Do(func() {
-		var err error
-		template.dir, err = os.MkdirTemp("", "facade")
-		if err != nil {
-			t.Fatal(err)
-		}
-		r := openRig(t, template.dir)
+	dir := template.Copy(t, rigMaster, func(dir string) {
+		r := openRig(t, dir)
 		for _, tenant := range []string{"acme", "other", "empty"} {
 			_, err := r.ledger.CreateTenant(r.ctx, tenant)
 			r.must(err)
 		}
 		r.close()
 	})
-	dir := t.TempDir()
-	for _, part := range []string{"data", "anchor"} {
-		if err := storerig.Copy(filepath.Join(dir, part), filepath.Join(template.dir, part)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.Chmod(filepath.Join(dir, rigMaster), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	r := openRig(t, dir)
 	t.Cleanup(r.close)
 	return r

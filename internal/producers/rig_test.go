@@ -45,18 +45,9 @@ func (c *clock) move(d time.Duration) {
 }
 
 // template is a data directory with the tenants acme, other and synthetic, made once.
-var template struct {
-	once sync.Once
-	dir  string
-}
+var template storerig.Template
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if template.dir != "" {
-		_ = os.RemoveAll(template.dir)
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(template.Run(m)) }
 
 // rig is a ledger whose time stands still, of either backend.
 type rig struct {
@@ -70,12 +61,8 @@ type rig struct {
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
-	template.once.Do(func() {
-		var err error
-		if template.dir, err = os.MkdirTemp("", "producers"); err != nil {
-			t.Fatal(err)
-		}
-		r := openRig(t, template.dir, newClock())
+	dir := template.Copy(t, "data/master.json", func(dir string) {
+		r := openRig(t, dir, newClock())
 		for _, tenant := range []string{"acme", "other", evidence.SyntheticTenant} {
 			if _, err := r.CreateTenant(context.Background(), tenant); err != nil {
 				t.Fatal(err)
@@ -83,15 +70,6 @@ func newRig(t testing.TB) *rig {
 		}
 		r.close()
 	})
-	dir := t.TempDir()
-	for _, part := range []string{"data", "anchor"} {
-		if err := storerig.Copy(filepath.Join(dir, part), filepath.Join(template.dir, part)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.Chmod(filepath.Join(dir, "data", "master.json"), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	r := openRig(t, dir, newClock())
 	t.Cleanup(func() { r.close() })
 	return r

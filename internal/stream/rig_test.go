@@ -27,18 +27,9 @@ import (
 
 // template is a data directory with the tenants acme and other, made once: most of
 // what a rig costs is the making of its database.
-var template struct {
-	once sync.Once
-	dir  string
-}
+var template storerig.Template
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if template.dir != "" {
-		_ = os.RemoveAll(template.dir)
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(template.Run(m)) }
 
 // fast is a tempo for tests.
 var fast = tempo{
@@ -75,12 +66,8 @@ func (b *lockedBuffer) String() string {
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
-	template.once.Do(func() {
-		var err error
-		if template.dir, err = os.MkdirTemp("", "stream"); err != nil {
-			t.Fatal(err)
-		}
-		r := openRig(t, template.dir)
+	dir := template.Copy(t, "data/master.json", func(dir string) {
+		r := openRig(t, dir)
 		for _, tenant := range []string{"acme", "other"} {
 			if _, err := r.CreateTenant(context.Background(), tenant); err != nil {
 				t.Fatal(err)
@@ -88,15 +75,6 @@ func newRig(t testing.TB) *rig {
 		}
 		r.close()
 	})
-	dir := t.TempDir()
-	for _, part := range []string{"data", "anchor"} {
-		if err := storerig.Copy(filepath.Join(dir, part), filepath.Join(template.dir, part)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.Chmod(filepath.Join(dir, "data", "master.json"), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	r := openRig(t, dir)
 	t.Cleanup(r.close)
 	return r

@@ -13,6 +13,7 @@ type indexSearch struct {
 	values  []string // what the first columns are, in SQL
 	tail    int
 	where   string
+	one     bool // the values are the position of a row
 }
 
 // search returns the range that a branch reads for each of its values.
@@ -22,7 +23,7 @@ func (b *branch) search(s *search) *indexSearch {
 		p := &s.keyOf("trace_id").parts[0]
 		return &indexSearch{columns: p.columns, values: []string{"v.v1"}, tail: p.tail, where: p.where}
 	case b.seal != nil:
-		return &indexSearch{columns: position, values: []string{"v.log_no", "v.leaf_index"}}
+		return &indexSearch{columns: position, values: []string{"v.log_no", "v.leaf_index"}, one: true}
 	case b.part == nil:
 		return &indexSearch{columns: position, tail: len(position)}
 	}
@@ -62,7 +63,7 @@ func (k *indexSearch) add(x *statement, s *search, sp span) []string {
 	case k.tail == 1 && k.columns[len(k.columns)-1] == "occurred_at":
 		k.row(x, k.columns, " >= ", x.int(sp.from.at), " <= ", x.int(sp.until.at))
 		order = k.columns
-	case k.tail == 0 && len(k.columns) == len(position) && k.columns[0] == position[0]: // the one row of an entry
+	case k.one:
 		// Not an equality of both: then the planner would have no order to follow.
 		x.add(" AND t.log_no = ", k.values[0], " AND t.leaf_index >= ", k.values[1], " AND t.leaf_index <= ", k.values[1])
 		order = k.columns[1:]
