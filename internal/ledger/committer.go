@@ -450,7 +450,8 @@ func (p *plan) fail(err error) {
 // overtake puts the requests of a plan that another process was faster than, and of the
 // one that stood on it, before all others: under the claim that comes now they are
 // sequenced as they are. What that process wrote of the same records shows as a
-// duplicate, as ever.
+// duplicate, as ever. Who loses again under a claim has not lost a race: those requests
+// are resolved with care, and at last alone.
 func (c *committer) overtake(plans ...*plan) {
 	var first []*request
 	for _, p := range plans {
@@ -460,10 +461,11 @@ func (c *committer) overtake(plans ...*plan) {
 			c.again(p)
 		default:
 			for _, d := range p.done {
-				if d.req.tries++; d.req.tries > maxTries {
+				if d.req.tries > 0 {
 					c.redo = append(c.redo, d.req)
 					continue
 				}
+				d.req.tries++
 				first = append(first, d.req)
 			}
 		}
