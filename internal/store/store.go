@@ -246,6 +246,10 @@ type LogCommit struct {
 	Index   []IndexEntry
 	Runs    []RunState
 	Removal *Removal
+	// Expiries are ordered by records of Entries; Holds are placed, and Releases (of
+	// which ID and Released count) end holds, by records of Entries.
+	Expiries        []Expiry
+	Holds, Releases []Hold
 }
 
 // Removal takes sealed content away. It is written after all else of its
@@ -255,11 +259,16 @@ type Removal struct {
 	// RetentionApplied.
 	By Position
 	// Segments are deleted. Where Replace has one of the same number, that
-	// one is put in its place.
+	// one is put in its place. IDs, where not nil, are the ids that the segments have:
+	// one that has another, because somebody sealed it anew meanwhile, or is gone, is
+	// evidence.ErrConflict, and nothing is done.
 	Segments []SegmentRef
+	IDs      [][16]byte
 	Replace  []SealedSegment
-	Keys     []KeyID
-	Index    []IndexEntry
+	// NewKeys are data keys that Replace is sealed under and that are not stored yet.
+	NewKeys []DataKey
+	Keys    []KeyID
+	Index   []IndexEntry
 }
 
 // Span names a step by its natural key.
@@ -347,6 +356,7 @@ type Reader interface {
 	// one line each. It reads everything once.
 	Damage(ctx context.Context) ([]string, error)
 	Finder
+	LifecycleReader
 }
 
 // Snapshot is a Reader at one point in time.
@@ -359,6 +369,7 @@ type Snapshot interface {
 type Store interface {
 	Reader
 	Mover
+	Lifecycle
 	// Commit writes c in one durable transaction. See the errors above.
 	Commit(ctx context.Context, c *Commit) error
 	// KeepCheckpoint keeps a checkpoint; one of that size is kept already is

@@ -38,8 +38,8 @@ func TestAttacks(t *testing.T) {
 		{name: "update", sql: []string{"UPDATE audit_ledger SET event_type = 'x'"}, owner: appendOnly},
 		{name: "update of a partition", sql: []string{"UPDATE " + part + " SET event_type = 'x'"}, owner: appendOnly},
 		{name: "update that moves a row", sql: []string{"UPDATE audit_ledger SET recorded_at = recorded_at + 31::bigint * 86400000000"}, owner: appendOnly},
-		{name: "delete", sql: []string{"DELETE FROM audit_ledger"}, owner: appendOnly},
-		{name: "delete of a partition", sql: []string{"DELETE FROM " + part}, owner: appendOnly},
+		{name: "delete", sql: []string{"DELETE FROM audit_ledger"}, owner: noOrder},
+		{name: "delete of a partition", sql: []string{"DELETE FROM " + part}, owner: noOrder},
 		{name: "delete of sealed content", sql: []string{"DELETE FROM sealed_segments_p202511"}, owner: noOrder},
 		{name: "update of sealed content", sql: []string{"UPDATE sealed_segments_p202511 SET data = ''"}, owner: appendOnly},
 		{name: "truncate", sql: []string{"TRUNCATE audit_ledger"}, owner: appendOnly},
@@ -105,14 +105,22 @@ func TestAttacks(t *testing.T) {
 			found: "trigger guard_change of partition " + part + " is missing", rows: gone,
 		},
 		{
+			name: "triggers of rows turned off", sql: []string{"ALTER TABLE audit_ledger DISABLE TRIGGER guard_removal", "DELETE FROM audit_ledger"},
+			found: "trigger audit_ledger.guard_removal has been altered", rows: gone,
+		},
+		{
+			name: "a trigger of holds turned off", sql: []string{"ALTER TABLE " + part + " DISABLE TRIGGER guard_hold"},
+			found: "trigger guard_hold of partition " + part + " is missing",
+		},
+		{
 			name: "a rule", sql: []string{"CREATE RULE r AS ON INSERT TO leaf_segments DO INSTEAD NOTHING"},
 			found: "rule leaf_segments.r is not runledger's",
 		},
 		{
 			name: "a function replaced", sql: []string{
-				"CREATE OR REPLACE FUNCTION runledger_refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN OLD; END'", "DELETE FROM audit_ledger",
+				"CREATE OR REPLACE FUNCTION runledger_guard_rows() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN OLD; END'", "DELETE FROM audit_ledger",
 			},
-			found: "function runledger_refuse() has been altered", rows: gone,
+			found: "function runledger_guard_rows() has been altered", rows: gone,
 		},
 		{
 			name: "a trigger before ours", sql: []string{

@@ -39,6 +39,7 @@ type topic struct {
 	fields   []*evidence.Field // by Field.Index
 	encoding []encoding        // by Field.Index
 	one      string            // the row at $3 of log $2 of tenant $1, recorded from $4 to below $5
+	marks    string            // as between, of what store.RowMark has
 	between  string            // rows of log $2 of tenant $1 behind the one at $3 that was recorded at $4, to below $5, at most $6
 }
 
@@ -63,6 +64,8 @@ func buildTopics() []*topic {
 		from := "SELECT " + quoted(t.columns[firstRead:]) + " FROM " + t.table + ` WHERE tenant_id = $1 AND log_no = $2 AND `
 		// BETWEEN: in an order that only the key has (find_sql.go).
 		t.one = from + `leaf_index BETWEEN $3 AND $3 AND recorded_at >= $4 AND recorded_at < $5 ORDER BY leaf_index, recorded_at LIMIT 1`
+		t.marks = `SELECT leaf_index, recorded_at, occurred_at, coalesce(run_id, ''), coalesce(is_synthetic, 0), coalesce(sealed_segment, -1), coalesce(actor_segment, -1)
+			FROM ` + t.table + ` WHERE tenant_id = $1 AND log_no = $2 AND (leaf_index, recorded_at) > ($3, $4) AND leaf_index < $5 ORDER BY leaf_index, recorded_at LIMIT $6`
 		t.between = from + `(leaf_index, recorded_at) > ($3, $4) AND leaf_index < $5 ORDER BY leaf_index, recorded_at LIMIT $6`
 		for int(k) >= len(list) {
 			list = append(list, nil)

@@ -107,6 +107,9 @@ func checkLogCommit(c *store.LogCommit) error {
 	case len(c.Entries) == 0 && len(c.Sealed) > 0:
 		return invalid("sealed segment %d of log %d comes without a record", c.Sealed[0].No, c.Log.No)
 	}
+	if err := checkLifecycle(c); err != nil {
+		return err
+	}
 	for i := range c.Entries {
 		if seq := c.Entries[i].Leaf.Seq; seq != c.Prev.Size+int64(i) {
 			return invalid("entry %d has leaf index %d, not %d", i, seq, c.Prev.Size+int64(i))
@@ -122,6 +125,11 @@ func (db *DB) writeLog(ctx context.Context, conn *pooled, c *store.LogCommit, l 
 	// Keys before what is sealed under them: one that was removed is found here.
 	if err := addKeys(ctx, conn, c.Log.Tenant, c.Keys); err != nil {
 		return err
+	}
+	if c.Removal != nil {
+		if err := addKeys(ctx, conn, c.Log.Tenant, c.Removal.NewKeys); err != nil {
+			return err
+		}
 	}
 	if err := db.places.addMonths(ctx, conn, c); err != nil {
 		return err
@@ -140,6 +148,9 @@ func (db *DB) writeLog(ctx context.Context, conn *pooled, c *store.LogCommit, l 
 		return err
 	}
 	if err := setRuns(ctx, conn, c.Log.Tenant, c.Runs); err != nil {
+		return err
+	}
+	if err := addLifecycle(ctx, conn, c); err != nil {
 		return err
 	}
 	if c.Removal != nil {

@@ -27,7 +27,7 @@ const (
 		ORDER BY u.place
 		ON CONFLICT DO NOTHING`
 
-	sqlRemoveSegments = `SELECT removed_log, removed_no, removed_at FROM runledger_remove_segments($1, $2, $3, $4, $5)`
+	sqlRemoveSegments = `SELECT removed_log, removed_no, removed_at, removed_id FROM runledger_remove_segments($1, $2, $3, $4, $5)`
 	sqlRemoveKeys     = `SELECT runledger_remove_keys($1, $2, $3, $4)`
 	sqlRemoveIndex    = `SELECT runledger_remove_index($1, $2, $3, $4, $5, $6, $7)`
 )
@@ -122,8 +122,15 @@ func remove(ctx context.Context, conn *pooled, log store.LogRef, r *store.Remova
 	return nil
 }
 
+// removedSegment is what is remembered of a segment that went: when the record was recorded that
+// it begins with, and its id.
+type removedSegment struct {
+	at evidence.Micros
+	id []byte
+}
+
 func removeSegments(ctx context.Context, conn *pooled, log store.LogRef, r *store.Removal) error {
-	gone := make(map[store.SegmentRef]evidence.Micros, len(r.Segments))
+	gone := make(map[store.SegmentRef]removedSegment, len(r.Segments))
 	if n := len(r.Segments); n > 0 {
 		logs, numbers := make([]int64, n), make([]int64, n)
 		for i, ref := range r.Segments {
@@ -131,23 +138,26 @@ func removeSegments(ctx context.Context, conn *pooled, log store.LogRef, r *stor
 		}
 		err := (&reader{conn: conn.Conn}).run(ctx, sqlRemoveSegments, func(rows pgx.Rows) error {
 			var ref store.SegmentRef
-			var at evidence.Micros
-			err := scan(rows, &ref.LogNo, &ref.No, &at)
-			gone[ref] = at
+			var s removedSegment
+			err := scan(rows, &ref.LogNo, &ref.No, &s.at, &s.id)
+			gone[ref] = s
 			return err
 		}, log.Tenant, r.By.LogNo, r.By.Seq, logs, numbers)
 		if err != nil {
 			return err
 		}
 	}
+	if err := wantIDs(r, gone); err != nil {
+		return err
+	}
 	again := &load{tenant: log.Tenant, sealed: &copier{table: "sealed_segments", columns: sealedRow, what: "a sealed segment", taken: conflict}}
 	for i := range r.Replace {
 		seg := &r.Replace[i]
-		at, removed := gone[seg.SegmentRef]
+		had, removed := gone[seg.SegmentRef]
 		if !removed {
 			return notFound("sealed segment %d of log %d, to be replaced", seg.No, seg.LogNo)
 		}
-		again.addSealed(seg, at) // it keeps its place
+		again.addSealed(seg, had.at) // it keeps its place
 	}
 	return again.sealed.send(ctx, conn)
 }

@@ -146,7 +146,9 @@ func functionSQL(signature string) string {
 	for _, m := range slices.Backward(migrations) {
 		_, text, ok := strings.Cut(m.sql, "CREATE FUNCTION "+name+"(")
 		if !ok {
-			continue
+			if _, text, ok = strings.Cut(m.sql, "CREATE OR REPLACE FUNCTION "+name+"("); !ok {
+				continue
+			}
 		}
 		body, _, _ := strings.Cut(text, "$$;")
 		return "CREATE OR REPLACE FUNCTION " + name + "(" + body + "$$"

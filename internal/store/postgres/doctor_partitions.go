@@ -29,7 +29,8 @@ const sqlPartitionFindings = withPart + `
 		'ALTER TABLE ' || part.shown || ' ENABLE ALWAYS TRIGGER ' || quote_ident(t.tgname)
 		FROM part JOIN pg_trigger AS t ON t.tgrelid = part.inhparent AND NOT t.tgisinternal AND t.tgtype & 1 = 1
 		WHERE NOT EXISTS (SELECT 1 FROM trig AS o WHERE o.tgrelid = part.oid AND o.tgname = t.tgname AND o.tgenabled = 'A'
-			AND o.tgtype = t.tgtype AND o.tgfoid = t.tgfoid AND o.tgqual IS NULL AND o.tgattr = '')
+			AND o.tgtype = t.tgtype AND o.tgfoid = t.tgfoid AND o.tgattr = ''
+			AND split_part(pg_get_triggerdef(o.oid), ' FOR EACH ROW ', 2) = split_part(pg_get_triggerdef(t.oid), ' FOR EACH ROW ', 2))
 	UNION ALL
 	SELECT 'trigger guard_truncate of partition ' || shown || ' is missing',
 		'DROP TRIGGER IF EXISTS guard_truncate ON ' || shown || '; SELECT runledger_guard_truncate(' || quote_literal(relname) || ')' FROM part

@@ -36,6 +36,13 @@ func TestDoctor(t *testing.T) {
 		alone    bool // it is all that is found
 	}{
 		{do: "DROP TRIGGER guard_change ON leaf_segments", code: "D_SCHEMA", what: "trigger leaf_segments.guard_change is missing"},
+		{do: "DROP TRIGGER guard_removal ON aos_trace_steps", code: "D_SCHEMA", what: "trigger aos_trace_steps.guard_removal is missing"},
+		{do: "DROP TRIGGER guard_hold ON audit_ledger", code: "D_SCHEMA", what: "trigger audit_ledger.guard_hold is missing"},
+		{do: "DROP TRIGGER guard_order ON expiries", alone: true, code: "D_SCHEMA", what: "trigger expiries.guard_order is missing"},
+		{do: "DROP INDEX sealed_segments_key", code: "D_SCHEMA", what: "index sealed_segments_key is missing"},
+		{do: "CREATE OR REPLACE FUNCTION runledger_held() RETURNS text LANGUAGE sql IMMUTABLE AS $$SELECT 'false'$$", alone: true, code: "D_SCHEMA", what: "function runledger_held() has been altered"},
+		{do: "REVOKE EXECUTE ON FUNCTION runledger_expire_leaves(text, bigint, bigint) FROM runledger_app", undo: "GRANT EXECUTE ON FUNCTION runledger_expire_leaves(text, bigint, bigint) TO runledger_app", code: "D_GRANT", what: "the application's role may not EXECUTE function runledger_expire_leaves(text, bigint, bigint)"},
+		{do: "GRANT UPDATE ON holds TO runledger_app", undo: "REVOKE UPDATE ON holds FROM runledger_app", code: "D_EXCESS", what: "role runledger_app may UPDATE holds"},
 		{do: "DROP TRIGGER guard_truncate ON heads", code: "D_SCHEMA", what: "trigger heads.guard_truncate is missing"},
 		{do: "ALTER TABLE tiles DISABLE TRIGGER guard_change", code: "D_SCHEMA", what: "trigger tiles.guard_change has been altered"},
 		{do: "DROP INDEX audit_ledger_entity", code: "D_SCHEMA", what: "index audit_ledger_entity is missing"},

@@ -15,7 +15,9 @@ import (
 func TestDump(t *testing.T) {
 	t.Parallel()
 	from := migrated(t)
-	l := fillAll(t, open(t, from))
+	source := open(t, from)
+	l := fillAll(t, source)
+	fillLifecycle(t, source, l)
 	odd := config(from)
 	odd.Schema = `Odd "name"`
 	db, err := postgres.Open(t.Context(), odd)
@@ -41,12 +43,15 @@ func TestDump(t *testing.T) {
 			restored := open(t, to)
 			wantDoctor(t, restored)
 			wantHead(t, restored, l, l.head)
-			wantAudit(t, restored, 2)
+			wantAudit(t, restored, 4)
+			if held, err := restored.HeldRuns(t.Context(), "t-1", []string{"other"}); err != nil || held["other"] != "hold-1" {
+				t.Errorf("held: %v, %v", held, err)
+			}
 			if list, err := restored.Damage(t.Context()); err != nil || len(list) > 0 {
 				t.Errorf("damage: %q, %v", list, err)
 			}
 			owner := shell(t, to.Owner)
-			refuses(t, owner, "DELETE FROM audit_ledger", appendOnly)
+			refuses(t, owner, "DELETE FROM audit_ledger", noOrder)
 			refuses(t, owner, "TRUNCATE "+part, appendOnly)
 			more := *l
 			more.append(t, restored, record(evidence.KindAudit))

@@ -28,7 +28,8 @@ import (
 //	                                it comes from: read anew and try again, or refuse
 //	23514                           no partition: make it and try again
 //	22021 22P05 54000               ErrInvalid: it cannot be stored
-//	42501 RL001 RL002               ErrForbidden: the database's own guards
+//	42501 RL001 RL002 RL005         ErrForbidden: the database's own guards
+//	RL006                           ErrHeld: a legal hold is in force
 //	RL003                           ErrConflict: taken or removed
 //	RL004                           ErrTampered: the head would go back
 //	XX001 XX002                     ErrTampered: a damaged page or index. Stop.
@@ -48,6 +49,7 @@ const (
 	codeUndefinedTable = "42P01"
 	codeNoRight        = "42501"
 	codeReadOnly       = "25006" // a standby
+	codeLocked         = "55P03" // lock_timeout
 	codeStandstill     = "25P03" // idle_in_transaction_session_timeout
 	codeTooComplex     = "54000" // above all: too long for an index
 	codeBadText        = "22021" // NUL, or no UTF-8
@@ -57,6 +59,8 @@ const (
 	codeNoOrder    = "RL002"
 	codeFixed      = "RL003"
 	codeShrinks    = "RL004"
+	codeYoung      = "RL005"
+	codeHeld       = "RL006"
 )
 
 // sqlState returns the SQLSTATE of an error of the database, or "".
@@ -86,8 +90,10 @@ func fault(err error) error {
 			return unavailable(err)
 		}
 		return err
-	case codeNoRight, codeAppendOnly, codeNoOrder:
+	case codeNoRight, codeAppendOnly, codeNoOrder, codeYoung:
 		return fmt.Errorf("postgres: %w: %w", evidence.ErrForbidden, err)
+	case codeHeld:
+		return fmt.Errorf("%w: %w", store.ErrHeld, err)
 	case codeFixed:
 		return fmt.Errorf("postgres: %w: %w", evidence.ErrConflict, err)
 	case codeShrinks:

@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -10,38 +11,46 @@ import (
 
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/store"
+	"github.com/runledger/runledger/internal/store/pgtest"
 	"github.com/runledger/runledger/internal/store/postgres"
 )
 
-// retention is an audit record of one of the events that expiry looks at.
-func retention(event, entity string, from, until time.Time) store.Entry {
-	kind := evidence.KindAudit
-	e := record(kind, textFact(kind, "event_type", event), textFact(kind, "entity_type", "RETENTION"), textFact(kind, "entity_id", entity))
-	e.Leaf.RecordedAt = evidence.Micros(time.Now().UnixMicro())
-	for name, at := range map[string]time.Time{"valid_from": from, "valid_until": until} {
-		if !at.IsZero() {
-			e.Leaf.SetFact(evidence.Fact{Field: evidence.PublicField(kind, name), Int: at.UnixMicro()})
-		}
-	}
-	return e
-}
+const steps = "aos_trace_steps"
 
-// TestExpirePartition sees that a month goes when everyone's record says so, and not
-// before.
-func TestExpirePartition(t *testing.T) {
-	t.Parallel()
-	dsns := migrated(t)
-	db := open(t, dsns)
+// monthly is a database with steps of two tenants in each of three months, at 0 to 2,
+// each with a sealed segment and an entry of the index, and their months.
+func monthly(t *testing.T) (dsns pgtest.DSNs, db *postgres.DB, logs []*testLog, first func(i int) time.Time) {
+	t.Helper()
+	dsns = migrated(t)
+	db = open(t, dsns)
 	times := monthsOf(4)
-	logs := []*testLog{newLog("a"), newLog("b")}
-	for _, at := range times[:3] {
+	logs = []*testLog{newLog("a"), newLog("b")}
+	for i, at := range times[:3] {
 		for _, l := range logs {
-			if err := l.commit(t.Context(), db, l.at(at, evidence.KindTraceStep)); err != nil {
+			c := l.at(at, evidence.KindTraceStep)
+			c.Logs[0].Entries[0].Leaf.Run = fmt.Sprint("run ", i)
+			c.Logs[0].Index = []store.IndexEntry{{Name: "subject", MAC: [16]byte{1}, Position: store.Position{LogNo: 1, Seq: l.head.Size}}}
+			if err := l.commit(t.Context(), db, c); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	first := func(i int) time.Time { return time.Date(times[i].Year(), times[i].Month(), 1, 0, 0, 0, 0, time.UTC) }
+	for _, l := range logs { // at 3: whatever the date, a month that has ended is old enough
+		l.append(t, db, retention("RetentionPolicyChanged", evidence.ClassLLMRuns, audited("limit_value", "0")))
+	}
+	return dsns, db, logs, func(i int) time.Time {
+		return time.Date(times[i].Year(), times[i].Month(), 1, 0, 0, 0, 0, time.UTC)
+	}
+}
+
+// TestExpirePartition sees that of a month goes what expiries name and nobody holds, and
+// that what stays is guarded as before.
+func TestExpirePartition(t *testing.T) {
+	t.Parallel()
+	dsns, db, logs, first := monthly(t)
+	a, b := logs[0], logs[1]
+	owner := shell(t, dsns.Owner)
+	part := func(i int) string { return steps + "_p" + first(i).Format("200601") }
 	refused := func(what, code, table string, at, before time.Time) {
 		t.Helper()
 		n, err := db.ExpirePartition(t.Context(), table, at, before)
@@ -50,75 +59,195 @@ func TestExpirePartition(t *testing.T) {
 			t.Errorf("%s: %d rows, %v; want SQLSTATE %s", what, n, err, code)
 		}
 	}
-	const steps = "aos_trace_steps"
-	refused("a month without an order", "RL002", steps, times[0], first(2))
-	refused("a month that is younger than said", "RL005", steps, times[1], first(1))
-	refused("the present month", "RL005", steps, times[3], first(3).AddDate(0, 1, 0))
-	refused("a day that lies ahead", "RL005", steps, times[0], time.Now().AddDate(0, 0, 2))
-	refused("a table without partitions", "22023", "tiles", times[0], first(2))
-	refused("a name that is none", "22023", `x"; DROP TABLE heads`, times[0], first(2))
+	refused("a month without an order", "RL002", steps, first(0), first(2))
+	refused("a month that is younger than said", "RL005", steps, first(1), first(1))
+	refused("the present month", "RL005", steps, first(3), first(3).AddDate(0, 1, 0))
+	refused("a day that lies ahead", "RL005", steps, first(0), time.Now().AddDate(0, 0, 2))
+	refused("a table without partitions", "22023", "tiles", first(0), first(2))
+	refused("a name that is none", "22023", `x"; DROP TABLE heads`, first(0), first(2))
+	refused("sealed content", "RL002", "sealed_segments", first(0), first(2))
+	a.append(t, db, retention("RetentionApplied", steps, auditedAt("valid_until", evidence.Micros(first(2).UnixMicro()))))
+	refused("a month with a record and no expiry", "RL002", steps, first(0), first(2))
 
-	logs[0].append(t, db, retention("RetentionApplied", steps, first(0), first(2)))
-	refused("a month that b has not ordered", "RL002", steps, times[0], first(2))
-	logs[1].append(t, db,
-		retention("RetentionApplied", "aos_traces", first(0), first(2)), // another table
-		retention("RetentionApplied", steps, first(0).Add(1000), first(1)), retention("RetentionApplied", steps, first(0), first(1).Add(-1000)),
-		retention("RetentionPolicyChanged", steps, first(0), first(1)), retention("RetentionApplied", steps, time.Time{}, time.Time{}))
-	refused("a month that b has not ordered whole", "RL002", steps, times[0], first(2))
-	logs[1].append(t, db, retention("RetentionApplied", steps, first(0), first(1)), retention("LegalHoldPlaced", "case-7", time.Time{}, time.Time{}))
-	refused("a month that b holds", "RL006", steps, times[0], first(2))
-	logs[1].append(t, db, retention("LegalHoldReleased", "case-8", time.Time{}, time.Time{}))
-	refused("a month that b holds", "RL006", steps, times[0], first(2))
-	logs[1].append(t, db, retention("LegalHoldReleased", "case-7", time.Time{}, time.Time{}))
-	refused("a month that b has not ordered", "RL002", steps, times[1], first(2))
-	wantRows(t, db, logs, 0, 3)
+	// Content goes with its row, step by step, and none is left over by a partition's end.
+	mine := a.expiry(t, db, steps, 0, 2, first(2))
+	refused("a month whose content is there", "RL002", steps, first(0), first(2))
+	a.erase(t, db, mine, 0, 1)
+	// The row of b, which has ordered nothing, is moved.
+	if n, err := db.ExpirePartition(t.Context(), steps, first(0), first(2)); err != nil || n != 1 {
+		t.Errorf("expiry of a's: %d rows, %v", n, err)
+	}
+	wantDoctor(t, db)
+	wantRows(t, db, a, 1, 2)
+	wantRows(t, db, b, 0, 1, 2)
+	refused("what is left of it", "RL002", steps, first(0), first(2))
+	refuses(t, owner, "DELETE FROM "+part(0), noOrder)
+	refuses(t, owner, "UPDATE "+part(0)+" SET run_id = ''", appendOnly)
+	refuses(t, owner, "TRUNCATE "+part(0), appendOnly)
+	wantIndex(t, db, "a", 2, 1)
+	wantIndex(t, db, "b", 2, 1, 0)
 
-	for i, want := range []int64{2, 0} { // the second time it is gone
-		if n, err := db.ExpirePartition(t.Context(), steps, times[0], first(2)); err != nil || n != want {
+	// What is held stays.
+	b.erase(t, db, b.expiry(t, db, steps, 0, 3, first(3)), 0)
+	b.hold(t, db, store.Hold{ID: "hold-1", Scope: store.HoldRun, Runs: []string{"run 0"}})
+	refused("a month that b holds", "RL006", steps, first(0), first(2))
+	b.release(t, db, "hold-1")
+	b.hold(t, db, store.Hold{ID: "hold-2", Scope: store.HoldTime, From: evidence.Micros(first(1).UnixMicro()), Until: evidence.Micros(first(2).UnixMicro())})
+	if n, err := db.ExpirePartition(t.Context(), steps, first(1), first(2)); err != nil || n != 1 {
+		t.Errorf("expiry of a's second: %d rows, %v", n, err)
+	}
+	wantRows(t, db, a, 2)
+	wantRows(t, db, b, 0, 1, 2)
+
+	for i, want := range []int64{1, 0} { // the second time it is gone
+		if n, err := db.ExpirePartition(t.Context(), steps, first(0), first(2)); err != nil || n != want {
 			t.Errorf("expiry %d: %d rows, %v", i, n, err)
 		}
 	}
-	wantRows(t, db, logs, 1, 3)
+	wantRows(t, db, b, 1, 2)
+	wantIndex(t, db, "b", 2, 1)
 	wantDoctor(t, db)
-	owner := shell(t, dsns.Owner)
-	want := fmt.Sprintf("%s %d 2 2", steps, times[0].Year()*12+int(times[0].Month())-1)
+	want := fmt.Sprintf("%s %d 1 1", steps, first(0).Year()*12+int(first(0).Month())-1)
 	if got := texts(t, owner, `SELECT relation || ' ' || month || ' ' || tenants || ' ' || row_count FROM expired_partitions`); len(got) != 1 || got[0] != want {
 		t.Errorf("expired_partitions has %q, want %q", got, want)
 	}
 	// It does not come back, and the sealed content of the month is another matter.
-	if err := db.PartitionsAhead(t.Context(), times[0], 0); err != nil {
+	if err := db.PartitionsAhead(t.Context(), first(0), 0); err != nil {
 		t.Error(err)
 	}
-	if err := logs[0].commit(t.Context(), open(t, dsns), logs[0].at(times[0], evidence.KindTraceStep)); !errors.Is(err, evidence.ErrUnavailable) {
+	if err := a.commit(t.Context(), open(t, dsns), a.at(first(0), evidence.KindTraceStep)); !errors.Is(err, evidence.ErrUnavailable) {
 		t.Errorf("a record of an expired month: %v", err)
 	}
-	if _, err := db.SealedSegment(t.Context(), "a", store.SegmentRef{LogNo: 1}); err != nil {
+	if _, err := db.SealedSegment(t.Context(), "a", store.SegmentRef{LogNo: 1, No: 2 << 4}); err != nil {
 		t.Errorf("a sealed segment: %v", err)
 	}
-	for _, l := range logs {
-		l.append(t, db, retention("RetentionApplied", "sealed_segments", first(0), first(1)))
+	if list, err := db.Damage(t.Context()); err != nil || len(list) > 0 {
+		t.Errorf("damage: %q, %v", list, err)
 	}
-	if n, err := db.ExpirePartition(t.Context(), "sealed_segments", times[0], first(1)); err != nil || n != 2 {
-		t.Errorf("expiry of sealed content: %d, %v", n, err)
-	}
-	if _, err := db.SealedSegment(t.Context(), "a", store.SegmentRef{LogNo: 1}); !errors.Is(err, evidence.ErrNotFound) {
-		t.Errorf("an expired sealed segment: %v", err)
-	}
-	wantDoctor(t, db)
 }
 
-func wantRows(t *testing.T, db *postgres.DB, logs []*testLog, from, to int64) {
-	t.Helper()
-	for _, l := range logs {
-		n := from
-		if err := db.Rows(t.Context(), l.ref, evidence.KindTraceStep, 0, 1000, func(r *store.Row) error {
-			if r.Seq != n {
-				t.Errorf("row %d is at %d", n, r.Seq)
-			}
-			n++
-			return nil
-		}); err != nil || n != to {
-			t.Errorf("rows of %s end at %d, %v; want %d", l.ref.Tenant, n, err, to)
+// TestDropExpired sees which partitions are given back: empty ones of months that have
+// ended, and those whose rows may go, all or most.
+func TestDropExpired(t *testing.T) {
+	t.Parallel()
+	_, db, logs, first := monthly(t)
+	a, b := logs[0], logs[1]
+	drop := func(want ...string) {
+		t.Helper()
+		got, err := db.DropExpired(t.Context())
+		if err != nil {
+			t.Fatal(err)
 		}
+		slices.Sort(got)
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			t.Errorf("%d partitions given back: %q\nwant %d: %q", len(got), got, len(want), want)
+		}
+		wantDoctor(t, db)
+	}
+	part := func(table string, i int) string { return table + "_p" + first(i).Format("200601") }
+	// What is empty, of the months that have ended; steps and sealed content are not.
+	var empty []string
+	for i := range 3 {
+		for _, k := range evidence.Kinds() {
+			if k != evidence.KindTraceStep {
+				empty = append(empty, part(k.Table(), i))
+			}
+		}
+	}
+	for _, table := range append([]string{"sealed_segments"}, tables()...) { // of the suite's records
+		empty = append(empty, table+"_p202511")
+	}
+	drop(empty...)
+	drop()
+	wantRows(t, db, a, 0, 1, 2)
+
+	mine := a.expiry(t, db, steps, 0, 3, first(3))
+	b.hold(t, db, store.Hold{ID: "hold-1", Scope: store.HoldRun, Runs: []string{"run 2"}})
+	theirs := b.expiry(t, db, steps, 1, 3, first(3))
+	drop() // their content is still there, which would be left over
+	wantRows(t, db, a, 0, 1, 2)
+	a.erase(t, db, mine, 0, 1, 2)
+	b.erase(t, db, theirs, 1, 2)
+	// The first and third are made anew for b's.
+	drop(part(steps, 0), part(steps, 1), part(steps, 2), part("sealed_segments", 1), part("sealed_segments", 2))
+	wantRows(t, db, a)
+	wantRows(t, db, b, 0, 2)
+	wantIndex(t, db, "a")
+	wantIndex(t, db, "b", 2, 0)
+	for _, e := range []store.Expiry{mine, theirs} {
+		tenant := map[bool]string{true: "a", false: "b"}[e == mine]
+		if n, err := db.Expire(t.Context(), tenant, []store.Expiry{e}, 0, 10, true, nil); err != nil || n != 0 {
+			t.Errorf("expiry of %s: %d rows, %v", tenant, n, err)
+		}
+	}
+	drop()
+	b.release(t, db, "hold-1")
+	if n, err := db.Expire(t.Context(), "b", []store.Expiry{theirs}, 0, 10, true, nil); err != nil || n != 1 {
+		t.Errorf("what was held: %d rows, %v", n, err)
+	}
+	drop(part(steps, 2))
+	wantRows(t, db, b, 0)
+
+	// The rest of the log is written and read as before.
+	for _, l := range logs {
+		c := l.at(time.Now(), evidence.KindTraceStep)
+		if err := l.commit(t.Context(), db, c); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := db.Row(t.Context(), l.ref, evidence.KindTraceStep, l.head.Size-1); err != nil {
+			t.Error(err)
+		}
+		if _, err := db.Row(t.Context(), l.ref, evidence.KindTraceStep, 1); !errors.Is(err, evidence.ErrNotFound) {
+			t.Errorf("a row that went: %v", err)
+		}
+		if _, err := db.SealedSegment(t.Context(), l.ref.Tenant, store.SegmentRef{LogNo: 1, No: 1 << 4}); !errors.Is(err, evidence.ErrNotFound) {
+			t.Errorf("content that went: %v", err)
+		}
+	}
+}
+
+// erase removes the content of records, as a step of an expiry does.
+func (l *testLog) erase(t *testing.T, db *postgres.DB, e store.Expiry, seqs ...int64) {
+	t.Helper()
+	r := &store.Removal{By: e.By}
+	for _, seq := range seqs {
+		r.Segments = append(r.Segments, store.SegmentRef{LogNo: l.ref.No, No: seq << 4})
+	}
+	if err := db.Remove(t.Context(), l.ref.Tenant, r); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// tables are those of all kinds.
+func tables() (list []string) {
+	for _, k := range evidence.Kinds() {
+		list = append(list, k.Table())
+	}
+	return list
+}
+
+// wantRows checks at which leaves a log has steps.
+func wantRows(t *testing.T, db *postgres.DB, l *testLog, want ...int64) {
+	t.Helper()
+	var got []int64
+	if err := db.Rows(t.Context(), l.ref, evidence.KindTraceStep, 0, 1000, func(r *store.Row) error {
+		got = append(got, r.Seq)
+		return nil
+	}); err != nil || !slices.Equal(got, want) {
+		t.Errorf("rows of %s are at %d, %v; want %d", l.ref.Tenant, got, err, want)
+	}
+}
+
+// wantIndex checks which steps the index has, newest first.
+func wantIndex(t *testing.T, db *postgres.DB, tenant string, want ...int64) {
+	t.Helper()
+	list, err := db.FindIndex(t.Context(), tenant, "subject", [16]byte{1}, 100)
+	var got []int64
+	for _, e := range list {
+		got = append(got, e.Seq)
+	}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("index of %s has %d, %v; want %d", tenant, got, err, want)
 	}
 }

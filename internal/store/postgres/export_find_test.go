@@ -199,6 +199,11 @@ func Statements() []Fixed {
 			"aos_trace_events_trace", "aos_trace_events_other_run", "aos_trace_events_run",
 			"system_records_run", "system_metrics_run", "audit_ledger_run",
 		}},
+		{"Expiries", sqlExpiries, []any{"t", 1, "a", 1, 1, 1, 9}, []string{"expiries_pkey"}},
+		{"HoldRuns", sqlHoldRuns, []any{"t", "h", "r", 9}, []string{"hold_runs_hold"}},
+		{"HoldRecords", sqlHoldRecords, []any{"t", "h", 1, 1, 9}, []string{"hold_records_hold"}},
+		{"Archives", sqlArchives, []any{"t", 1, 1, 9}, []string{"archives_pkey"}},
+		{"SealedUnder", sqlSealedUnder, []any{"t", []byte{1}, 1, 1, 9}, []string{"sealed_segments_key"}},
 		{"APIKey", sqlAPIKey, []any{"k"}, []string{"api_keys_pkey"}},
 		{"APIKeys", sqlAPIKeysOf, []any{"t"}, []string{"api_keys_tenant"}},
 	}
@@ -215,6 +220,7 @@ func Statements() []Fixed {
 		if t != nil {
 			list = append(list,
 				Fixed{"Row of " + t.table, t.one, []any{"t", 1, 9, 1_761_955_200_000_000, 1_764_547_200_000_000}, []string{t.table + "_pkey"}},
+				Fixed{"Marks of " + t.table, t.marks, []any{"t", 1, 0, 9, 9, 9}, []string{t.table + "_pkey"}},
 				Fixed{"Rows of " + t.table, t.between, []any{"t", 1, 0, 9, 9, 9}, []string{t.table + "_pkey"}})
 		}
 	}

@@ -14,7 +14,7 @@ var (
 	evidenceTables = func() []string {
 		list := []string{
 			"logs", "origins", "leaf_segments", "tiles", "checkpoints", "attestations", "record_ids", "spans", "run_revisions",
-			"log_months",
+			"log_months", "expiries", "holds", "hold_runs", "hold_records", "archives",
 		}
 		for _, k := range evidence.Kinds() {
 			list = append(list, k.Table())
@@ -34,6 +34,11 @@ var (
 		"runledger_keep_removals(text, text[], bigint[], bigint[], bytea[], text[], bigint[], bigint[])",
 		"runledger_ensure_partitions(date, date)",
 		"runledger_expire_partition(text, date, date)",
+		"runledger_expirable(text, date)",
+		"runledger_expire_rows(text, bigint, text[], bigint[], bigint[], bigint[], boolean[], bigint[], bigint[], bigint, bigint, boolean)",
+		"runledger_expire_leaves(text, bigint, bigint)",
+		"runledger_release_hold(text, text, bigint, bigint)",
+		"runledger_restore_expiries(text, bigint[], text[], bigint[], bigint[], bigint[], boolean[], bigint[], bigint[], boolean[])",
 	}
 )
 

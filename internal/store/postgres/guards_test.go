@@ -85,7 +85,8 @@ func TestAppRefused(t *testing.T) {
 func TestOwnerRefused(t *testing.T) {
 	t.Parallel()
 	dsns := migrated(t)
-	fillAll(t, open(t, dsns))
+	db := open(t, dsns)
+	fillLifecycle(t, db, fillAll(t, db))
 	owner, super := shell(t, dsns.Owner), shell(t, dsns.Super)
 	run(t, owner, "INSERT INTO expired_partitions VALUES ('log_exports', 1, 0, 0, 0)")
 	run(t, super, "SET session_replication_role = replica")
@@ -240,6 +241,7 @@ func TestReadOnly(t *testing.T) {
 		"Commit":     db.Commit(t.Context(), l.next(record(evidence.KindAudit))),
 		"SetSetting": db.SetSetting(t.Context(), "a", "b"),
 		"SettleRuns": db.SettleRuns(t.Context(), "a", map[string]int64{"r": 1}),
+		"ExtendHold": db.ExtendHold(t.Context(), "t-1", "h", []string{"r"}, nil),
 		"PutAPIKey":  db.PutAPIKey(t.Context(), store.APIKey{ID: "k"}),
 	} {
 		if !errors.Is(err, evidence.ErrForbidden) {

@@ -142,6 +142,11 @@ func keysNeeded(c *store.LogCommit) [][]byte {
 	for i := range c.Keys {
 		known[c.Keys[i].ID] = true
 	}
+	if c.Removal != nil {
+		for i := range c.Removal.NewKeys {
+			known[c.Removal.NewKeys[i].ID] = true
+		}
+	}
 	var needs [][]byte
 	need := func(list []store.SealedSegment) {
 		for i := range list {

@@ -10,12 +10,7 @@ import (
 	"github.com/runledger/runledger/internal/store"
 )
 
-// SQLSTATEs of the guards that only expiry meets: migrations/0004.
-const (
-	codeYoung        = "RL005"
-	codeHeld         = "RL006"
-	codeBadParameter = "22023"
-)
+const codeBadParameter = "22023"
 
 // monthsAhead is how many months after the present one have their partitions
 // made when a store is opened.
@@ -157,39 +152,4 @@ func (q queries) PartitionsUntil(ctx context.Context, now time.Time) (time.Time,
 		return err
 	})
 	return time.UnixMicro(until).UTC(), err
-}
-
-// ExpirePartition removes what a table has of the month of at, where that ended
-// before the day of before, and returns how many rows went. The database checks for
-// itself that each tenant's RetentionApplied orders it and nobody's legal hold
-// forbids it; else it is evidence.ErrForbidden. A partition that is gone is no
-// error. It waits for readers of the table and they for it, so it gives up soon,
-// with evidence.ErrUnavailable, and is to be tried again.
-func (db *DB) ExpirePartition(ctx context.Context, table string, at, before time.Time) (rows int64, err error) {
-	m := monthOf(at)
-	if !m.known() {
-		return 0, invalid("no partition for %s", m.date())
-	}
-	err = db.transact(ctx, func(ctx context.Context, c *pooled) error {
-		var n *int64
-		if err := c.QueryRow(ctx, sqlExpirePartition, table, m.date(), before.UTC().Format(time.DateOnly)).Scan(&n); err != nil {
-			return err
-		}
-		if n != nil {
-			rows = *n
-		}
-		return nil
-	})
-	switch sqlState(err) {
-	case codeYoung, codeHeld:
-		err = fmt.Errorf("%w: %w", evidence.ErrForbidden, err)
-	case codeBadParameter:
-		err = fmt.Errorf("%w: %w", evidence.ErrInvalid, err)
-	}
-	if err != nil {
-		return 0, fmt.Errorf("expire %s of %s: %w", table, m.first().Format("2006-01"), err)
-	}
-	db.months.forget()
-	db.log.InfoContext(ctx, "partition expired", "table", table, "month", m.first().Format("2006-01"), "rows", rows)
-	return rows, nil
 }

@@ -109,6 +109,7 @@ func TestReplica(t *testing.T) {
 	run(t, super, `SELECT pg_wal_replay_pause()`)
 	old := f.log.head.Size
 	f.append(t)
+	f.log.hold(t, f.db, store.Hold{ID: "hold-1", Scope: store.HoldRun, Runs: []string{"run"}})
 	now := f.log.head.Size
 
 	may := func(lag store.Lag) context.Context { return store.MayLag(t.Context(), lag) }
@@ -130,6 +131,11 @@ func TestReplica(t *testing.T) {
 	}
 	if f.choices(t, "replica") != 2 || f.choices(t, "behind") != 3 {
 		t.Errorf("chosen: %v times the replica, %v times behind", f.choices(t, "replica"), f.choices(t, "behind"))
+	}
+
+	// What decides whether something goes is the primary's.
+	if held, err := f.db.HeldRuns(may(store.Lag{}), "a", []string{"run"}); err != nil || held["run"] != "hold-1" {
+		t.Errorf("held: %v, %v", held, err)
 	}
 
 	// A snapshot is the primary's.

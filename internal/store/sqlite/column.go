@@ -60,6 +60,8 @@ type topic struct {
 	insert   string
 	one      string // row = ?1
 	between  string // ?1 <= row < ?2, in order
+	marks    string // the same, of the fixed columns and is_synthetic
+	drop     string // deletes what was recorded before ?3 of ?1 <= row < ?2, only synthetic records where ?4 is 1
 }
 
 var topics = buildTopics()
@@ -85,6 +87,8 @@ func buildTopics() []*topic {
 		t.insert = "INSERT INTO " + t.table + " (" + columns + ") VALUES (" + params + ")"
 		t.one = "SELECT " + columns + " FROM " + t.table + " WHERE row = ?1"
 		t.between = "SELECT " + columns + " FROM " + t.table + " WHERE row >= ?1 AND row < ?2 ORDER BY row"
+		t.marks = "SELECT " + fixedColumns + ", is_synthetic FROM " + t.table + " WHERE row >= ?1 AND row < ?2 ORDER BY row"
+		t.drop = "DELETE FROM " + t.table + " AS r WHERE row >= ?1 AND row < ?2 AND recorded_at < ?3 AND (?4 = 0 OR is_synthetic = 1)"
 		for int(k) >= len(list) {
 			list = append(list, nil)
 		}

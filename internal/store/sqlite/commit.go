@@ -46,6 +46,9 @@ func (w *writer) writeLog(c *store.LogCommit) error {
 			return err
 		}
 	}
+	if err := w.addLifecycle(tenant, c); err != nil {
+		return err
+	}
 	if c.Removal != nil {
 		return w.remove(c.Log.Tenant, tenant, c.Removal)
 	}
@@ -255,6 +258,7 @@ func (w *writer) addRow(t *topic, row, tenant int64, e *store.Entry) (byOwnKey b
 		s.BindInt64(colActorSegment+1, e.ActorSegment)
 	}
 	var hasSpan, conflicts bool
+	var trace, span int64
 	for i := range l.Pub {
 		f := &l.Pub[i]
 		at := f.Field.Index()
@@ -273,25 +277,49 @@ func (w *writer) addRow(t *topic, row, tenant int64, e *store.Entry) (byOwnKey b
 		case encNames:
 			n, err = w.list(f)
 		case encSpine:
-			n, err = w.spineNo(tenant, f.Str)
+			if n, err = w.spineNo(tenant, f.Str); f.Field.Name == "trace_id" {
+				trace = n
+			}
 		case encSpan:
-			hasSpan = hasSpan || f.Field.Name == "span_id"
-			n, err = spanBits(f.Str)
+			if n, err = spanBits(f.Str); f.Field.Name == "span_id" {
+				hasSpan, span = true, n
+			}
 		}
 		if err != nil {
 			return false, err
 		}
 		s.BindInt64(param, n)
 	}
+	byOwnKey = t.kind == evidence.KindTraceStep && hasSpan && !conflicts
+	if byOwnKey && trace <= w.expiredTo {
+		if err := w.notExpired(trace, span); err != nil {
+			return false, err
+		}
+	}
 	if err := step(s); err != nil {
 		return false, w.refused(err, t, row)
 	}
-	return t.kind == evidence.KindTraceStep && hasSpan && !conflicts, nil
+	return byOwnKey, nil
+}
+
+// notExpired refuses a step whose first row has gone.
+func (w *writer) notExpired(trace, span int64) error {
+	s := w.st.findExpired
+	s.BindInt64(1, trace)
+	s.BindInt64(2, span)
+	row, found, err := number(s)
+	if err == nil && found {
+		err = fmt.Errorf("%w: span %s stood in row %d, which has expired", store.ErrDuplicate, spanText(span), row&numberMask)
+	}
+	return err
 }
 
 // refused tells a record that is stored already from a row behind the head.
 func (w *writer) refused(err error, t *topic, row int64) error {
-	if !isUnique(err) && !isKey(err) && !isGuard(err) {
+	switch {
+	case isHeld(err):
+		return fmt.Errorf("sqlite: %s: %w: %w", t.kind, store.ErrHeld, err)
+	case !isUnique(err) && !isKey(err) && !isGuard(err):
 		return err
 	}
 	s, perr := w.conn.Prepare("SELECT row FROM " + t.table + " WHERE row = ?1")

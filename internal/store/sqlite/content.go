@@ -139,6 +139,11 @@ func (w *writer) remove(tenant string, tenantNo int64, r *store.Removal) error {
 		s.BindInt64(6, by)
 		return refusedRemoval(step(s), r.By)
 	}
+	for i := range r.NewKeys {
+		if err := w.addKey(tenantNo, &r.NewKeys[i]); err != nil {
+			return err
+		}
+	}
 	if err := w.removeSegments(tenant, r, order); err != nil {
 		return err
 	}
@@ -179,8 +184,12 @@ func (w *writer) remove(tenant string, tenantNo int64, r *store.Removal) error {
 }
 
 func (w *writer) removeSegments(tenant string, r *store.Removal, order func(string, int64, []byte, int64) error) error {
+	named := r.IDs != nil
+	if named && len(r.IDs) != len(r.Segments) {
+		return invalid("%d ids for %d segments to be removed", len(r.IDs), len(r.Segments))
+	}
 	gone := make(map[store.SegmentRef]int64, len(r.Segments))
-	for _, ref := range r.Segments {
+	for i, ref := range r.Segments {
 		row, err := w.position(tenant, store.Position{LogNo: ref.LogNo, Seq: ref.No})
 		if err != nil {
 			return err
@@ -195,7 +204,10 @@ func (w *writer) removeSegments(tenant string, r *store.Removal, order func(stri
 		if err := find.Reset(); err != nil {
 			return err
 		}
-		if !found {
+		switch {
+		case named && !bytes.Equal(id, r.IDs[i][:]):
+			return fmt.Errorf("sqlite: sealed segment %d of log %d is no more the one that was to be removed: %w", ref.No, ref.LogNo, evidence.ErrConflict)
+		case !found:
 			continue // removed before
 		}
 		gone[ref] = row

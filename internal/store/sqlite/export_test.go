@@ -51,7 +51,7 @@ func Queries() map[string][]string {
 		"Tiles":          {sqlTiles},
 		"Checkpoints":    {sqlCheckpoint},
 		"FindIDs":        {sqlTenant, sqlFindID, sqlLogOf},
-		"FindSpans":      {sqlFindSpine, sqlFindSpan},
+		"FindSpans":      {sqlFindSpine, sqlFindSpan, sqlFindExpired},
 		"Runs":           {sqlRun},
 		"AllRuns":        {sqlAllRuns},
 		"DataKeys":       {sqlKeysFor, sqlKeys},
@@ -66,9 +66,21 @@ func Queries() map[string][]string {
 		"RunOfTrace":     {sqlFindSpine, sqlTraceRun, sqlTraceOtherRun},
 		"OpenRunsOf":     {sqlRunning},
 		"Attestations":   {sqlAttestations, sqlAttestationsBack, sqlCosignatures, sqlCosignaturesBack, sqlStamps, sqlStampsBack},
+		"Expiries":       {sqlExpiries},
+		"HoldParts":      {sqlHoldRuns, sqlHoldRows},
+		"HeldRuns":       {sqlHeldRun},
+		"HeldRecords":    {sqlLogsFrom, sqlHeldRow},
+		"Archives":       {sqlArchives},
+		"SealedUnder":    {sqlSealedUnder},
+		"Holds":          {sqlHolds},
+		// Those of the writer.
+		"Expire": {sqlFindExpiry, sqlInForce, sqlDropIndex},
+		"Leaves": {sqlLeavesEnd, sqlLeavesOne, sqlLeavesLeft, sqlDropLeaves},
 	}
 	for _, t := range topics {
 		if t != nil {
+			m["Marks"] = append(m["Marks"], t.marks)
+			m["Expire"] = append(m["Expire"], t.drop, t.drop+notHeld)
 			m["Row"] = append(m["Row"], t.one)
 			m["Rows"] = append(m["Rows"], t.between)
 		}

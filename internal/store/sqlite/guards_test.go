@@ -54,6 +54,7 @@ func fillAll(t *testing.T, db *sqlite.DB) {
 	if err := db.Commit(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
+	fillLifecycle(t, db, l, log.Next)
 	if err := db.SetSetting(t.Context(), "a", "b"); err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +121,7 @@ func mutate(t *testing.T, conn *zombiezen.Conn, table string) {
 	}
 	refuses(t, conn, fmt.Sprintf("REPLACE INTO %s SELECT * FROM %s LIMIT 1", table, table))
 	// Over each further unique key, under a row key of its own.
-	if !slices.Contains([]string{"tenants", "logs", "names", "spine", "data_keys", "r_trace_step", "r_llm_run"}, table) {
+	if !slices.Contains([]string{"tenants", "logs", "names", "spine", "data_keys", "r_trace_step", "r_llm_run", "holds"}, table) {
 		if table == "sealed_index" {
 			refuses(t, conn, "REPLACE INTO sealed_index SELECT tenant_no, name_no, mac, row + 5, trace_no FROM sealed_index WHERE trace_no IS NOT NULL")
 		}

@@ -15,6 +15,7 @@ const (
 	// The last two terms are those of the partial unique index.
 	sqlFindSpan = `SELECT row FROM r_trace_step WHERE trace_id = ?1 AND span_id = ?2
 		AND conflict_of IS NULL AND span_id IS NOT NULL`
+	sqlFindExpired = `SELECT row FROM expired_spans WHERE trace_no = ?1 AND span_id = ?2`
 )
 
 // ofTenant lends a connection and a tenant's number, and does nothing where
@@ -66,6 +67,9 @@ func (q queries) FindSpans(ctx context.Context, tenant string, spans []store.Spa
 			}
 			var row int64
 			ok, err = r.one(ctx, sqlFindSpan, func(s *sqlite.Stmt) { row = s.ColumnInt64(0) }, trace, bits)
+			if err == nil && !ok {
+				ok, err = r.one(ctx, sqlFindExpired, func(s *sqlite.Stmt) { row = s.ColumnInt64(0) }, trace, bits)
+			}
 			if err != nil {
 				return err
 			}

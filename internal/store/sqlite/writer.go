@@ -42,6 +42,10 @@ type writer struct {
 	logs    numbers[store.LogRef]
 	scratch []byte
 
+	// expiredTo is the greatest trace number in expired_spans, or more. Numbers rise, so
+	// steps of younger traces, which is nearly all, need not be looked for there.
+	expiredTo int64
+
 	restartPages, restartAt int64 // see wal.go
 	restartWait             time.Duration
 }
@@ -60,6 +64,7 @@ type statements struct {
 	settleRun                                                          *sqlite.Stmt
 	addRemoval, findSealed, dropSealed, dropKey, dropIndex             *sqlite.Stmt
 	addAttestation, findAttestation                                    *sqlite.Stmt
+	expiredTo, findExpired                                             *sqlite.Stmt
 }
 
 func (st *statements) prepare(conn *sqlite.Conn) error {
@@ -99,6 +104,8 @@ func (st *statements) prepare(conn *sqlite.Conn) error {
 		{&st.settleRun, sqlSettleRun},
 		{&st.setSetting, `INSERT INTO settings (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2`},
 		{&st.addRemoval, sqlAddRemoval},
+		{&st.expiredTo, `SELECT coalesce(max(trace_no), 0) FROM expired_spans`},
+		{&st.findExpired, sqlFindExpired},
 		{&st.addAttestation, sqlAddAttestation},
 		{&st.findAttestation, sqlFindAttestation},
 		{&st.findSealed, `SELECT id FROM sealed_segments WHERE row = ?1`},
@@ -134,7 +141,17 @@ func newWriter(conn *sqlite.Conn, log *slog.Logger) (*writer, error) {
 
 		restartPages: restartPages, restartAt: restartPages, restartWait: restartTimeout,
 	}
-	return w, w.st.prepare(conn)
+	if err := w.st.prepare(conn); err != nil {
+		return w, err
+	}
+	return w, w.seeExpired()
+}
+
+// seeExpired reads expiredTo.
+func (w *writer) seeExpired() error {
+	n, _, err := number(w.st.expiredTo)
+	w.expiredTo = max(w.expiredTo, n)
+	return err
 }
 
 // transact runs f in one write transaction and settles the caches by its

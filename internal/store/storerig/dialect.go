@@ -54,10 +54,10 @@ func Table(contract string) string {
 var (
 	LogTables = []string{
 		"logs", "heads", "leaf_segments", "tiles", "checkpoints", "attestations", "sealed_segments", "llm_run_records", "aos_traces",
-		"aos_trace_steps", "aos_trace_events", "system_records", "system_metrics", "audit_ledger", "log_exports",
+		"aos_trace_steps", "aos_trace_events", "system_records", "system_metrics", "audit_ledger", "log_exports", "archives", "expiries", "hold_records",
 	}
 	TenantTables = append([]string{
-		"origins", "record_ids", "spans", "run_revisions", "sealed_index", "data_keys", "removals", "run_states", "api_keys",
+		"origins", "record_ids", "spans", "run_revisions", "sealed_index", "data_keys", "removals", "run_states", "api_keys", "holds", "hold_runs",
 	}, LogTables...)
 )
 

@@ -14,6 +14,9 @@ import (
 	"github.com/runledger/runledger/internal/store/postgres"
 )
 
+// errDropped: partitions of a database have gone, and do not come back.
+var errDropped = errors.New("storerig: the database has lost partitions")
+
 // errInUse: somebody is connected to a database that a test has done with.
 var errInUse = errors.New("storerig: the database is in use")
 
@@ -55,6 +58,13 @@ func (m *made) empty() error {
 	return m.unguarded(func(ctx context.Context, conn *pgx.Conn) error {
 		if err := alone(ctx, conn); err != nil {
 			return err
+		}
+		dropped := false
+		if err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM expired_partitions)`).Scan(&dropped); err != nil {
+			return err
+		}
+		if dropped {
+			return errDropped
 		}
 		tables, err := names(ctx, conn, sqlTables)
 		if err != nil {

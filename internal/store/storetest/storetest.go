@@ -3,6 +3,7 @@
 package storetest
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/runledger/runledger/internal/store"
@@ -91,7 +92,7 @@ func Run(t *testing.T, open Open) {
 		{"LeaseRace", testLeaseRace},
 		{"Closed", testClosed},
 	}
-	for _, test := range tests {
+	for _, test := range slices.Concat(tests, lifecycleTests) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			test.run(t, open(t))
