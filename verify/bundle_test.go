@@ -178,14 +178,14 @@ func (l *testLog) step1(run string, fields ...sealed) {
 	}, fields...)
 }
 
-func (l *testLog) ended(run string, fs facts) {
+func (l *testLog) ended(run string, fs facts, fields ...sealed) {
 	all := facts{
 		"revision": 1, "execution_status": "SUCCEEDED", "executor_type": "agent", "outcome": "success",
 		"models": []string{}, "started_at": "2026-11-23T15:59:00.000000Z", "source": "API", "step_count": int(l.n[run]),
 		"sealed_by": "root_span", "completeness": []string{},
 	}
 	maps.Copy(all, fs)
-	l.add(evidence.KindLLMRun, run, all)
+	l.add(evidence.KindLLMRun, run, all, fields...)
 }
 
 func (l *testLog) audit(run, event string, fs facts, fields ...sealed) {

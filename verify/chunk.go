@@ -227,7 +227,7 @@ func (p *pass) field(c *chunk, h evidence.Commitment, open, held *opening, cover
 		f.Expected, f.Found = evidence.EncodeCommitment(h.Hash), evidence.EncodeCommitment(open.commit)
 		c.held.add(*f)
 	case open != nil && covers != "" && open.path == targetsIndex:
-		list, err := parseTargets(open.targets, p.l.Origin, seq, covers)
+		list, err := parseTargets(open.targets, p.l.Origin, seq, about(&c.leaf, covers))
 		if err != nil {
 			c.held.add(*bad(ECommit, "is no list of ranges: "+err.Error()))
 		}
@@ -238,7 +238,7 @@ func (p *pass) field(c *chunk, h evidence.Commitment, open, held *opening, cover
 	case held != nil:
 		c.reasons[held.reason]++
 		if r := reasons[held.reason]; r == Erased || r == Expired {
-			c.claims = append(c.claims, claim{seq, held.path, r})
+			c.claims = append(c.claims, claim{seq, held.path, c.leaf.Kind, isMade(&c.leaf), r})
 		}
 	}
 }

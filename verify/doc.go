@@ -29,7 +29,8 @@
 //	                 llm_run counts right; a period has all its leaves
 //	10 E_COMMIT      what is disclosed is what was committed to
 //	   E_UNACCOUNTED every sealed field is disclosed, or withheld with a reason;
-//	                 erased and expired ones by a record of the log
+//	                 erased and expired ones by a record of the log; one that
+//	                 says that rows of a table have expired speaks of no others
 //	11 E_RECEIPT     the export of this manifest is itself recorded in the log
 //
 // # One run
@@ -63,6 +64,11 @@
 // system's log. Of a period any other is E_GAP. A log whose key is not given is
 // left out (W_NO_KEY); records of a run may be missing there, but only where
 // another log names it as its predecessor.
+//
+// # A certificate
+//
+// [Certificate] checks an [ErasureCertificate]: records of an erasure, with their proofs,
+// in one JSON file. Its own code is E_CERTIFICATE.
 //
 // # What is not proven
 //

@@ -16,7 +16,9 @@ type cover struct {
 	log      string // origin
 	by       int    // number of the directory that holds the record
 	from, to int64
-	path     int // in sealedPaths; −1 for all
+	path     int           // in sealedPaths; −1 for all
+	kind     evidence.Kind // of the leaves; 0 for all
+	made     bool          // of synthetic leaves alone
 	reason   Reason
 }
 
@@ -24,16 +26,39 @@ type cover struct {
 type claim struct {
 	seq    int64
 	path   uint8
+	kind   evidence.Kind
+	made   bool // of a synthetic leaf
 	reason Reason
 }
 
 // coverReasons are the audit events that cover claims.
 var coverReasons = map[string]Reason{"ErasureExecuted": Erased, "RetentionApplied": Expired}
 
+// about returns a cover for the leaves that the targets of a record speak of. An erasure
+// means the very leaves that it names. What expires leaves one table, which the record
+// names as its entity: its ranges go over the leaves of other kinds that stand between, and
+// say nothing of them; where the record's class is that of synthetic records, of others
+// neither. The records of the audit ledger never expire, but for synthetic ones.
+func about(l *evidence.Leaf, reason Reason) cover {
+	c := cover{reason: reason}
+	if reason != Expired {
+		return c
+	}
+	c.kind, c.made = evidence.KindOfTable(l.Text("entity_id")), l.Text("rule_id") == evidence.ClassSynthetic
+	c.made = c.made || c.kind == evidence.KindAudit
+	return c
+}
+
+// isMade reports whether a leaf is of a synthetic record.
+func isMade(l *evidence.Leaf) bool {
+	n, _ := l.Int("is_synthetic")
+	return n != 0
+}
+
 // parseTargets reads the /targets of the record at seq of a log. A record
 // can only speak of leaves before it, or of an earlier log of its tenant: see
 // [uncovered].
-func parseTargets(value []byte, log string, seq int64, reason Reason) ([]cover, error) {
+func parseTargets(value []byte, log string, seq int64, of cover) ([]cover, error) {
 	t, err := evidence.ParseTargets(value)
 	if err != nil {
 		return nil, err
@@ -44,7 +69,8 @@ func parseTargets(value []byte, log string, seq int64, reason Reason) ([]cover, 
 	}
 	var out []cover
 	for _, r := range t.Ranges {
-		c := cover{log: log, from: r.From, to: min(r.To, before), path: -1, reason: reason}
+		c := of
+		c.log, c.from, c.to, c.path = log, r.From, min(r.To, before), -1
 		if len(r.Paths) == 0 {
 			out = append(out, c)
 		}
@@ -67,19 +93,35 @@ type interval struct{ from, to int64 }
 func uncovered(log string, k int, claims []claim, covers []cover) (out []claim) {
 	type key struct {
 		path   int
+		kind   evidence.Kind
+		made   bool
 		reason Reason
 	}
 	by := map[key][]interval{}
 	for _, c := range covers {
 		if c.log == log && c.by <= k && c.from < c.to {
-			by[key{c.path, c.reason}] = append(by[key{c.path, c.reason}], interval{c.from, c.to})
+			of := key{c.path, c.kind, c.made, c.reason}
+			by[of] = append(by[of], interval{c.from, c.to})
 		}
 	}
-	for k, list := range by {
-		by[k] = merge(list)
-	}
+	// What covers the claims of one path, kind and reason, found when the first one comes.
+	covering := map[key][]interval{}
 	for _, c := range claims {
-		if !inside(by[key{int(c.path), c.reason}], c.seq) && !inside(by[key{-1, c.reason}], c.seq) {
+		of := key{int(c.path), c.kind, c.made, c.reason}
+		list, known := covering[of]
+		if !known {
+			for _, path := range []int{of.path, -1} {
+				for _, kind := range []evidence.Kind{of.kind, 0} {
+					list = append(list, by[key{path, kind, false, of.reason}]...)
+					if of.made {
+						list = append(list, by[key{path, kind, true, of.reason}]...)
+					}
+				}
+			}
+			list = merge(list)
+			covering[of] = list
+		}
+		if !inside(list, c.seq) {
 			out = append(out, c)
 		}
 	}
@@ -89,8 +131,8 @@ func uncovered(log string, k int, claims []claim, covers []cover) (out []claim) 
 // merge sorts ranges and joins those that touch.
 func merge(list []interval) []interval {
 	slices.SortFunc(list, func(a, b interval) int { return int(min(max(a.from-b.from, -1), 1)) })
-	out := list[:1]
-	for _, r := range list[1:] {
+	out := list[:min(1, len(list))]
+	for _, r := range list[len(out):] {
 		if last := &out[len(out)-1]; r.from <= last.to {
 			last.to = max(last.to, r.to)
 		} else {

@@ -234,6 +234,33 @@ func oldLog(tb testing.TB) *testLog {
 	return l
 }
 
+// expiredLog has a run whose content has expired from those tables, by a record each.
+//
+//	0 opened  1 step  2 event  3 login, which stays  4 run ends  5 … RetentionApplied
+func expiredLog(tb testing.TB, from ...evidence.Kind) *testLog {
+	tb.Helper()
+	return expiredAs(tb, evidence.ClassLLMRuns, from...)
+}
+
+// expiredAs is expiredLog whose records name a class.
+func expiredAs(tb testing.TB, class string, from ...evidence.Kind) *testLog {
+	tb.Helper()
+	l := newLog(tb, testOrigin)
+	l.opened(nil)
+	expired := sealed{path: "/actor", value: "{}", reason: Expired}
+	l.step1("run-1", expired, sealed{path: "/prompt", value: `"gone"`, reason: Expired})
+	l.add(evidence.KindTraceEvent, "run-1", facts{"event_name": "note", "producer": "key-1"}, expired, sealed{path: "/body", value: `"gone"`, reason: Expired})
+	l.audit("", "LOGIN", facts{"entity_type": "IDENTITY", "entity_id": "h:0123456789abcdef"})
+	l.ended("run-1", nil, expired)
+	for _, k := range from {
+		l.audit("", "RetentionApplied", facts{
+			"entity_type": "RETENTION", "entity_id": k.Table(), "rule_id": class, "limit_value": "90", "limit_unit": "days",
+			"valid_from": start.String(), "valid_until": (start + 5_000_000).String(), "record_count": 1,
+		}, sealed{path: "/targets", value: `{"ranges":[{"from":1,"to":5}]}`})
+	}
+	return l
+}
+
 func (l *testLog) predecessor() string {
 	return FormatPredecessor(l.origin(), l.size(), l.root(l.size()))
 }

@@ -30,6 +30,12 @@ func goodLogs() []frozen {
 			},
 		},
 		{
+			name: "log-expired", note: "Steps, events and the end of a run have expired, by a record for each table; an audit entry among them has not.", verdict: VerifiedWithLimits, codes: withLimits(),
+			build: func(t *testing.T) made {
+				return newBundle(t, expiredLog(t, evidence.KindTraceStep, evidence.KindTraceEvent, evidence.KindLLMRun)).seal(nil).made()
+			},
+		},
+		{
 			name: "log-two-witnesses", note: "Both witnesses of the policy have cosigned.", verdict: Verified,
 			build: func(t *testing.T) made {
 				return newBundle(t, officeLog(t, "")).witnessed(witness1, witness2).seal(nil).made().with("two.policy")
@@ -115,6 +121,13 @@ func stamped(t *testing.T) *bundle {
 
 func goodRuns() []frozen {
 	return []frozen{
+		{
+			name: "run-expired", note: "A run whose content has expired, by a record for each table.", verdict: VerifiedWithLimits, codes: withLimits(),
+			build: func(t *testing.T) made {
+				l := expiredLog(t, evidence.KindTraceStep, evidence.KindTraceEvent, evidence.KindLLMRun)
+				return runBundle(t, "run-1", []*testLog{l}, []int64{1, 2, 4, 5, 6, 7}).seal(nil).made()
+			},
+		},
 		{
 			name: "run", note: "One run that ended twice, with an erasure, and an entry of another run that a correlation id binds to it.", verdict: VerifiedWithLimits, codes: withLimits(),
 			build: func(t *testing.T) made { return runGood(t).seal(nil).made() },

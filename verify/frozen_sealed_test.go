@@ -46,6 +46,16 @@ func badOpenings() []frozen {
 		}),
 		run("unaccounted-erased", EUnaccounted, "A field is said to be erased, and no record says so.", func(b *bundle) { b.edited(held, "requested", "erased") }),
 		run("unaccounted-expired", EUnaccounted, "A field that was erased is said to have expired.", func(b *bundle) { b.edited(held, `"erased"`, `"expired"`) }),
+		later("unaccounted-other-table", EUnaccounted, "What says that steps have expired says nothing of the events among them.", func(t *testing.T) made {
+			return newBundle(t, expiredLog(t, evidence.KindTraceStep, evidence.KindLLMRun)).seal(nil).made()
+		}),
+		later("unaccounted-run-other-table", EUnaccounted, "The same of a run.", func(t *testing.T) made {
+			return runBundle(t, "run-1", []*testLog{expiredLog(t, evidence.KindTraceStep, evidence.KindLLMRun)}, []int64{1, 2, 4, 5, 6}).seal(nil).made()
+		}),
+		later("unaccounted-not-synthetic", EUnaccounted, "What says that synthetic records have expired says nothing of others.", func(t *testing.T) made {
+			l := expiredAs(t, evidence.ClassSynthetic, evidence.KindTraceStep, evidence.KindTraceEvent, evidence.KindLLMRun)
+			return newBundle(t, l).seal(nil).made()
+		}),
 		run("unaccounted-reason", EUnaccounted, "An unknown reason.", func(b *bundle) { b.edited(held, "not_permitted", "not_pleasing") }),
 		later("unaccounted-twice", EUnaccounted, "A field is disclosed and withheld.", func(t *testing.T) made {
 			b := newBundle(t, smallLog(t))

@@ -126,17 +126,19 @@ func TestUncovered(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		reason := rapid.SampledFrom([]Reason{Erased, Expired})
 		seq := rapid.Int64Range(0, 30)
+		kind := rapid.SampledFrom([]evidence.Kind{0, evidence.KindTraceStep, evidence.KindTraceEvent})
 		covers := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) cover {
-			return cover{"a", rapid.IntRange(0, 2).Draw(t, "by"), seq.Draw(t, "from"), seq.Draw(t, "to"), rapid.IntRange(-1, 2).Draw(t, "path"), reason.Draw(t, "reason")}
+			return cover{"a", rapid.IntRange(0, 2).Draw(t, "by"), seq.Draw(t, "from"), seq.Draw(t, "to"), rapid.IntRange(-1, 2).Draw(t, "path"), kind.Draw(t, "kind"), rapid.Bool().Draw(t, "made"), reason.Draw(t, "reason")}
 		}), 0, 10).Draw(t, "covers")
 		claims := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) claim {
-			return claim{seq.Draw(t, "seq"), uint8(rapid.IntRange(0, 2).Draw(t, "path")), reason.Draw(t, "reason")}
+			return claim{seq.Draw(t, "seq"), uint8(rapid.IntRange(0, 2).Draw(t, "path")), rapid.SampledFrom([]evidence.Kind{evidence.KindTraceStep, evidence.KindTrace}).Draw(t, "kind"), rapid.Bool().Draw(t, "made"), reason.Draw(t, "reason")}
 		}), 0, 20).Draw(t, "claims")
 		var want []claim
 		for _, c := range claims {
 			ok := false
 			for _, v := range covers {
-				ok = ok || v.by <= 1 && v.from <= c.seq && c.seq < v.to && (v.path < 0 || v.path == int(c.path)) && v.reason == c.reason
+				ok = ok || v.by <= 1 && v.from <= c.seq && c.seq < v.to && (v.path < 0 || v.path == int(c.path)) &&
+					(v.kind == 0 || v.kind == c.kind) && (!v.made || c.made) && v.reason == c.reason
 			}
 			if !ok {
 				want = append(want, c)
@@ -285,8 +287,8 @@ func FuzzManifest(f *testing.F) {
 func FuzzTargets(f *testing.F) {
 	f.Add([]byte(`{"ranges":[{"from":2,"to":3,"paths":["/prompt"]},{"from":0,"to":9}]}`), int64(5))
 	f.Fuzz(func(t *testing.T, b []byte, seq int64) {
-		covers, err := parseTargets(b, "a", seq, Erased)
-		if err == nil && len(uncovered("a", 0, []claim{{seq, 0, Erased}}, covers)) == 0 {
+		covers, err := parseTargets(b, "a", seq, cover{reason: Erased})
+		if err == nil && len(uncovered("a", 0, []claim{{seq, 0, evidence.KindTrace, false, Erased}}, covers)) == 0 {
 			t.Fatalf("%s covers its own record %d", b, seq)
 		}
 	})

@@ -26,6 +26,7 @@ var sources = []string{
 // tableKind is one kind of the closed field tables, as the page has it.
 type tableKind struct {
 	Name   string        `json:"name"`
+	Table  string        `json:"table"`
 	Public []tablePublic `json:"public"`
 	Sealed []tableSealed `json:"sealed"`
 }
@@ -54,7 +55,7 @@ func tables(t *testing.T) string {
 	t.Helper()
 	var kinds []tableKind
 	for _, k := range evidence.Kinds() {
-		kind := tableKind{Name: k.String()}
+		kind := tableKind{Name: k.String(), Table: k.Table()}
 		for _, f := range evidence.PublicFields(k) {
 			name, ok := typeNames[f.Type]
 			if !ok {

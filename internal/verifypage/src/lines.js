@@ -139,6 +139,18 @@ class Openings {
 // coverReasons are the audit events whose records say that fields are gone.
 const coverReasons = {ErasureExecuted: 'erased', RetentionApplied: 'expired'};
 
+// about returns what leaves the targets of a record speak of: kind is '' for those of all
+// kinds, and made says that it is synthetic ones alone. An erasure means the very leaves that
+// it names. What expires leaves one table, which the record names as its entity: its ranges go
+// over the leaves of other kinds that stand between, and say nothing of them; where the
+// record's class is that of synthetic records, of others neither. The records of the audit
+// ledger never expire, but for synthetic ones.
+function about(leaf, reason) {
+  if (reason !== 'expired') return {kind: '', made: false};
+  const kind = tables.kinds.find((k) => k.table === textFact(leaf, 'entity_id'))?.name ?? '';
+  return {kind, made: kind === 'audit' || textFact(leaf, 'rule_id') === 'synthetic'};
+}
+
 // parseTargets reads the /targets of the record at seq of a log. A record can only speak
 // of leaves before it, or of an earlier log of its tenant: see uncovered.
 function parseTargets(value, log, seq, reason) {
@@ -179,25 +191,40 @@ function parseTargets(value, log, seq, reason) {
 // that stands behind k is older than all of its leaves.
 function uncovered(log, k, claims, covers) {
   const by = new Map();
-  const key = (path, reason) => `${path} ${reason}`;
+  const key = (path, kind, made, reason) => `${path} ${kind} ${made} ${reason}`;
   for (const c of covers) {
     if (c.log !== log || c.by > k || c.from >= c.to) continue;
-    const of = key(c.path, c.reason);
+    const of = key(c.path, c.kind, c.made, c.reason);
     if (!by.has(of)) by.set(of, []);
     by.get(of).push(c);
   }
-  for (const [of, list] of by) by.set(of, mergeRanges(list));
+  // What covers the claims of one path, kind and reason, found when the first one comes.
+  const covering = new Map();
+  const coveringOf = ({path, kind, made, reason}) => {
+    const of = key(path, kind, made, reason);
+    if (!covering.has(of)) {
+      const keys = [];
+      for (const p of [path, -1]) {
+        for (const k of [kind, '']) {
+          keys.push(key(p, k, false, reason));
+          if (made) keys.push(key(p, k, true, reason));
+        }
+      }
+      covering.set(of, mergeRanges(keys.flatMap((k) => by.get(k) ?? [])));
+    }
+    return covering.get(of);
+  };
   const inside = (list, seq) => {
     let lo = 0;
-    let hi = list?.length ?? 0;
+    let hi = list.length;
     while (lo < hi) { // the first range that ends after seq
       const mid = (lo + hi) >> 1;
       if (list[mid].to <= seq) lo = mid + 1;
       else hi = mid;
     }
-    return list !== undefined && lo < list.length && list[lo].from <= seq;
+    return lo < list.length && list[lo].from <= seq;
   };
-  return claims.filter((c) => !inside(by.get(key(c.path, c.reason)), c.seq) && !inside(by.get(key(-1, c.reason)), c.seq));
+  return claims.filter((c) => !inside(coveringOf(c), c.seq));
 }
 
 // mergeRanges sorts ranges and joins those that touch.

@@ -86,7 +86,8 @@ const passMethods = {
     } else if (open !== null) {
       if (this.covering === '' || h.path !== '/targets') return;
       try {
-        for (const cover of parseTargets(open.targets, l.origin, leaf.seq, this.covering)) this.covers.push(cover);
+        const of = about(leaf, this.covering);
+        for (const cover of parseTargets(open.targets, l.origin, leaf.seq, this.covering)) this.covers.push({...cover, ...of});
       } catch (err) {
         if (!(err instanceof Bad)) throw err;
         say('E_COMMIT', `is no list of ranges: ${err.message}`);
@@ -95,7 +96,7 @@ const passMethods = {
       if (account) say('E_UNACCOUNTED', 'is neither disclosed nor said to be withheld, erased or expired');
     } else {
       c.count(`withheld_${held.reason}`);
-      if (held.reason === 'erased' || held.reason === 'expired') this.claims.push(held);
+      if (held.reason === 'erased' || held.reason === 'expired') this.claims.push({...held, kind: leaf.kind, made: leaf.pub.is_synthetic === true});
     }
   },
 
