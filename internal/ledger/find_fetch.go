@@ -22,8 +22,10 @@ type Fetched struct {
 	Hash evidence.Hash
 	Leaf *evidence.Leaf
 	// Open holds what was opened, by path. Each value opens the commitment of the
-	// leaf. What the leaf commits to and is not here is erased, where content was asked for.
-	Open map[string]Opened
+	// leaf. What the leaf commits to and is not here is erased, where content was asked
+	// for, or has expired.
+	Open    map[string]Opened
+	Expired bool
 }
 
 // Fetch reads the leaves of records that were found, in the order given, and
@@ -54,6 +56,9 @@ func (l *Ledger) Fetch(ctx context.Context, tenant string, at []store.Found, con
 	}
 	if content {
 		if err := l.openFetched(ctx, tenant, at, order, out); err != nil {
+			return nil, err
+		}
+		if err := l.markExpired(ctx, tenant, out); err != nil {
 			return nil, err
 		}
 	}

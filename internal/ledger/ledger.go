@@ -93,6 +93,7 @@ type Ledger struct {
 	committers committers
 	room       *semaphore.Weighted // records that wait for a committer
 	near       near                // what was read of the logs
+	lives      lifecycles
 
 	mu     sync.Mutex
 	logs   map[store.LogRef]*openLog
@@ -104,6 +105,7 @@ type Ledger struct {
 	halted atomic.Pointer[haltError]
 	// unpublished is why the last round of publishing failed; nil before the first.
 	unpublished atomic.Pointer[error]
+	scrubbing   atomic.Bool   // see scrubSoon
 	stop        chan struct{} // closed by Close
 	stopped     sync.WaitGroup
 	closing     sync.Once
@@ -162,6 +164,9 @@ func (l *Ledger) start(ctx context.Context, rolledBack []rollback) error {
 	}
 	// Not before: it would find the anchor of a log that was rolled back ahead of it, and stop the log.
 	l.stopped.Go(l.publishLoop)
+	if err := l.scrubDue(ctx); err != nil {
+		return err
+	}
 	_, err := l.current(ctx, evidence.SystemTenant)
 	if errors.Is(err, evidence.ErrNotFound) {
 		_, err = l.createTenant(ctx, evidence.SystemTenant)

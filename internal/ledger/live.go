@@ -90,6 +90,8 @@ type LiveReport struct {
 	Logs      []LiveLog `json:"logs"`
 	Leaves    int64     `json:"leaves"`
 	Erased    int64     `json:"erased_fields"`
+	// Expired are the records whose rows are gone because they have expired.
+	Expired int64 `json:"expired_records"`
 }
 
 // LiveLog is one verified log.

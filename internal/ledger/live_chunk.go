@@ -32,6 +32,7 @@ type liveLeaf struct {
 	seq  int64
 	leaf *evidence.Leaf // nil where it does not parse or is missing
 	hash evidence.Hash
+	gone bool // its row is not there
 }
 
 type missingField struct {
@@ -39,21 +40,30 @@ type missingField struct {
 	seq  int64
 	path string
 	// trace is that of a step or event.
-	trace string
+	trace     string
+	kind      evidence.Kind
+	synthetic bool
 }
 
 // expectedTerm is an index entry that an opening calls for.
 type expectedTerm struct {
-	name  string
-	mac   [16]byte
-	seq   int64
-	trace string
+	name      string
+	mac       [16]byte
+	seq       int64
+	trace     string
+	kind      evidence.Kind
+	synthetic bool
 }
 
 // target is what an ErasureExecuted or RetentionApplied record covers.
 type target struct {
 	log    string
-	before int64 // only leaves before this one
+	before int64          // only leaves before this one
+	by     store.Position // of the record
+	// kind is that of the leaves that a RetentionApplied of its table is about, and
+	// synthetic says that it is only about synthetic ones; 0: of any kind.
+	kind      evidence.Kind
+	synthetic bool
 	evidence.TargetRange
 }
 
@@ -149,7 +159,7 @@ func (e *examiner) readLeaves(ctx context.Context, c *chunk) error {
 			if err != nil {
 				e.leafFinding(c, CodeLeaf, table, "", seq, "", "", err.Error())
 			}
-			c.leaves = append(c.leaves, liveLeaf{seq, leaf, evidence.LeafHash(raw)})
+			c.leaves = append(c.leaves, liveLeaf{seq: seq, leaf: leaf, hash: evidence.LeafHash(raw)})
 			next = seq + 1
 		}
 		return nil
@@ -158,8 +168,8 @@ func (e *examiner) readLeaves(ctx context.Context, c *chunk) error {
 	return err
 }
 
-// readRows compares every column of the chunk's topic rows with the leaves
-// and returns the rows by leaf.
+// readRows compares every column of the chunk's topic rows with the leaves, marks those
+// leaves whose row is not there, and returns the rows by leaf.
 func (e *examiner) readRows(ctx context.Context, c *chunk) ([]*store.Row, error) {
 	rows := make([]*store.Row, len(c.leaves))
 	for _, k := range evidence.Kinds() {
@@ -183,9 +193,7 @@ func (e *examiner) readRows(ctx context.Context, c *chunk) ([]*store.Row, error)
 		}
 	}
 	for i := range c.leaves {
-		if l := &c.leaves[i]; l.leaf != nil && rows[i] == nil {
-			e.leafFinding(c, CodeColumn, l.leaf.Kind.Table(), "", l.seq, "", "", "the row of the leaf is missing")
-		}
+		c.leaves[i].gone = c.leaves[i].leaf != nil && rows[i] == nil
 	}
 	return rows, nil
 }
@@ -321,7 +329,9 @@ func (e *examiner) checkContent(ctx context.Context, c *chunk, leaf *evidence.Le
 	for _, h := range leaf.H {
 		if _, ok := opened[h.Path]; !ok {
 			whole = false
-			c.missing = append(c.missing, missingField{e.log.Origin, leaf.Seq, h.Path, traceScope(leaf)})
+			c.missing = append(c.missing, missingField{
+				log: e.log.Origin, seq: leaf.Seq, path: h.Path, trace: traceScope(leaf), kind: leaf.Kind, synthetic: synthetic(leaf),
+			})
 		}
 	}
 	if whole { // else what it referred to may have been erased
@@ -364,11 +374,24 @@ func (e *examiner) collectTargets(c *chunk, leaf *evidence.Leaf, opened map[stri
 		e.leafFinding(c, CodeCommit, "audit_ledger", "targets", leaf.Seq, "", "", "the targets of the record do not parse")
 		return
 	}
-	own := target{log: e.log.Origin, before: leaf.Seq, TargetRange: evidence.TargetRange{}}
+	own := target{log: e.log.Origin, before: leaf.Seq, by: store.Position{LogNo: e.log.No, Seq: leaf.Seq}}
+	if leaf.Text("event_type") == eventRetention {
+		own.kind, own.synthetic = evidence.KindOfTable(leaf.Text("entity_id")), leaf.Text("rule_id") == evidence.ClassSynthetic
+		if own.kind == evidence.KindAudit && !own.synthetic {
+			e.leafFinding(c, CodeColumn, "audit_ledger", "targets", leaf.Seq, "", "", "orders the removal of audit records, which are never removed")
+		}
+	}
+	// Of an entity that is no table, ranges without paths say nothing: they would be read as
+	// about all kinds.
+	exact := leaf.Text("event_type") == eventRetention && own.kind == 0
 	if t.Log != "" && t.Log != e.log.Origin {
 		own.log, own.before = t.Log, evidence.MaxInt
 	}
 	for _, r := range t.Ranges {
+		if exact && len(r.Paths) == 0 {
+			e.leafFinding(c, CodeColumn, "audit_ledger", "targets", leaf.Seq, "", "", "orders the removal of records of no table")
+			continue
+		}
 		own.TargetRange = r
 		c.targets = append(c.targets, own)
 	}
@@ -385,7 +408,7 @@ func (e *examiner) collectTerms(c *chunk, leaf *evidence.Leaf, opened map[string
 		}
 	}
 	for _, t := range seal.IndexTerms(e.key, leaf.Kind, paths, func(p string) string { return opened[p] }) {
-		c.terms = append(c.terms, expectedTerm{t.Name, t.MAC, leaf.Seq, traceScope(leaf)})
+		c.terms = append(c.terms, expectedTerm{t.Name, t.MAC, leaf.Seq, traceScope(leaf), leaf.Kind, synthetic(leaf)})
 	}
 	e.checkReplacements(c, leaf, opened)
 }
@@ -413,14 +436,4 @@ func (e *examiner) checkReplacements(c *chunk, leaf *evidence.Leaf, opened map[s
 			e.leafFinding(c, CodeCommit, "leaf_segments", f.Field.Name, leaf.Seq, factText(&want), factText(f), "a replaced name is not that of its sealed text")
 		}
 	}
-}
-
-// covers reports whether targets account for a field that is not there.
-func covers(targets []target, m missingField) bool {
-	for _, t := range targets {
-		if t.log == m.log && t.From <= m.seq && m.seq < min(t.To, t.before) && (len(t.Paths) == 0 || slices.Contains(t.Paths, m.path)) {
-			return true
-		}
-	}
-	return false
 }

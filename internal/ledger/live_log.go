@@ -268,6 +268,7 @@ func (f *logFold) fold(c *chunk) {
 				f.finding(Finding{Code: CodeLeaf, Table: "leaf_segments", From: l.seq, To: l.seq + 1, Message: err.Error()})
 			}
 			f.t.leaf(f, l.leaf)
+			f.t.absent.leaf(f.lg.No, l.leaf, l.gone)
 		}
 		f.tree.append(l.hash, func(tile store.Tile) {
 			f.tiles[tileKey{tile.Level, tile.N}] = evidence.LeafHash(tile.Data)
@@ -436,11 +437,12 @@ func (f *logFold) checkBeyond(ctx context.Context) error {
 func (f *logFold) checkSegments(ctx context.Context) error {
 	return f.t.read.SealedSegments(ctx, f.lg.LogRef, func(s store.SealedSegment) error {
 		use, ok := f.segments[s.No]
-		seq := s.No >> 4
+		seq := s.No >> store.SegmentBits
 		if !f.t.keys[s.Key] { // an erasure takes both: this key is missing even if a running server still knows it
 			f.finding(Finding{Code: CodeCommit, Table: "data_keys", From: seq, To: seq + 1, Found: fmt.Sprintf("%x", s.Key), Message: "the data key of sealed content is missing"})
 		}
 		switch {
+		case f.t.leaving(f.lg.No, seq):
 		case !ok:
 			f.finding(Finding{Code: CodeCommit, Table: "sealed_segments", From: seq, To: seq + 1, Message: "sealed content that no record refers to"})
 		case use.used != use.openings && !use.mixed && use.id == s.ID:

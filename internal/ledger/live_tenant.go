@@ -21,13 +21,19 @@ type tenantFold struct {
 
 	read    store.Reader
 	logs    []*logFold
+	folds   map[int]*logFold // by log_no
+	absent  absences
 	missing []missingField
 	targets []target
-	runs    map[string]store.RunState
-	byID    int64 // records that record_ids must have
-	terms   map[termKey]termValue
-	sizes   map[int]int64 // log_no -> size
-	origins map[int]string
+	orders  orders
+	// Once all leaves were read:
+	expiries expiryList
+	coverage coverage
+	runs     map[string]store.RunState
+	byID     int64 // records that record_ids must have
+	terms    map[termKey]termValue
+	sizes    map[int]int64 // log_no -> size
+	origins  map[int]string
 	// erasedTerms are path and trace of erased fields: their entry may have
 	// been that of the whole trace.
 	erasedTerms map[string]bool
@@ -47,7 +53,9 @@ type termKey struct {
 }
 
 type termValue struct {
-	first store.Position
+	first     store.Position
+	kind      evidence.Kind
+	synthetic bool
 	// more are further places of the entry of a trace, from the first
 	// erasure on: one may have taken the entry that stood at an erased
 	// record, and the next record of the trace made a new one.
@@ -68,6 +76,7 @@ func (v *liveVerifier) tenant(ctx context.Context, tenant string) error {
 	t := &tenantFold{
 		v: v, read: v.cfg.Reader, tenant: tenant, runs: map[string]store.RunState{}, terms: map[termKey]termValue{},
 		sizes: map[int]int64{}, origins: map[int]string{}, erasedTerms: map[string]bool{},
+		folds: map[int]*logFold{}, absent: absences{list: map[absentKey][]stretch{}, shut: map[absentKey]bool{}}, orders: newOrders(),
 	}
 	if err := t.checkKeys(ctx); err != nil {
 		return err
@@ -92,6 +101,10 @@ func (v *liveVerifier) tenant(ctx context.Context, tenant string) error {
 	if err := t.readKeys(ctx); err != nil {
 		return err
 	}
+	if err := t.readExpiries(ctx); err != nil {
+		return err
+	}
+	t.cover()
 	if err := t.eachLog(ctx, (*logFold).finish); err != nil {
 		return err
 	}
@@ -102,7 +115,9 @@ func (v *liveVerifier) tenant(ctx context.Context, tenant string) error {
 		})
 	}
 	t.checkMissing()
-	for _, check := range []func(context.Context) error{t.checkErased, t.checkRuns, t.checkIDs, t.checkIndex} {
+	for _, check := range []func(context.Context) error{
+		t.checkAbsent, t.checkExpiries, t.checkHolds, t.checkErased, t.checkRuns, t.checkIDs, t.checkIndex,
+	} {
 		if err := check(ctx); err != nil {
 			return err
 		}
@@ -128,6 +143,7 @@ func (t *tenantFold) eachLog(ctx context.Context, fn func(*logFold, context.Cont
 				return err
 			}
 			t.logs = append(t.logs, f)
+			t.folds[lg.No] = f
 		}
 		if f := t.logs[i]; f.usable {
 			if err := fn(f, ctx); err != nil {
@@ -190,6 +206,7 @@ func (t *tenantFold) leaf(f *logFold, leaf *evidence.Leaf) {
 	if !foundBySpan(leaf) {
 		t.byID++
 	}
+	t.orders.leaf(f.lg.No, leaf)
 	if leaf.Run == "" {
 		return
 	}
@@ -231,17 +248,26 @@ func (t *tenantFold) term(logNo int, e expectedTerm) {
 	have, ok := t.terms[k]
 	switch {
 	case !ok:
-		t.terms[k] = termValue{first: pos}
+		t.terms[k] = termValue{first: pos, kind: e.kind, synthetic: e.synthetic}
 	case e.trace != "" && len(t.targets) > 0:
 		have.more = append(have.more, pos)
 		t.terms[k] = have
 	}
 }
 
+// cover puts together what the tenant's records say is gone.
+func (t *tenantFold) cover() {
+	order := make(map[string]int, len(t.origins))
+	for no, origin := range t.origins {
+		order[origin] = no
+	}
+	t.coverage = newCoverage(t.targets, order)
+}
+
 // checkMissing: content that is not there must be accounted for.
 func (t *tenantFold) checkMissing() {
 	for _, m := range t.missing {
-		if covers(t.targets, m) {
+		if t.coverage.covers(m) {
 			t.v.report.Erased++
 			t.erasedTerms[m.path+" "+m.trace] = true
 			continue
@@ -270,7 +296,7 @@ func (t *tenantFold) checkErased(ctx context.Context) error {
 	}
 	for _, target := range t.targets {
 		for _, f := range t.logs {
-			if f.lg.Origin != target.log {
+			if f.lg.Origin != target.log || len(target.Paths) == 0 {
 				continue
 			}
 			for seq := target.From; seq < min(target.To, target.before, f.done); seq++ {
@@ -407,7 +433,8 @@ func (t *tenantFold) checkIndex(ctx context.Context) error {
 // since it was read, or that of its trace.
 func (t *tenantFold) erasedTerm(k termKey, want termValue) bool {
 	path := "/" + k.name
-	if covers(t.targets, missingField{log: t.origins[want.first.LogNo], seq: want.first.Seq, path: path}) {
+	m := missingField{log: t.origins[want.first.LogNo], seq: want.first.Seq, path: path, kind: want.kind, synthetic: want.synthetic}
+	if t.coverage.covers(m) {
 		return true
 	}
 	return k.trace != "" && t.erasedTerms[path+" "+k.trace]

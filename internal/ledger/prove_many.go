@@ -20,27 +20,18 @@ type ProvenRecord struct {
 }
 
 // RunPlaces returns where all records of a run stand, by n. The error wraps
-// evidence.ErrNotFound where the tenant has no such run, and
-// evidence.ErrTampered where the database knows of more than it has.
+// evidence.ErrNotFound where the tenant has no such run, ErrExpired where it had one,
+// and evidence.ErrTampered where the database knows of more than it has.
 func (l *Ledger) RunPlaces(ctx context.Context, tenant, run string) ([]store.Found, error) {
 	state, err := l.RunState(ctx, tenant, run)
 	if err != nil {
 		return nil, err
 	}
-	var places []store.Found
-	err = l.store.RunRecords(ctx, tenant, run, func(r store.RunRecord) error {
-		places = append(places, store.Found{Kind: r.Kind, Position: r.Position, Segment: r.Segment, ActorSegment: r.ActorSegment})
-		return nil
-	})
-	switch {
-	case err != nil:
-		return nil, err
-	case int64(len(places)) < state.NextN:
-		return nil, fmt.Errorf("run %q: %w: it has %d records, and %d are there", run, evidence.ErrTampered, state.NextN, len(places))
-	case len(places) == 0:
-		return nil, fmt.Errorf("run %q: %w", run, evidence.ErrNotFound)
+	places, err := l.runPlaces(ctx, tenant, run, state)
+	if err == nil && len(places) == 0 {
+		err = fmt.Errorf("run %q: %w", run, evidence.ErrNotFound)
 	}
-	return places, nil
+	return places, err
 }
 
 // Place returns what is needed to open the record at a position.

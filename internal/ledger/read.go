@@ -61,7 +61,11 @@ func (l *Ledger) Records(ctx context.Context, tenant string, logNo int, from, to
 			return err
 		}
 		for _, rec := range records {
-			open, err := c.open(ctx, rec.Leaf, refs[rec.Seq])
+			of, there := refs[rec.Seq]
+			if !there { // its row has expired
+				of = [2]int64{store.NoSegment, store.NoSegment}
+			}
+			open, err := c.open(ctx, rec.Leaf, of)
 			if err != nil {
 				return fmt.Errorf("leaf %d of %s: %w", rec.Seq, o.Origin, err)
 			}

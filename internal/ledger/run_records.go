@@ -48,22 +48,16 @@ func (l *Ledger) FindIDs(ctx context.Context, tenant string, ids []evidence.ID) 
 // content opened. What is made from them may be signed, so nothing of the
 // database is believed: each leaf is proven against the signed head, the
 // numbers are gapless from 0, and each opening matches its commitment. What
-// does not is evidence.ErrTampered.
+// does not is evidence.ErrTampered. A run that has expired, or that had before its
+// newest records came, is ErrExpired.
 func (l *Ledger) RunRecords(ctx context.Context, tenant, run string, fn func(RunRecord) error) error {
 	state, err := l.RunState(ctx, tenant, run)
 	if err != nil {
 		return err
 	}
-	var places []store.Found
-	err = l.store.RunRecords(ctx, tenant, run, func(r store.RunRecord) error {
-		places = append(places, store.Found{Kind: r.Kind, Position: r.Position, Segment: r.Segment, ActorSegment: r.ActorSegment})
-		return nil
-	})
+	places, err := l.runPlaces(ctx, tenant, run, state)
 	if err != nil {
 		return err
-	}
-	if int64(len(places)) < state.NextN {
-		return fmt.Errorf("run %q: %w: it has %d records, and %d are there", run, evidence.ErrTampered, state.NextN, len(places))
 	}
 	for n := 0; n < len(places); n += readChunk {
 		records, err := l.Fetch(ctx, tenant, places[n:min(n+readChunk, len(places))], true)

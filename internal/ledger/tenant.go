@@ -149,20 +149,25 @@ func (l *Ledger) openLogIn(ctx context.Context, p *plan, o *openLog, keys []stor
 
 // addOwn plans records of the ledger's own.
 func (l *Ledger) addOwn(ctx context.Context, p *plan, o *openLog, records ...*evidence.Record) error {
+	_, err := l.planOwn(ctx, p, o, records...)
+	return err
+}
+
+// planOwn is addOwn for who needs the receipts.
+func (l *Ledger) planOwn(ctx context.Context, p *plan, o *openLog, records ...*evidence.Record) ([]Receipt, error) {
 	for _, r := range records {
 		if err := r.Complete(); err != nil {
-			return err
+			return nil, err
 		}
 		if err := prepareOne(o.Tenant, r, AppendOptions{}); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	batch, err := l.sealer.Seal(ctx, o.Tenant, o.Origin, records, l.clock.Now())
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = p.add(ctx, l, o, batch, nil)
-	return err
+	return p.add(ctx, l, o, batch, nil)
 }
 
 // commitNow writes a plan from within a control function. It ends the claim.
@@ -191,6 +196,9 @@ func (c *committer) commitNow(ctx context.Context, p *plan) error {
 		p.restore(l)
 		for _, lp := range p.logs {
 			lp.log.reload = lp.commit.Open == nil
+		}
+		if errors.Is(err, store.ErrHeld) || errors.Is(err, evidence.ErrForbidden) {
+			return err // not to be tried again: the database refuses it
 		}
 		return quiet(fmt.Errorf("%w: %w", evidence.ErrUnavailable, err), quietOutcome)
 	}

@@ -287,6 +287,11 @@ func (l *Ledger) follow(ctx context.Context, o *openLog, t *tail) error {
 					Message: "t is smaller than that of the leaf before",
 				})
 			}
+			if leaf.gone { // nothing is so young that it has expired
+				f := missingRow(leaf.leaf)
+				f.Tenant, f.Log = o.Tenant, o.Origin
+				findings = append(findings, f)
+			}
 			t.lastT = max(t.lastT, leaf.leaf.RecordedAt)
 		}
 		l.anomalies(ctx, findings)

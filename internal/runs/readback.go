@@ -102,6 +102,11 @@ func (t *Tracker) readBack(j job) (failed bool) {
 			}
 			h, err = t.read(t.ctx, e.tenant, e.key.run)
 		}
+		if errors.Is(err, ledger.ErrExpired) {
+			// What came late to a run that is not there any more makes no revision of it.
+			settle[e.key.run], counts[e.key.run] = e, state.NextN
+			continue
+		}
 		if err == nil && h.run.records < seen {
 			err = fmt.Errorf("%w: it has %d records where %d were written", evidence.ErrTampered, h.run.records, seen)
 		}

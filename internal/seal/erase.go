@@ -2,8 +2,6 @@ package seal
 
 import (
 	"context"
-	"fmt"
-	"time"
 
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/store"
@@ -15,9 +13,9 @@ import (
 // others, spelled out, and loses its seed: from the seed the salt of what
 // was erased could be made again.
 //
-// rekey seals what is left under the current key of the day, so that the
-// old key can be destroyed.
-func (s *Sealer) Without(ctx context.Context, tenant, origin string, seg store.SealedSegment, drop func(evidence.ID, string) bool, rekey bool, now time.Time) (*store.SealedSegment, error) {
+// rekey seals what is left under another key of the same scope and label, the newest
+// of them, so that the old one can be destroyed.
+func (s *Sealer) Without(ctx context.Context, tenant, origin string, seg store.SealedSegment, drop func(evidence.ID, string) bool, rekey bool) (*store.SealedSegment, error) {
 	openings, err := s.Open(ctx, s.read, tenant, origin, seg)
 	if err != nil {
 		return nil, err
@@ -37,18 +35,39 @@ func (s *Sealer) Without(ctx context.Context, tenant, origin string, seg store.S
 		return nil, nil
 	}
 	key, err := s.keys.byKeyID(ctx, s.read, tenant, seg.Key)
+	if err == nil && rekey {
+		key, err = s.keys.successor(ctx, tenant, key, key.Label)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if rekey {
-		if key.Scope != store.ScopeDay {
-			return nil, fmt.Errorf("segment %d: only keys of the day are retired by sealing anew", seg.No)
-		}
-		if key, err = s.successor(ctx, tenant, key, now); err != nil {
-			return nil, err
-		}
-	}
 	out, err := encrypt(key, origin, append(text, '}'))
+	if err != nil {
+		return nil, err
+	}
+	return &store.SealedSegment{SegmentRef: seg.SegmentRef, ID: out.ID, Key: out.Key, Data: out.Data}, nil
+}
+
+// Rekey seals a segment anew, as it is, under the newest key of the same scope and of
+// label, other than the one it stands under; "" is the label of that one. So all of a
+// key's segments can be brought under another one, and the key be destroyed.
+func (s *Sealer) Rekey(ctx context.Context, tenant, origin string, seg store.SealedSegment, label string) (*store.SealedSegment, error) {
+	old, err := s.keys.byKeyID(ctx, s.read, tenant, seg.Key)
+	if err != nil {
+		return nil, err
+	}
+	if label == "" {
+		label = old.Label
+	}
+	packed, err := s.decrypt(ctx, s.read, tenant, origin, seg)
+	if err != nil {
+		return nil, err
+	}
+	key, err := s.keys.successor(ctx, tenant, old, label)
+	if err != nil {
+		return nil, err
+	}
+	out, err := encryptPacked(key, origin, packed)
 	if err != nil {
 		return nil, err
 	}
@@ -73,24 +92,8 @@ func reduce(id evidence.ID, o *Opening, drop func(evidence.ID, string) bool) *Op
 	}
 }
 
-// successor returns a key of the day other than the one that is retired.
-func (s *Sealer) successor(ctx context.Context, tenant string, retired *dataKey, now time.Time) (*dataKey, error) {
-	day := now.UTC().Format(time.DateOnly)
-	key, err := s.keys.forScope(ctx, tenant, store.ScopeDay, day)
-	if err != nil || key.ID != retired.ID {
-		return key, err
-	}
-	s.keys.mu.Lock()
-	defer s.keys.mu.Unlock()
-	k, raw, err := s.keys.newKey(tenant, store.ScopeDay, day)
-	if err != nil {
-		return nil, err
-	}
-	return s.keys.remember(tenant, k, raw, false)
-}
-
-// NewKey returns the row of a key that Without sealed under, if it is not
-// stored yet.
+// NewKey returns the row of a key that Without or Rekey sealed under, if it is
+// not stored yet.
 func (s *Sealer) NewKey(id store.KeyID) (store.DataKey, bool) {
 	s.keys.mu.Lock()
 	defer s.keys.mu.Unlock()

@@ -46,6 +46,8 @@ type keyring struct {
 	byScope map[scopeLabel]*dataKey
 	byID    map[store.KeyID]*dataKey
 	index   map[string][]byte // tenant -> K
+	// gone are keys that were forgotten: who was reading one meanwhile does not bring it back.
+	gone map[store.KeyID]struct{}
 }
 
 // maxKeys bounds each cache; over it the cache is emptied, which only costs
@@ -121,6 +123,7 @@ func (r *keyring) remember(tenant string, k store.DataKey, raw []byte, stored bo
 		}
 	}
 	d := &dataKey{DataKey: k, tenant: tenant, aead: a, stored: stored}
+	delete(r.gone, k.ID) // its commit went through after all
 	r.byID[k.ID] = d
 	r.byScope[scopeLabel{tenant, k.Scope, k.Label}] = d
 	return d, nil
@@ -153,6 +156,25 @@ func (r *keyring) forScope(ctx context.Context, tenant, scope, label string) (*d
 	return r.remember(tenant, k, raw, false)
 }
 
+// successor returns the newest key of a scope and label that is not the one to be
+// destroyed, making one where that is the newest.
+func (r *keyring) successor(ctx context.Context, tenant string, old *dataKey, label string) (*dataKey, error) {
+	key, err := r.forScope(ctx, tenant, old.Scope, label)
+	if err != nil || key.ID != old.ID {
+		return key, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if d := r.byScope[scopeLabel{tenant, old.Scope, label}]; d != nil && d.ID != old.ID {
+		return d, nil // another goroutine was faster
+	}
+	k, raw, err := r.newKey(tenant, old.Scope, label)
+	if err != nil {
+		return nil, err
+	}
+	return r.remember(tenant, k, raw, false)
+}
+
 // byKeyID returns a key that a stored segment names.
 func (r *keyring) byKeyID(ctx context.Context, read store.Reader, tenant string, id store.KeyID) (*dataKey, error) {
 	r.mu.Lock()
@@ -176,7 +198,7 @@ func (r *keyring) byKeyID(ctx context.Context, read store.Reader, tenant string,
 	d = &dataKey{DataKey: k, tenant: tenant, aead: a, stored: true}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.byID) < maxKeys {
+	if _, gone := r.gone[id]; !gone && len(r.byID) < maxKeys {
 		r.byID[id] = d
 	}
 	return d, nil
@@ -197,15 +219,19 @@ func (r *keyring) markStored(keys []store.DataKey) {
 func (r *keyring) forget(ids []store.KeyID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	gone := make(map[store.KeyID]bool, len(ids))
 	for _, id := range ids {
+		gone[id] = true
+		r.gone[id] = struct{}{}
 		if d := r.byID[id]; d != nil {
 			d.destroyed = true
 		}
 		delete(r.byID, id)
-		for sl, d := range r.byScope {
-			if d.ID == id {
-				delete(r.byScope, sl)
-			}
+	}
+	for sl, d := range r.byScope {
+		if gone[d.ID] {
+			d.destroyed = true
+			delete(r.byScope, sl)
 		}
 	}
 }

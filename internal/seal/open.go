@@ -52,24 +52,68 @@ const maxRoom = 2 * maxSegmentBytes
 // no others, which makes it several times as fast, the more so for records in
 // the order in which they were sealed.
 func (s *Sealer) OpenRecords(ctx context.Context, read store.Reader, tenant, origin string, seg store.SealedSegment, ids []evidence.ID) ([]*Opening, error) {
+	var out []*Opening
+	err := s.lend(ctx, read, tenant, origin, seg, func(text []byte) (err error) {
+		out, err = decodeRecords(text, ids)
+		return err
+	})
+	return out, err
+}
+
+// RecordIDs returns the ids of the records whose openings a segment holds, and reads
+// no more of it.
+func (s *Sealer) RecordIDs(ctx context.Context, read store.Reader, tenant, origin string, seg store.SealedSegment) ([]evidence.ID, error) {
+	var out []evidence.ID
+	err := s.lend(ctx, read, tenant, origin, seg, func(text []byte) (err error) {
+		out, err = memberIDs(text)
+		return err
+	})
+	return out, err
+}
+
+// lend opens a segment for fn, which keeps nothing of the text.
+func (s *Sealer) lend(ctx context.Context, read store.Reader, tenant, origin string, seg store.SealedSegment, fn func(text []byte) error) error {
 	packed, err := s.decrypt(ctx, read, tenant, origin, seg)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	room := texts.Get().(*[]byte)
 	text, err := decoder.DecodeAll(packed, (*room)[:0])
 	if err != nil {
-		return nil, fmt.Errorf("decompress: %w: %w", evidence.ErrTampered, err)
+		return fmt.Errorf("decompress: %w: %w", evidence.ErrTampered, err)
 	}
-	out, err := decodeRecords(text, ids)
+	err = fn(text)
 	if clear(text); cap(text) <= maxRoom {
 		*room = text
 		texts.Put(room)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("segment %d: %w: %w", seg.No, evidence.ErrTampered, err)
+		return fmt.Errorf("segment %d: %w: %w", seg.No, evidence.ErrTampered, err)
 	}
-	return out, nil
+	return nil
+}
+
+// memberIDs returns the names of the members of a segment's JSON. Within a string each
+// quote follows a backslash, and of the objects only a member's begins with seed or salts.
+func memberIDs(text []byte) ([]evidence.ID, error) {
+	const idLen = len("00000000-0000-0000-0000-000000000000")
+	var out []evidence.ID
+	for at := 0; ; {
+		i := bytes.Index(text[at:], []byte(`":{"s`))
+		if i < 0 {
+			return out, nil
+		}
+		i += at
+		at = i + 1
+		if i < idLen {
+			return nil, errSegment
+		}
+		id, ok := evidence.ParseID(string(text[i-idLen : i]))
+		if !ok {
+			return nil, errSegment
+		}
+		out = append(out, id)
+	}
 }
 
 // decodeRecords reads some members of a segment's JSON. The text comes out of an

@@ -20,6 +20,15 @@ func checkRecords(t interface{ Fatal(args ...any) }, text []byte, ids []evidence
 	if err != nil {
 		t.Fatal(err)
 	}
+	if members, err := memberIDs(text); err != nil || len(members) != len(all) {
+		t.Fatal(fmt.Sprintf("%d members of %d, %v: %s", len(members), len(all), err, text))
+	} else {
+		for _, id := range members {
+			if all[id] == nil {
+				t.Fatal(fmt.Sprintf("%s is no member of %s", id, text))
+			}
+		}
+	}
 	got, err := decodeRecords(text, ids)
 	if err != nil {
 		t.Fatal(err)

@@ -33,6 +33,7 @@ func New(read store.Reader, master tink.AEAD) *Sealer {
 	return &Sealer{read: read, keys: keyring{
 		master: master, read: read,
 		byScope: map[scopeLabel]*dataKey{}, byID: map[store.KeyID]*dataKey{}, index: map[string][]byte{},
+		gone: map[store.KeyID]struct{}{},
 	}}
 }
 
@@ -48,6 +49,20 @@ func (s *Sealer) Unwrap(wrapped []byte, origin string) ([]byte, error) {
 		return nil, fmt.Errorf("signing key of %s: %w: it does not open under the master keyset", origin, evidence.ErrTampered)
 	}
 	return key, nil
+}
+
+// WrapSecret encrypts what a setting keeps for the server alone. name is the setting's.
+func (s *Sealer) WrapSecret(name string, text []byte) ([]byte, error) {
+	return s.keys.master.Encrypt(text, []byte("runledger/setting/v1\x00"+name))
+}
+
+// UnwrapSecret is the inverse of WrapSecret.
+func (s *Sealer) UnwrapSecret(name string, wrapped []byte) ([]byte, error) {
+	text, err := s.keys.master.Decrypt(wrapped, []byte("runledger/setting/v1\x00"+name))
+	if err != nil {
+		return nil, fmt.Errorf("setting %s: %w: it does not open under the master keyset", name, evidence.ErrTampered)
+	}
+	return text, nil
 }
 
 // NewTenantKeys makes what a new tenant needs: its key of index MACs.
@@ -367,9 +382,13 @@ func (w *segmentWriter) flushAll() error {
 }
 
 func encrypt(key *dataKey, origin string, text []byte) (Segment, error) {
+	return encryptPacked(key, origin, Compress(nil, text))
+}
+
+func encryptPacked(key *dataKey, origin string, packed []byte) (Segment, error) {
 	out := Segment{Key: key.ID}
 	rand.Read(out.ID[:])
-	data, err := key.aead.Encrypt(Compress(nil, text), aad(origin, out.ID))
+	data, err := key.aead.Encrypt(packed, aad(origin, out.ID))
 	if err != nil {
 		return out, fmt.Errorf("encrypt segment: %w", err)
 	}

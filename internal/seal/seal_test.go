@@ -633,7 +633,7 @@ func TestWithout(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, rekey := range []bool{false, true} {
-		out, err := f.Without(ctx, tenant, origin, seg, drop(a.ID, "/prompt"), rekey, day)
+		out, err := f.Without(ctx, tenant, origin, seg, drop(a.ID, "/prompt"), rekey)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -666,13 +666,10 @@ func TestWithout(t *testing.T) {
 			t.Errorf("%s does not match", path)
 		}
 	}
-	if out, err := f.Without(ctx, tenant, origin, seg, func(evidence.ID, string) bool { return true }, false, day); err != nil || out != nil {
+	if out, err := f.Without(ctx, tenant, origin, seg, func(evidence.ID, string) bool { return true }, false); err != nil || out != nil {
 		t.Errorf("of nothing: %v, %v", out, err)
 	}
 	person := f.seal(t, record(t, 3, `,"subject":"sue"`))
-	if _, err := f.Without(ctx, tenant, origin, stored(person, 0), drop(a.ID), true, day); err == nil {
-		t.Error("a person's key was replaced by one of the day")
-	}
 	// A destroyed key: what was sealed under it meanwhile must be sealed anew.
 	if !f.Live(person) {
 		t.Error("not live")
@@ -853,4 +850,77 @@ func FuzzDecodeSegment(f *testing.F) {
 			t.Fatal(diff)
 		}
 	})
+}
+
+// TestRekey: the content is the same, byte for byte, under another key of the label asked for.
+func TestRekey(t *testing.T) {
+	ctx := context.Background()
+	f := newFixture(t)
+	b := f.seal(t, record(t, 1, `,"prompt":"p"`), record(t, 2, `,"params":1,"subject":"sue"`))
+	for i := range b.Segments {
+		seg := stored(b, i)
+		scope, label, err := f.KeyScope(ctx, f.keyStore, tenant, seg.Key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before, err := f.Open(ctx, f.keyStore, tenant, origin, seg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var first store.KeyID
+		for round, want := range []string{"", "kept 2026", "kept 2026"} {
+			out, err := f.Rekey(ctx, tenant, origin, seg, want)
+			if err != nil {
+				t.Fatal(err)
+			}
+			k, fresh := f.NewKey(out.Key)
+			if fresh != (round < 2) || out.Key == seg.Key || out.ID == seg.ID || out.SegmentRef != seg.SegmentRef || round == 2 && out.Key != first {
+				t.Errorf("round %d: %v %+v", round, fresh, out)
+			}
+			if fresh {
+				f.keyStore.keys[tenant] = append(f.keyStore.keys[tenant], k)
+				f.Stored([]store.DataKey{k})
+			}
+			first = out.Key
+			if s, l, err := f.KeyScope(ctx, f.keyStore, tenant, out.Key); err != nil || s != scope || l != or(want, label) {
+				t.Errorf("key of scope %s, label %s, %v", s, l, err)
+			}
+			after, err := f.again(t).Open(ctx, f.keyStore, tenant, origin, *out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(before, after); diff != "" {
+				t.Error(diff)
+			}
+		}
+	}
+	// What comes now stands under the newest key of its label.
+	again := f.seal(t, record(t, 3, `,"subject":"sue"`))
+	for _, k := range []store.KeyID{b.Segments[0].Key, b.Segments[1].Key} {
+		if again.Segments[0].Key == k {
+			t.Error("a new segment stands under a key that is to go")
+		}
+	}
+}
+
+func or(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// TestWrapSecret: a secret opens under its own name alone.
+func TestWrapSecret(t *testing.T) {
+	f := newFixture(t)
+	wrapped, err := f.WrapSecret("a", []byte("text"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := f.UnwrapSecret("a", wrapped); err != nil || string(got) != "text" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if _, err := f.UnwrapSecret("b", wrapped); !errors.Is(err, evidence.ErrTampered) {
+		t.Errorf("under another name: %v", err)
+	}
 }

@@ -1,0 +1,278 @@
+package ledger
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/store"
+	"github.com/runledger/runledger/verify"
+)
+
+// erasureNote is what is kept of an erasure until its statement is written and the keys
+// that it left are on record: a crash in between loses neither. The list of its orders would
+// link the runs of a person, so it is kept encrypted, and no longer than that.
+type erasureNote struct {
+	ID         string          `json:"id"`
+	At         evidence.Micros `json:"at"`
+	By         string          `json:"by,omitempty"`
+	Reason     string          `json:"reason,omitempty"`
+	Records    int64           `json:"records"`
+	Fields     int64           `json:"fields"`
+	Runs       int64           `json:"runs"`
+	Keys       int64           `json:"keys"`
+	InArchives bool            `json:"in_archives"`
+	Retire     []store.KeyID   `json:"retire"`
+	Orders     []string        `json:"orders"` // ids of the records with targets
+}
+
+// Settings of erasures that are not finished. A value of "" is one that is.
+const (
+	settingErasure = "erasure/"        // <tenant>/<id>: its note, wrapped
+	settingRetire  = "erasure_retire/" // <tenant>/<key>: the order by which the key goes
+)
+
+func (w *eraser) note(ctx context.Context, records []*evidence.Record) (*erasureNote, error) {
+	n := w.counts()
+	archived, err := w.inArchives(ctx)
+	if err != nil {
+		return nil, err
+	}
+	note := &erasureNote{
+		ID: "erasure-" + randomHex(6), At: evidence.MicrosOf(w.l.clock.Now()), By: w.ask.By, Reason: w.ask.Reason,
+		Records: int64(n.records), Fields: int64(n.fields), Runs: int64(n.runs), Keys: int64(len(w.keys)),
+		InArchives: archived, Retire: w.toRetire(),
+	}
+	for _, r := range records {
+		note.Orders = append(note.Orders, r.ID.String())
+	}
+	return note, nil
+}
+
+func (l *Ledger) keepErasureNote(ctx context.Context, tenant string, n *erasureNote) error {
+	name := settingErasure + tenant + "/" + n.ID
+	text, err := json.Marshal(n)
+	if err != nil {
+		return err
+	}
+	wrapped, err := l.sealer.WrapSecret(name, text)
+	if err != nil {
+		return err
+	}
+	return l.store.SetSetting(ctx, name, base64.StdEncoding.EncodeToString(wrapped))
+}
+
+func (l *Ledger) openErasureNote(name, value string) (*erasureNote, error) {
+	wrapped, err := base64.StdEncoding.DecodeString(value)
+	if err != nil {
+		return nil, fmt.Errorf("setting %s: %w: %w", name, evidence.ErrTampered, err)
+	}
+	text, err := l.sealer.UnwrapSecret(name, wrapped)
+	if err != nil {
+		return nil, err
+	}
+	n := &erasureNote{}
+	if err := json.Unmarshal(text, n); err != nil {
+		return nil, fmt.Errorf("setting %s: %w: %w", name, evidence.ErrTampered, err)
+	}
+	return n, nil
+}
+
+// stateErasure writes the statement of an erasure whose records may be there: if they are
+// not, there was no erasure. It may be called again.
+func (l *Ledger) stateErasure(ctx context.Context, tenant string, n *erasureNote) (statement Receipt, body string, err error) {
+	err = l.control(ctx, tenant, func(ctx context.Context, c *committer) error {
+		o, err := c.newest(tenant)
+		if err != nil {
+			return err
+		}
+		hashes, by, err := l.erasureOrders(ctx, tenant, n)
+		if err != nil {
+			return err
+		}
+		if len(hashes) > 0 {
+			if statement, body, err = l.appendStatement(ctx, c, o, n, hashes); err != nil {
+				return err
+			}
+			for _, k := range n.Retire {
+				if err := l.store.SetSetting(ctx, retireSetting(tenant, k), formatPosition(by)); err != nil {
+					return err
+				}
+			}
+		}
+		return l.store.SetSetting(ctx, settingErasure+tenant+"/"+n.ID, "")
+	})
+	if err != nil {
+		err = fmt.Errorf("statement of %s: %w", n.ID, err)
+	}
+	return statement, body, err
+}
+
+// erasureOrders returns the leaf hashes of an erasure's records in order, and where the first
+// one stands.
+func (l *Ledger) erasureOrders(ctx context.Context, tenant string, n *erasureNote) ([]evidence.Hash, store.Position, error) {
+	var ids []evidence.ID
+	for _, text := range n.Orders {
+		id, ok := evidence.ParseID(text)
+		if !ok {
+			return nil, store.Position{}, fmt.Errorf("%s: %w: %q is not an id", n.ID, evidence.ErrTampered, text)
+		}
+		ids = append(ids, id)
+	}
+	found, err := l.store.FindIDs(ctx, tenant, ids)
+	if err != nil || len(found) == 0 {
+		return nil, store.Position{}, err
+	}
+	var at []store.Position
+	for _, p := range found {
+		at = append(at, p)
+	}
+	slices.SortFunc(at, comparePositions)
+	var hashes []evidence.Hash
+	for _, p := range at {
+		o, err := l.logByNo(ctx, tenant, p.LogNo)
+		if err != nil {
+			return nil, store.Position{}, err
+		}
+		leaf, hash, err := l.storedLeaf(ctx, o, p.Seq)
+		if err != nil {
+			return nil, store.Position{}, err
+		}
+		if !ServerErasure(leaf) {
+			return nil, store.Position{}, fmt.Errorf("leaf %d: %w: it is not of an erasure", p.Seq, evidence.ErrTampered)
+		}
+		hashes = append(hashes, hash)
+	}
+	if len(hashes) != len(ids) {
+		return nil, store.Position{}, fmt.Errorf("%s: %w: %d of its %d records are there", n.ID, evidence.ErrTampered, len(hashes), len(ids))
+	}
+	return hashes, at[0], nil
+}
+
+// appendStatement appends the record that says of an erasure as a whole what was done,
+// unless it is there.
+func (l *Ledger) appendStatement(ctx context.Context, c *committer, o *openLog, n *erasureNote, hashes []evidence.Hash) (Receipt, string, error) {
+	body := string((&verify.ErasureStatement{
+		TenantID: o.Tenant, ErasureID: n.ID, ExecutedAt: n.At, Records: n.Records, Fields: n.Fields, Runs: n.Runs,
+		KeysDestroyed: n.Keys, KeysToRetire: int64(len(n.Retire)), InArchives: n.InArchives,
+		Orders: int64(len(hashes)), OrdersDigest: verify.OrdersDigest(hashes),
+	}).JSON())
+	r := l.auditRecord(max(n.At, evidence.MicrosOf(l.clock.Now())), eventErased, "RETENTION", n.ID)
+	r.ID, r.NaturalKey = evidence.ID{}, "erasure:"+n.ID
+	if err := r.AssignID(o.Tenant); err != nil {
+		return Receipt{}, "", err
+	}
+	have, err := l.store.FindIDs(ctx, o.Tenant, []evidence.ID{r.ID})
+	if err != nil {
+		return Receipt{}, "", err
+	}
+	if at, there := have[r.ID]; there {
+		in, err := l.logByNo(ctx, o.Tenant, at.LogNo)
+		if err != nil {
+			return Receipt{}, "", err
+		}
+		leaf, hash, err := l.storedLeaf(ctx, in, at.Seq)
+		if err != nil {
+			return Receipt{}, "", err
+		}
+		return receiptOf(in, leaf, hash), body, nil
+	}
+	r.SetSealed("/after_state", []byte(body))
+	if n.By != "" {
+		r.SetHumanActor(n.By)
+	}
+	if n.Reason != "" {
+		r.SetSealed("/action_reason", evidence.QuoteJSON(n.Reason))
+	}
+	p := c.newPlan()
+	receipts, err := l.planOwn(ctx, p, o, r)
+	if err != nil {
+		p.restore(l)
+		return Receipt{}, "", err
+	}
+	if err := c.commitNow(ctx, p); err != nil {
+		return Receipt{}, "", err
+	}
+	return receipts[0], body, nil
+}
+
+// retireSetting names the note that a key is to be destroyed.
+func retireSetting(tenant string, k store.KeyID) string {
+	return settingRetire + tenant + "/" + hex.EncodeToString(k[:])
+}
+
+// FinishErasures goes on with what erasures of a tenant left to be done: a statement that a crash
+// came before; and keys that opened what was erased, or what has expired although it was
+// kept longer than its day's key (retireLater), are destroyed, once the rest under them has
+// been sealed anew under another key of the same label. It is called at start, after
+// each erasure, and after each expiry.
+func (l *Ledger) FinishErasures(ctx context.Context, tenant string) (Retired, error) {
+	ctx = store.NoLag(ctx)
+	notes, err := l.settingsOf(ctx, settingErasure+tenant+"/")
+	if err != nil {
+		return Retired{}, err
+	}
+	for name, value := range notes {
+		n, err := l.openErasureNote(name, value)
+		if err != nil {
+			return Retired{}, err
+		}
+		_, unlock := l.life(tenant) // an erasure of this process may be about to commit it
+		_, _, err = l.stateErasure(ctx, tenant, n)
+		unlock()
+		if err != nil {
+			return Retired{}, err
+		}
+	}
+	var out Retired
+	retire, err := l.settingsOf(ctx, settingRetire+tenant+"/")
+	if err != nil {
+		return out, err
+	}
+	for name, value := range retire {
+		var key store.KeyID
+		by, ok := parsePosition(value)
+		raw, err := hex.DecodeString(name[strings.LastIndexByte(name, '/')+1:])
+		if !ok || err != nil || copy(key[:], raw) != len(key) {
+			return out, fmt.Errorf("setting %s: %w", name, evidence.ErrTampered)
+		}
+		_, err = l.store.DataKey(ctx, tenant, key)
+		if err == nil {
+			var done Retired
+			done, err = l.retire(ctx, tenant, []retiring{{key, ""}}, by)
+			out.Keys, out.Segments = out.Keys+done.Keys, out.Segments+done.Segments
+		}
+		if err != nil && !errors.Is(err, evidence.ErrNotFound) {
+			return out, err
+		}
+		if err := l.store.SetSetting(ctx, name, ""); err != nil {
+			return out, err
+		}
+	}
+	return out, l.scrubKeys(ctx, out)
+}
+
+// settingsOf returns the settings under a prefix that have a value.
+func (l *Ledger) settingsOf(ctx context.Context, prefix string) (map[string]string, error) {
+	out := map[string]string{}
+	err := l.store.Settings(ctx, func(name, value string) error {
+		if value != "" && strings.HasPrefix(name, prefix) {
+			out[name] = value
+		}
+		return nil
+	})
+	return out, err
+}
+
+func formatPosition(p store.Position) string { return fmt.Sprintf("%d %d", p.LogNo, p.Seq) }
+
+func parsePosition(text string) (p store.Position, ok bool) {
+	n, err := fmt.Sscanf(text, "%d %d", &p.LogNo, &p.Seq)
+	return p, err == nil && n == 2
+}

@@ -1,0 +1,348 @@
+package ledger_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/ledger"
+	"github.com/runledger/runledger/internal/store"
+	"github.com/runledger/runledger/internal/store/storerig"
+)
+
+// runKinds are the kinds that make up a run.
+var runKinds = []evidence.Kind{evidence.KindLLMRun, evidence.KindTrace, evidence.KindTraceStep, evidence.KindTraceEvent}
+
+// agedRig has a tenant with runs of half a year ago, and is opened anew now: the
+// database's own clock is real. Each run has, beside what makes it up, a system record
+// and an audit entry.
+type agedRig struct {
+	*rig
+	lines map[int][]string
+	old   map[int][]ledger.Receipt // of the old runs
+	end   int64                    // the first leaf that is not old
+}
+
+func runName(n int) string { return fmt.Sprintf("%032x", n) }
+
+// runLines are the records of a run; its system record is the second, the audit entry
+// the fourth.
+func runLines(n int) []string {
+	run := runName(n)
+	secret := fmt.Sprintf(`,"prompt":"secret %d","human_actor_id":"ada"`, n)
+	trace := `"run_id":"` + run + `","trace_id":"` + run + `","source_domain":"ACTIVITY","source_component":"TraceStore"`
+	return []string{
+		fmt.Sprintf(`{"kind":"trace","occurred_at":"2026-01-01T15:00:00Z",%s,"root_hash":"%064x"}`, trace, n),
+		fmt.Sprintf(`{"kind":"system","id":"%s","occurred_at":"2026-01-01T15:00:00Z","run_id":"%s","component":"worker","event_type":"ERROR",`+
+			`"severity":"INFO","source_domain":"SYSTEM","source_component":"SystemRecordWriter","summary":"slow"}`, fixedID("system"+run), run),
+		step(n, 1, secret),
+		fmt.Sprintf(`{"kind":"audit","id":"%s","occurred_at":"2026-01-01T15:00:00Z","run_id":"%s","event_type":"PolicyEvaluated","entity_type":"POLICY_RULE",`+
+			`"entity_id":"rule-1","actor_type":"SYSTEM","decision":"ALLOWED","source_domain":"POLICY","source_component":"AuditLedgerWriter"}`, fixedID("audit"+run), run),
+		fmt.Sprintf(`{"kind":"trace_event","id":"%s","occurred_at":"2026-01-01T15:00:00Z",%s,"event_name":"note","body":"text"}`, fixedID("event"+run), trace),
+		step(n, 2, secret),
+		fmt.Sprintf(`{"kind":"llm_run","occurred_at":"2026-01-01T15:00:00Z",%s,"execution_status":"SUCCEEDED","agent_id":"agent-7","prompt":"p"}`, trace),
+	}
+}
+
+func openAged(t testing.TB, dir string) *agedRig {
+	t.Helper()
+	at := func(now time.Time) rigOption {
+		h := newHands()
+		h.wall = now
+		return h.clock
+	}
+	r := &agedRig{lines: map[int][]string{}, old: map[int][]ledger.Receipt{}}
+	old := openRig(t, dir, at(time.Now().AddDate(0, 0, -180)))
+	old.tenant(t, "acme")
+	for n := 1; n <= 3; n++ {
+		r.lines[n] = runLines(n)
+		r.old[n] = old.append(t, "acme", r.lines[n]...)
+	}
+	r.end = r.old[3][len(r.lines[3])-1].LeafIndex + 1
+	old.close()
+	r.rig = openRig(t, dir, at(time.Now()))
+	return r
+}
+
+// order orders that rows of those kinds go, of the old leaves from <= seq < to.
+func (r *agedRig) order(t testing.TB, from, to int64, kinds ...evidence.Kind) {
+	t.Helper()
+	var orders []ledger.ExpiryOrder
+	for _, k := range kinds {
+		orders = append(orders, ledger.ExpiryOrder{
+			LogNo: 1, Table: k.Table(), Ranges: []evidence.TargetRange{{From: from, To: to}}, From: 1,
+			Before: evidence.MicrosOf(time.Now().AddDate(0, 0, -100).Truncate(24 * time.Hour)), Class: k.Class(), Days: evidence.RetentionDays(k.Class()), Reason: "retention",
+		})
+	}
+	if _, _, err := r.OrderExpiry(context.Background(), "acme", orders); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// expire orders it, and goes on until they are gone.
+func (r *agedRig) expire(t testing.TB, from, to int64, kinds ...evidence.Kind) {
+	t.Helper()
+	r.order(t, from, to, kinds...)
+	for more := true; more; {
+		s, err := r.ExpireStep(context.Background(), "acme")
+		if err != nil {
+			t.Fatal(err)
+		}
+		more = s.More
+	}
+}
+
+// sound verifies what is open, and returns the report.
+func (r *agedRig) sound(t testing.TB) *ledger.LiveReport {
+	t.Helper()
+	report, err := ledger.Verify(context.Background(), ledger.LiveConfig{Reader: r.db, Sealer: r.sealer, Anchor: r.anchor})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(report.Findings) > 0 {
+		t.Errorf("what has expired: %s", listFindings(report))
+	}
+	return report
+}
+
+// TestExpired: a deployment whose runs have expired is sound, and a retry of what has
+// expired gets the first receipts.
+func TestExpired(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	r := openAged(t, filepath.Join(t.TempDir(), "data"))
+	r.expire(t, 0, r.old[3][0].LeafIndex, runKinds...)
+	if report := r.sound(t); report.Expired != 10 || report.Erased != 0 {
+		t.Errorf("%d records have expired and %d fields are erased, want those of two runs", report.Expired, report.Erased)
+	}
+	for n := 1; n <= 3; n++ {
+		again := r.append(t, "acme", r.lines[n]...)
+		want := slices.Clone(r.old[n])
+		for i := range want {
+			want[i].Duplicate = true
+		}
+		if diff := cmp.Diff(want, again); diff != "" {
+			t.Errorf("run %d again: %s", n, diff)
+		}
+		leaf, err := r.ExpiredRun(ctx, "acme", runName(n))
+		if err != nil || (leaf != nil) != (n < 3) || leaf != nil && leaf.Run != runName(n) {
+			t.Errorf("run %d has expired: %v %v", n, leaf, err)
+		}
+		_, err = r.RunPlaces(ctx, "acme", runName(n))
+		if errors.Is(err, ledger.ErrExpired) != (n < 3) || n == 3 && err != nil {
+			t.Errorf("places of run %d: %v", n, err)
+		}
+		if n == 1 { // no difference, once it is known to be of another text
+			_, err := r.Append(ctx, "acme", native(t, step(1, 1, `,"prompt":"another","human_actor_id":"ada"`)), ledger.AppendOptions{Producer: "test"})
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	// One that comes late to what is not there any more.
+	late := r.append(t, "acme", step(1, 9, `,"prompt":"late"`))[0]
+	err := r.RunRecords(ctx, "acme", runName(1), func(ledger.RunRecord) error { return nil })
+	if late.Duplicate || !errors.Is(err, ledger.ErrExpired) {
+		t.Errorf("a late record: %+v, and the run: %v", late, err)
+	}
+	r.sound(t)
+}
+
+// TestExpiredBeside: a system record of a run expires before the run does. The run is
+// there as a whole, without the content of that record.
+func TestExpiredBeside(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	r := openAged(t, filepath.Join(t.TempDir(), "data"))
+	r.expire(t, 1, r.end, evidence.KindSystem)
+	if n := r.sound(t).Expired; n != 3 {
+		t.Errorf("%d records have expired", n)
+	}
+	n := 0
+	err := r.RunRecords(ctx, "acme", runName(2), func(rec ledger.RunRecord) error {
+		if open := len(rec.Open) == len(rec.Leaf.H); open == (rec.Leaf.Kind == evidence.KindSystem) {
+			t.Errorf("record %d, a %s: %d of %d fields", n, rec.Leaf.Kind, len(rec.Open), len(rec.Leaf.H))
+		}
+		n++
+		return nil
+	})
+	if err != nil || n != len(r.lines[2]) {
+		t.Errorf("%d records: %v", n, err)
+	}
+	if leaf, err := r.ExpiredRun(ctx, "acme", runName(2)); leaf != nil || err != nil {
+		t.Errorf("the run has expired: %v %v", leaf, err)
+	}
+	// What whole logs are exported from.
+	head, err := r.db.Head(ctx, store.LogRef{Tenant: "acme", No: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := 0
+	err = r.Records(ctx, "acme", 1, 0, head.Size, func(rec ledger.LogRecord) error {
+		if len(rec.Open) < len(rec.Leaf.H) {
+			gone++
+		}
+		return nil
+	})
+	if err != nil || gone != 3 {
+		t.Errorf("%d records of the log have no content: %v", gone, err)
+	}
+}
+
+// TestExpiredTampered: what nobody ordered to go is missing, whatever has expired
+// around it, and the database is not believed about what may go.
+func TestExpiredTampered(t *testing.T) {
+	t.Parallel()
+	base := filepath.Join(t.TempDir(), "data")
+	r := openAged(t, base)
+	steps := evidence.KindTraceStep
+	r.expire(t, 0, r.old[2][0].LeafIndex, steps)
+	kept, _, err := r.PlaceHold(context.Background(), "acme", ledger.HoldOrder{Scope: store.HoldRun, Run: runName(3), Reason: "case 7", By: "operator-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended, _, err := r.PlaceHold(context.Background(), "acme", ledger.HoldOrder{Scope: store.HoldTenant, Reason: "case 8", By: "operator-1"})
+	if err == nil {
+		_, _, err = r.ReleaseHold(context.Background(), "acme", ended.ID, "over", "operator-1")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.order(t, 1, r.end, evidence.KindSystem) // and nothing has gone yet
+	r.sound(t)
+	d := &deployment{}
+	if err := d.note(context.Background(), r.rig); err != nil {
+		t.Fatal(err)
+	}
+	r.close()
+	l := d.log("acme", 1)
+	in := func(n, i int) int64 { return r.old[n][i].LeafIndex }
+	missing := func(table string, seq int64) want {
+		return want{code: ledger.CodeColumn, table: table, log: l, seq: seq, at: true, says: "no record says that it has expired"}
+	}
+	table := func(name, column, says string) want {
+		return want{code: ledger.CodeColumn, table: name, column: column, seq: anywhere, says: says}
+	}
+	goOn := func(e *evil) { // as an expiry does, which leaves nothing of the content in the end
+		e.change(3, `DELETE FROM r_system WHERE row > ?1 AND row < ?2`, row(l, 0), row(l, r.end))
+	}
+	ordered := func(e *evil, k evidence.Kind, lite, pg string) {
+		e.change(1, `UPDATE expiries SET `+storerig.Pick(lite+` WHERE tbl = ?1`, pg+` WHERE table_name = ?1`), k.Table())
+	}
+	held := func(e *evil, id, lite, pg string) {
+		e.change(1, `UPDATE holds SET `+storerig.Pick(lite, pg)+` WHERE id = ?1`, id)
+	}
+	// Each on a copy of its own, which takes longer than all else.
+	cases := []struct {
+		name string
+		do   func(e *evil)
+		want []want // none: nothing is found
+	}{
+		{"an expiry goes on", goOn, nil},
+		{"an expiry is done, but content is left", func(e *evil) {
+			goOn(e)
+			e.exec(`UPDATE expiries SET done = ` + storerig.Pick("1", "true"))
+			held(e, kept.ID, `scope = 'subject'`, `scope = 'subject'`)
+		}, []want{
+			{code: ledger.CodeCommit, table: "sealed_segments", seq: in(2, 0), says: "the segment holds content of"},
+			table("holds", "scope", "something else"),
+		}},
+		{"rows among and behind those that have expired", func(e *evil) {
+			e.change(1, `DELETE FROM r_trace_event WHERE row = ?1`, row(l, in(1, 4)))
+			e.change(1, `DELETE FROM r_trace_step WHERE row = ?1`, row(l, in(2, 2)))
+			e.change(1, `DELETE FROM r_audit WHERE row = ?1`, row(l, in(1, 3)))
+			ordered(e, steps, `to_leaf = to_leaf + 2`, `until = until + 2`)
+			ordered(e, evidence.KindSystem, `before = before + 86400000000`, `before = before + 86400000000`)
+			e.change(1, `DELETE FROM holds WHERE id = ?1`, kept.ID)
+		}, []want{
+			missing("aos_trace_events", in(1, 4)), missing("aos_trace_steps", in(2, 2)), missing("audit_ledger", in(1, 3)),
+			table("expiries", "", "more may leave a table than the record names"),
+			table("expiries", "before", "younger or older"),
+			table("holds", "", "is missing"),
+		}},
+		{"all steps", func(e *evil) {
+			e.exec(`DELETE FROM r_trace_step WHERE row >= ?1`, row(l, 0))
+			ordered(e, steps, `tbl = 'aos_traces'`, `table_name = 'aos_traces'`)
+			ordered(e, evidence.KindSystem, `by_row = by_row + 1`, `by_leaf = by_leaf + 1`)
+			held(e, kept.ID, `released_row = placed_row + 1`, `released_log = placed_log, released_leaf = placed_leaf + 1`)
+			held(e, ended.ID, `released_row = NULL`, `released_log = NULL, released_leaf = NULL`)
+		}, []want{
+			missing("aos_trace_steps", in(2, 2)), missing("aos_trace_steps", in(3, 5)),
+			table("expiries", "table", "not the one that the record names"),
+			table("expiries", "by", "ordered by no RetentionApplied"),
+			table("holds", "released", "no record there releases it"), table("holds", "released", "is not written down"),
+		}},
+		{"holds", func(e *evil) {
+			held(e, ended.ID, `id = 'hold-000000000000'`, `id = 'hold-000000000000'`)
+			e.change(1, `DELETE FROM hold_runs`)
+		}, []want{table("holds", "", "that no record places"), table("holds", "runs", "is not held")}},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			copied := &deployment{dir: filepath.Join(t.TempDir(), "data"), logs: d.logs}
+			for _, suffix := range []string{"", ".anchor"} {
+				if err := storerig.Copy(copied.dir+suffix, base+suffix); err != nil {
+					t.Fatal(err)
+				}
+			}
+			copied.tamper(t, c.do)
+			report := verifyDir(t, copied.dir)
+			if c.want == nil && len(report.Findings) > 0 {
+				t.Error(listFindings(report))
+			}
+			for _, w := range c.want {
+				if !w.in(report) {
+					t.Errorf("no %s:%s", w, listFindings(report))
+				}
+			}
+		})
+	}
+}
+
+// TestExpiredAudit: no record lets entries of the audit ledger go that are not synthetic.
+func TestExpiredAudit(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	dir := filepath.Join(t.TempDir(), "data")
+	r := openAged(t, dir)
+	seq := r.old[1][3].LeafIndex
+	at := evidence.MicrosOf(time.Now())
+	order := &evidence.Record{Kind: evidence.KindAudit, ID: fixedID("order"), OccurredAt: at}
+	for name, v := range map[string]string{
+		"source_domain": "LOGS", "source_component": "AuditLedgerWriter", "event_type": "RetentionApplied", "entity_type": "RETENTION",
+		"entity_id": "audit_ledger", "rule_id": "audit", "actor_type": "SYSTEM", "system_id": "ledger",
+	} {
+		order.SetText(name, v)
+	}
+	order.SetSealed("/targets", (&evidence.Targets{Ranges: []evidence.TargetRange{{From: seq, To: seq + 1}}}).JSON())
+	if err := order.Complete(); err != nil {
+		t.Fatal(err)
+	}
+	receipts, err := r.Append(ctx, "acme", []*evidence.Record{order}, ledger.AppendOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &deployment{dir: dir}
+	if err := d.note(ctx, r.rig); err != nil {
+		t.Fatal(err)
+	}
+	r.close()
+	l := d.log("acme", 1)
+	d.tamper(t, func(e *evil) { e.change(1, `DELETE FROM r_audit WHERE row = ?1`, row(l, seq)) })
+	report := verifyDir(t, dir)
+	for _, w := range []want{
+		{code: ledger.CodeColumn, table: "audit_ledger", column: "targets", log: l, seq: receipts[0].LeafIndex, at: true, says: "which are never removed"},
+		{code: ledger.CodeColumn, table: "audit_ledger", log: l, seq: seq, at: true, says: "missing"},
+	} {
+		if !w.in(report) {
+			t.Errorf("no %s:%s", w, listFindings(report))
+		}
+	}
+}

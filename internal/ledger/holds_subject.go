@@ -1,0 +1,171 @@
+package ledger
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/store"
+)
+
+// namedUntil says up to which entry the index was looked through for a person.
+type namedUntil struct{ actor, subject store.Position }
+
+// RefreshHolds adds to the holds of subjects what has come since. It is called before
+// anything is expired or erased.
+func (l *Ledger) RefreshHolds(ctx context.Context, tenant string) error {
+	ctx = store.NoLag(ctx)
+	life, ctx, unlock, err := l.lifeAlone(ctx, tenant)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	_, err = l.refreshHolds(ctx, tenant, life)
+	return err
+}
+
+// refreshHolds is RefreshHolds for who has the lock. It returns the holds in force.
+func (l *Ledger) refreshHolds(ctx context.Context, tenant string, life *tenantLife) ([]store.Hold, error) {
+	holds, err := l.holdsInForce(ctx, tenant)
+	if err != nil {
+		return nil, err
+	}
+	for i := range holds {
+		h := &holds[i]
+		if h.Scope != store.HoldSubject {
+			continue
+		}
+		subject, err := l.heldSubject(ctx, tenant, h)
+		if err != nil {
+			return nil, err
+		}
+		named := life.named[h.ID]
+		runs, records, err := l.namedSince(ctx, tenant, subject, &named)
+		if err != nil {
+			return nil, err
+		}
+		if len(runs)+len(records) > 0 {
+			if err := l.store.ExtendHold(ctx, tenant, h.ID, runs, records); err != nil {
+				return nil, fmt.Errorf("extend hold %s: %w", h.ID, err)
+			}
+		}
+		life.named[h.ID] = named
+	}
+	return holds, nil
+}
+
+// heldSubject opens whom a hold is about.
+func (l *Ledger) heldSubject(ctx context.Context, tenant string, h *store.Hold) (string, error) {
+	found, err := l.Fetch(ctx, tenant, []store.Found{{Kind: evidence.KindAudit, Position: h.Placed}}, false)
+	if err != nil {
+		return "", err
+	}
+	f := &found[0]
+	if f.Leaf.Text("event_type") != eventHoldPlaced || f.Leaf.Text("entity_id") != h.ID {
+		return "", fmt.Errorf("hold %s: %w: leaf %d did not place it", h.ID, evidence.ErrTampered, h.Placed.Seq)
+	}
+	row, err := l.store.Row(ctx, store.LogRef{Tenant: tenant, No: h.Placed.LogNo}, evidence.KindAudit, h.Placed.Seq)
+	if err != nil {
+		return "", fmt.Errorf("hold %s: %w", h.ID, err)
+	}
+	openings, err := l.openRecords(ctx, tenant, f.Leaf.Log, store.SegmentRef{LogNo: h.Placed.LogNo, No: row.Segment}, []evidence.ID{f.Leaf.ID})
+	if err != nil {
+		return "", err
+	}
+	f.Open = map[string]Opened{}
+	if len(openings) == 1 {
+		err = f.open(openings[0])
+	}
+	if err != nil {
+		return "", err
+	}
+	subject := f.Open["/subject"].JSON
+	if subject == "" {
+		return "", fmt.Errorf("hold %s: %w: whom it is about cannot be opened", h.ID, evidence.ErrTampered)
+	}
+	return evidence.IndexText([]byte(subject)), nil
+}
+
+// namedSince returns the runs that name a person as actor or data subject, and the records without
+// a run that do, as far as the index has them behind until, which it moves on. Steps and
+// events are indexed once a trace, and a trace is of one run.
+func (l *Ledger) namedSince(ctx context.Context, tenant, person string, until *namedUntil) (runs []string, records []store.Position, err error) {
+	actor := &evidence.Record{Kind: evidence.KindAudit}
+	actor.SetHumanActor(person)
+	var at []store.Position
+	for _, n := range []struct {
+		name, text string
+		until      *store.Position
+	}{{"actor", string(actor.SealedJSON("/actor")), &until.actor}, {"subject", person, &until.subject}} {
+		entries, err := l.indexedSince(ctx, tenant, n.name, n.text, *n.until)
+		if err != nil {
+			return nil, nil, err
+		}
+		for i, e := range entries {
+			if i == 0 {
+				*n.until = e.Position
+			}
+			at = append(at, e.Position)
+		}
+	}
+	at = unique(at, nil)
+	slices.SortFunc(at, comparePositions)
+	for len(at) > 0 {
+		n := 1
+		for n < len(at) && at[n].LogNo == at[0].LogNo {
+			n++
+		}
+		seqs := make([]int64, n)
+		for i := range seqs {
+			seqs[i] = at[i].Seq
+		}
+		err := l.leavesAt(ctx, store.LogRef{Tenant: tenant, No: at[0].LogNo}, seqs, func(i int, raw []byte) error {
+			leaf, err := evidence.ParseLeaf(raw)
+			if err != nil {
+				return fmt.Errorf("leaf %d: %w: %w", seqs[i], evidence.ErrTampered, err)
+			}
+			if leaf.Run == "" {
+				records = append(records, at[i])
+			} else {
+				runs = append(runs, leaf.Run)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+		at = at[n:]
+	}
+	return unique(runs, nil), records, nil
+}
+
+func comparePositions(a, b store.Position) int {
+	return cmp.Or(cmp.Compare(a.LogNo, b.LogNo), cmp.Compare(a.Seq, b.Seq))
+}
+
+// indexedSince returns the index entries of a value that stand behind a position, newest
+// first.
+func (l *Ledger) indexedSince(ctx context.Context, tenant, name, text string, since store.Position) ([]store.IndexEntry, error) {
+	mac, err := l.sealer.FindMAC(ctx, tenant, name, text)
+	if err != nil {
+		return nil, err
+	}
+	for limit := 256; ; limit *= 8 {
+		entries, err := l.store.FindIndex(ctx, tenant, name, mac, limit)
+		if err != nil {
+			return nil, err
+		}
+		n := len(entries)
+		for i := range entries {
+			if comparePositions(entries[i].Position, since) <= 0 {
+				n = i
+				break
+			}
+		}
+		if n < len(entries) || len(entries) < limit {
+			return entries[:n], nil
+		}
+	}
+}
