@@ -102,7 +102,7 @@ func of(origin string, err error) error {
 	if err == nil {
 		return nil
 	}
-	if errors.Is(err, errAbsent) {
+	if errors.Is(err, ErrAbsent) {
 		err = evidence.ErrNotFound
 	}
 	return fmt.Errorf("anchor of %s: %w", origin, err)

@@ -10,11 +10,11 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/anchor/s3test"
 )
 
 // ready is a service with an anchored note of ten records that nobody has read yet.
@@ -31,39 +31,15 @@ func ready(t *testing.T) (*service, *S3) {
 }
 
 // onNote faults the first n requests of a method for a note.
-func onNote(method string, n int64, fault func(w http.ResponseWriter, r *http.Request)) func(http.ResponseWriter, *http.Request) bool {
-	var left atomic.Int64
-	left.Store(n)
-	return func(w http.ResponseWriter, r *http.Request) bool {
-		if r.Method != method || !strings.HasSuffix(r.URL.Path, ".note") || left.Add(-1) < 0 {
-			return false
-		}
-		fault(w, r)
-		return true
-	}
+func onNote(method string, n int64, fault http.HandlerFunc) s3test.Fault {
+	return s3test.On(method, n, func(path string) bool { return strings.HasSuffix(path, ".note") }, fault)
 }
 
-func status(code int, name string) func(http.ResponseWriter, *http.Request) {
-	return func(w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(code)
-		if name != "" {
-			fmt.Fprintf(w, `<?xml version="1.0"?><Error><Code>%s</Code><Message>as told</Message></Error>`, name)
-		}
-	}
-}
-
-func hangUp(w http.ResponseWriter, _ *http.Request) {
-	if c, _, err := http.NewResponseController(w).Hijack(); err == nil {
-		c.Close()
-	}
-}
-
-func slow(_ http.ResponseWriter, r *http.Request) {
-	select {
-	case <-r.Context().Done():
-	case <-time.After(3 * time.Second):
-	}
-}
+var (
+	status = s3test.Status
+	hangUp = s3test.HangUp
+	slow   = s3test.Slow
+)
 
 // truncated says more than it sends.
 func truncated(w http.ResponseWriter, _ *http.Request) {
@@ -80,11 +56,9 @@ func garbage(w http.ResponseWriter, _ *http.Request) {
 	fmt.Fprint(w, "<html>Please log in</html>")
 }
 
-const forever = 1 << 40
-
 // TestPasses: what passes is waited for.
 func TestPasses(t *testing.T) {
-	faults := map[string]func(http.ResponseWriter, *http.Request){
+	faults := map[string]http.HandlerFunc{
 		"500": status(500, "InternalError"), "503": status(503, "SlowDown"), "429": status(429, "TooManyRequests"),
 		"502 of a proxy": status(502, ""), "hangs up": hangUp, "slow": slow,
 	}
@@ -92,11 +66,11 @@ func TestPasses(t *testing.T) {
 		t.Run("write/"+name, func(t *testing.T) {
 			t.Parallel()
 			s, a := ready(t)
-			s.fail(onNote(http.MethodPut, 2, fault))
+			s.Fail(onNote(http.MethodPut, 2, fault))
 			if err := a.Write(logA, note(t, logA, 20, 1)); err != nil {
 				t.Fatal(err)
 			}
-			s.fail(nil)
+			s.Fail(nil)
 			mustRead(t, s.open(t), logA, note(t, logA, 20, 1))
 		})
 	}
@@ -105,7 +79,7 @@ func TestPasses(t *testing.T) {
 		t.Run("read/"+name, func(t *testing.T) {
 			t.Parallel()
 			s, a := ready(t)
-			s.fail(onNote(http.MethodGet, 2, fault))
+			s.Fail(onNote(http.MethodGet, 2, fault))
 			mustRead(t, a, logA, note(t, logA, 10, 1))
 		})
 	}
@@ -138,14 +112,14 @@ func TestStays(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			s, a := ready(t)
-			s.fail(func(w http.ResponseWriter, r *http.Request) bool {
+			s.Fail(func(w http.ResponseWriter, r *http.Request) bool {
 				if test.listed && r.URL.Query().Has("list-type") {
 					return false
 				}
 				test.fault(w, r)
 				return true
 			})
-			before, start := s.count(http.MethodGet), time.Now()
+			before, start := s.Count(http.MethodGet), time.Now()
 			_, err := a.Read(logA)
 			if !errors.Is(err, evidence.ErrUnavailable) || errors.Is(err, evidence.ErrNotFound) || errors.Is(err, evidence.ErrTampered) {
 				t.Fatalf("read: %v", err)
@@ -156,7 +130,7 @@ func TestStays(t *testing.T) {
 			if took := time.Since(start); took > 5*time.Second {
 				t.Errorf("it took %v", took)
 			}
-			calls := s.count(http.MethodGet) - before
+			calls := s.Count(http.MethodGet) - before
 			if test.calls > 0 && calls != test.calls || test.calls == 0 && calls < 3 {
 				t.Errorf("%d calls", calls)
 			}
@@ -177,7 +151,7 @@ func TestStays(t *testing.T) {
 					t.Errorf("%s: %v", what, err)
 				}
 			}
-			s.fail(nil)
+			s.Fail(nil)
 			time.Sleep(restFor)
 			if err := a.Write(logA, note(t, logA, 30, 1)); err != nil {
 				t.Errorf("write afterwards: %v", err)
@@ -192,24 +166,24 @@ func second[T any](_ T, err error) error { return err }
 func TestAnswerLost(t *testing.T) {
 	t.Parallel()
 	s, a := ready(t)
-	inner := s.store.Server()
+	inner := s.Storage
 	lose := func(w http.ResponseWriter, r *http.Request) {
 		inner.ServeHTTP(httptest.NewRecorder(), r)
 		hangUp(w, r)
 	}
 	mustRead(t, a, logA, note(t, logA, 10, 1))
-	s.fail(onNote(http.MethodPut, 1, lose))
+	s.Fail(onNote(http.MethodPut, 1, lose))
 	if err := a.Write(logA, note(t, logA, 20, 1)); err != nil {
 		t.Fatal(err)
 	}
 	mustRead(t, a, logA, note(t, logA, 20, 1))
-	s.fail(onNote(http.MethodPut, 1, lose))
+	s.Fail(onNote(http.MethodPut, 1, lose))
 	if err := a.Write(logB, note(t, logB, 0, 0)); err != nil {
 		t.Fatal(err)
 	}
 	mustRead(t, a, logB, note(t, logB, 0, 0))
 	// The same where a rollback is accepted.
-	s.fail(onNote(http.MethodPut, 1, lose))
+	s.Fail(onNote(http.MethodPut, 1, lose))
 	if err := a.Accept(logA, note(t, logA, 20, 1), note(t, logA, 15, 1)); err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +195,7 @@ func TestStale(t *testing.T) {
 	t.Parallel()
 	s, a := ready(t)
 	rec := httptest.NewRecorder()
-	s.store.Server().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/anchors/prod/one/"+logA+".note", http.NoBody))
+	s.Storage.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/anchors/prod/one/"+logA+".note", http.NoBody))
 	if rec.Code != http.StatusOK {
 		t.Fatal(rec.Code)
 	}
@@ -233,15 +207,15 @@ func TestStale(t *testing.T) {
 		w.Header().Set("Last-Modified", rec.Header().Get("Last-Modified"))
 		_, _ = w.Write(rec.Body.Bytes())
 	}
-	s.fail(onNote(http.MethodGet, 3, stale))
+	s.Fail(onNote(http.MethodGet, 3, stale))
 	if err := a.Write(logA, note(t, logA, 40, 1)); err != nil {
 		t.Errorf("stale for a while: %v", err)
 	}
-	s.fail(onNote(http.MethodGet, forever, stale))
+	s.Fail(onNote(http.MethodGet, s3test.Forever, stale))
 	if err := s.open(t).Write(logA, note(t, logA, 45, 1)); !errors.Is(err, evidence.ErrUnavailable) {
 		t.Errorf("stale for ever: %v", err)
 	}
-	s.fail(nil)
+	s.Fail(nil)
 	mustRead(t, a, logA, note(t, logA, 50, 1))
 }
 
@@ -249,7 +223,7 @@ func TestStale(t *testing.T) {
 func TestOneRequest(t *testing.T) {
 	s, a := ready(t)
 	mustRead(t, a, logA, note(t, logA, 10, 1))
-	gets, puts := s.count(http.MethodGet), s.count(http.MethodPut)
+	gets, puts := s.Count(http.MethodGet), s.Count(http.MethodPut)
 	n := note(t, logA, 11, 1)
 	if err := a.Write(logA, n); err != nil {
 		t.Fatal(err)
@@ -257,16 +231,16 @@ func TestOneRequest(t *testing.T) {
 	if err := a.Write(logA, note(t, logA, 12, 1)); err != nil {
 		t.Fatal(err)
 	}
-	if gets, puts = s.count(http.MethodGet)-gets, s.count(http.MethodPut)-puts; gets != 0 || puts != 2 {
+	if gets, puts = s.Count(http.MethodGet)-gets, s.Count(http.MethodPut)-puts; gets != 0 || puts != 2 {
 		t.Errorf("%d reads and %d writes; want 0 and 2", gets, puts)
 	}
 	n = note(t, logA, 12, 1)
 	sum := sha256.Sum256(n)
-	if got := s.header.Get("X-Amz-Content-Sha256"); got != hex.EncodeToString(sum[:]) {
+	if got := s.Header().Get("X-Amz-Content-Sha256"); got != hex.EncodeToString(sum[:]) {
 		t.Errorf("the hash of what is sent is not signed, but %s", got)
 	}
-	if s.header.Get("Content-Md5") == "" || s.header.Get("If-Match") == "" {
-		t.Errorf("headers of a write: %v", s.header)
+	if s.Header().Get("Content-Md5") == "" || s.Header().Get("If-Match") == "" {
+		t.Errorf("headers of a write: %v", s.Header())
 	}
 }
 
@@ -294,10 +268,10 @@ func TestDamagedObject(t *testing.T) {
 		if _, err := s.open(t).put(a.key(logA+".note.raw"), data, nil, false); err != nil {
 			t.Fatal(err)
 		}
-		s.fail(func(w http.ResponseWriter, r *http.Request) bool {
+		s.Fail(func(w http.ResponseWriter, r *http.Request) bool {
 			if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, ".note") {
 				r.URL.Path += ".raw"
-				s.store.Server().ServeHTTP(w, r)
+				s.Storage.ServeHTTP(w, r)
 				return true
 			}
 			return false
@@ -329,9 +303,9 @@ func TestKeptIsNotReplaced(t *testing.T) {
 func TestAcceptBesideAnother(t *testing.T) {
 	s, a := ready(t)
 	other := s.open(t)
-	s.fail(func(w http.ResponseWriter, r *http.Request) bool {
+	s.Fail(func(w http.ResponseWriter, r *http.Request) bool {
 		if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, ".note") {
-			s.fail(nil)
+			s.Fail(nil)
 			if err := other.Write(logA, note(t, logA, 11, 1)); err != nil {
 				t.Error(err)
 			}
@@ -347,7 +321,7 @@ func TestAcceptBesideAnother(t *testing.T) {
 func TestManyOrigins(t *testing.T) {
 	t.Parallel()
 	s, a := ready(t)
-	inner := s.store.Server()
+	inner := s.Storage
 	const logs = 2*pageSize + 3
 	make := func(name string) {
 		r, w := httptest.NewRequest(http.MethodPut, "/anchors/"+name, strings.NewReader("x")), httptest.NewRecorder()
@@ -390,7 +364,7 @@ func TestConditionsUnknown(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newService(t, true)
-			s.fail(fault)
+			s.Fail(fault)
 			a := s.open(t)
 			for i := range int64(3) {
 				if err := a.Write(logA, note(t, logA, i*10, 1)); err != nil {
@@ -429,7 +403,7 @@ func TestProblems(t *testing.T) {
 	if got, err = a.Problems(); err != nil || len(got) != 1 {
 		t.Errorf("problems with versions: %q, %v", got, err)
 	}
-	s.fail(func(w http.ResponseWriter, r *http.Request) bool {
+	s.Fail(func(w http.ResponseWriter, r *http.Request) bool {
 		if r.URL.Query().Has("versioning") {
 			status(403, "AccessDenied")(w, r)
 			return true
@@ -439,7 +413,7 @@ func TestProblems(t *testing.T) {
 	if got, err = a.Problems(); err != nil || len(got) != 2 || !strings.Contains(got[1], "could not be read") {
 		t.Errorf("problems without the right to ask: %q, %v", got, err)
 	}
-	s.fail(func(w http.ResponseWriter, r *http.Request) bool { status(403, "AccessDenied")(w, r); return true })
+	s.Fail(func(w http.ResponseWriter, r *http.Request) bool { status(403, "AccessDenied")(w, r); return true })
 	if got, err = s.open(t).Problems(); !errors.Is(err, evidence.ErrUnavailable) {
 		t.Errorf("problems where nothing may be written: %q, %v", got, err)
 	}
@@ -457,7 +431,7 @@ func TestEnvironment(t *testing.T) {
 	if err := a.Write(logA, note(t, logA, 1, 1)); err != nil {
 		t.Fatal(err)
 	}
-	if auth := s.header.Get("Authorization"); !strings.Contains(auth, "Credential=test/") || !strings.Contains(auth, "/eu-central-1/s3/") {
+	if auth := s.Header().Get("Authorization"); !strings.Contains(auth, "Credential=test/") || !strings.Contains(auth, "/eu-central-1/s3/") {
 		t.Errorf("signed as %s", auth)
 	}
 	if got, want := a.(*S3).String(), "s3://anchors/p"; got != want {

@@ -2,22 +2,18 @@ package anchor
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"io"
 	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/johannesboyne/gofakes3"
-	"github.com/johannesboyne/gofakes3/backend/s3mem"
-
 	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/anchor/s3test"
 	"github.com/runledger/runledger/internal/c2sp"
 )
 
@@ -53,58 +49,31 @@ func sizeOf(t testing.TB, b []byte) int64 {
 	return c.Size
 }
 
-// service is an object storage of its own behind HTTP, that fails as told.
+// service is an object storage that notes what is written.
 type service struct {
-	*httptest.Server
-	store *gofakes3.GoFakeS3
+	*s3test.Server
 
-	mu     sync.Mutex
-	fault  func(w http.ResponseWriter, r *http.Request) (done bool)
-	calls  map[string]int     // by method
-	puts   map[string][]int64 // sizes of the notes that were written, by key
-	header http.Header        // of the last PUT
+	mu   sync.Mutex
+	puts map[string][]int64 // sizes of the notes that were written, by key
 }
 
 func newService(t testing.TB, conditions bool) *service {
 	t.Helper()
-	s := &service{calls: map[string]int{}, puts: map[string][]int64{}}
-	s.store = gofakes3.New(s3mem.New(), gofakes3.WithTimeSkewLimit(0))
-	inner := s.store.Server()
-	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		r.Body = io.NopCloser(bytes.NewReader(body))
-		s.mu.Lock()
-		s.calls[r.Method]++
-		if r.Method == http.MethodPut {
-			s.header = r.Header.Clone()
-		}
-		fault := s.fault
-		s.mu.Unlock()
-		if !conditions {
-			r.Header.Del("If-Match")
-			r.Header.Del("If-None-Match")
-		}
-		if fault != nil && fault(w, r) {
-			return
-		}
-		s.pass(t, inner, w, r, body)
-	}))
-	t.Cleanup(s.Close)
-	req, _ := http.NewRequestWithContext(context.Background(), http.MethodPut, s.URL+"/anchors", http.NoBody)
-	res, err := http.DefaultClient.Do(req)
-	if err != nil || res.StatusCode != http.StatusOK {
-		t.Fatalf("make the bucket: %v %v", res, err)
-	}
-	res.Body.Close()
+	s := &service{puts: map[string][]int64{}}
+	s.Server = s3test.New(t, s3test.Options{Bucket: "anchors", NoConditions: !conditions, Around: func(storage http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.pass(t, storage, w, r) })
+	}})
 	return s
 }
 
 // pass lets a request through; one at a time, so that what was written is noted in order.
-func (s *service) pass(t testing.TB, inner http.Handler, w http.ResponseWriter, r *http.Request, body []byte) {
+func (s *service) pass(t testing.TB, inner http.Handler, w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodPut || !strings.HasSuffix(r.URL.Path, ".note") {
 		inner.ServeHTTP(w, r)
 		return
 	}
+	body, _ := io.ReadAll(r.Body)
+	r.Body = io.NopCloser(bytes.NewReader(body))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	rec := &statusWriter{ResponseWriter: w, status: http.StatusOK}
@@ -122,18 +91,6 @@ type statusWriter struct {
 func (w *statusWriter) WriteHeader(status int) {
 	w.status = status
 	w.ResponseWriter.WriteHeader(status)
-}
-
-func (s *service) fail(fault func(w http.ResponseWriter, r *http.Request) bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.fault = fault
-}
-
-func (s *service) count(method string) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.calls[method]
 }
 
 // written returns the sizes of the notes of a log, in the order they were written.

@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/minio/minio-go/v7"
-	"github.com/minio/minio-go/v7/pkg/credentials"
 
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/c2sp"
@@ -22,13 +19,12 @@ import (
 // evidence.ErrUnavailable; that a note is not there is evidence.ErrNotFound only where
 // the list of keys says so too, since the ledger stops a log whose anchor is gone.
 type S3 struct {
+	c      *Client
 	cfg    S3Config
 	client *minio.Core
 
-	mu     sync.Mutex
-	logs   map[string]*s3Log
-	rest   time.Time // nothing is asked before
-	reason error     // why
+	mu   sync.Mutex
+	logs map[string]*s3Log
 
 	asking      sync.Mutex
 	conditional *bool // what the service does with conditional writes; nil: not asked yet
@@ -53,66 +49,32 @@ func (o *object) bytes() []byte {
 	return o.data
 }
 
+// rights is what an anchor must be allowed to do.
+const rights = "s3:GetObject, s3:PutObject and s3:ListBucket, and s3:DeleteObject to accept the loss of a log"
+
 // NewS3 returns an anchor in a bucket. It looks for credentials and asks the bucket
 // nothing.
 func NewS3(cfg S3Config) (*S3, error) {
-	if err := cfg.complete(); err != nil {
-		return nil, err
-	}
-	host, secure, err := splitEndpoint(cfg.Endpoint)
+	cfg.Rights = rights
+	c, err := NewClient(cfg)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("anchor: %w", err)
 	}
-	if host == "" {
-		host = "s3.amazonaws.com"
-	}
-	creds, err := findCredentials(cfg.Patience)
-	if err != nil {
-		return nil, err
-	}
-	client, err := minio.NewCore(host, &minio.Options{
-		Creds: creds, Secure: secure, Region: cfg.Region,
-		MaxRetries: 1, // S3.do repeats, within its patience
-	})
-	if err != nil {
-		return nil, fmt.Errorf("anchor: %s: %w: %w", &cfg, evidence.ErrInvalid, err)
-	}
-	return &S3{cfg: cfg, client: client, logs: map[string]*s3Log{}}, nil
+	return &S3{c: c, cfg: c.cfg, client: c.Core, logs: map[string]*s3Log{}}, nil
 }
 
-// findCredentials looks where other clients look: the environment, the files below
-// ~/.aws, and what the machine or the cluster gives to its processes. They are renewed
-// when they expire.
-func findCredentials(patience time.Duration) (*credentials.Credentials, error) {
-	providers := []credentials.Provider{&credentials.EnvAWS{}, &credentials.FileAWSCredentials{}}
-	if !strings.EqualFold(os.Getenv("AWS_EC2_METADATA_DISABLED"), "true") {
-		providers = append(providers, &credentials.IAM{Client: &http.Client{Timeout: patience}})
-	}
-	creds := credentials.NewChainCredentials(providers)
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	v, err := creds.GetWithContext(&credentials.CredContext{Context: ctx, Client: http.DefaultClient})
-	if err == nil && v.AccessKeyID == "" {
-		err = fmt.Errorf("%w: none are there; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE", evidence.ErrInvalid)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("anchor: credentials of the object storage: %w", err)
-	}
-	return creds, nil
+// do asks the service. The ledger's anchor knows no context: patience is the limit.
+func (s *S3) do(what string, ask func(context.Context) error) error {
+	return s.c.Do(context.Background(), what, ask)
 }
 
 // String is the address of the anchor, for people.
 func (s *S3) String() string { return s.cfg.String() }
 
-func (s *S3) key(name string) string {
-	if s.cfg.Prefix == "" {
-		return name
-	}
-	return s.cfg.Prefix + "/" + name
-}
+func (s *S3) key(name string) string { return s.c.Key(name) }
 
 // where names a key for people.
-func (s *S3) where(key string) string { return "s3://" + s.cfg.Bucket + "/" + key }
+func (s *S3) where(key string) string { return s.c.Where(key) }
 
 // known returns what was last seen of a log's anchor; nil for nothing.
 func (s *S3) known(origin string) (*s3Log, *object) {
@@ -171,7 +133,7 @@ func (s *S3) Write(origin string, note []byte) error {
 		fresh := have == nil
 		if fresh {
 			have, err = s.get(key)
-			if err != nil && (seen || !errors.Is(err, errAbsent)) {
+			if err != nil && (seen || !errors.Is(err, ErrAbsent)) {
 				return of(origin, err) // one that was there is not made anew
 			}
 		}
@@ -188,7 +150,7 @@ func (s *S3) Write(origin string, note []byte) error {
 			s.remember(origin, next)
 			return nil
 		}
-		if err != nil && !errors.Is(err, errMoved) {
+		if err != nil && !errors.Is(err, ErrMoved) {
 			return of(origin, err)
 		}
 		have = nil

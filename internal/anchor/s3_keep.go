@@ -39,14 +39,14 @@ func (s *S3) Accept(origin string, lost, note []byte) error {
 		return of(origin, s.remove(key))
 	}
 	have, err := s.get(key)
-	if err != nil && !errors.Is(err, errAbsent) {
+	if err != nil && !errors.Is(err, ErrAbsent) {
 		return of(origin, err)
 	}
 	if bytes.Equal(have.bytes(), note) {
 		return nil
 	}
 	next, err := s.put(key, note, have, conditional)
-	if errors.Is(err, errMoved) {
+	if errors.Is(err, ErrMoved) {
 		// It may have been this very write, whose answer was lost.
 		if now, again := s.get(key); again == nil && bytes.Equal(now.data, note) {
 			return nil
@@ -73,8 +73,8 @@ func nameOf(parts ...[]byte) string {
 // keep writes what is never written over.
 func (s *S3) keep(key string, data []byte, conditional bool) error {
 	have, err := s.get(key)
-	if errors.Is(err, errAbsent) {
-		if _, err = s.put(key, data, nil, conditional); errors.Is(err, errMoved) {
+	if errors.Is(err, ErrAbsent) {
+		if _, err = s.put(key, data, nil, conditional); errors.Is(err, ErrMoved) {
 			have, err = s.get(key) // another process keeps the same
 		} else {
 			return err
@@ -90,7 +90,7 @@ func (s *S3) remove(key string) error {
 	err := s.do("remove "+s.where(key), func(ctx context.Context) error {
 		return s.client.RemoveObject(ctx, s.cfg.Bucket, key, minio.RemoveObjectOptions{})
 	})
-	if errors.Is(err, errAbsent) {
+	if errors.Is(err, ErrAbsent) {
 		return nil
 	}
 	return err
@@ -114,7 +114,7 @@ func (s *S3) aside(origin, kind string) ([][]byte, error) {
 	var out [][]byte
 	for _, key := range keys {
 		o, err := s.get(key)
-		if errors.Is(err, errAbsent) {
+		if errors.Is(err, ErrAbsent) {
 			err = fmt.Errorf("%w: %s was there just now", evidence.ErrUnavailable, s.where(key))
 		}
 		if err != nil {

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/minio/minio-go/v7"
@@ -24,14 +23,14 @@ import (
 // something between here and the service.
 var errDamaged = errors.New("what was read is not a signed note")
 
-// get reads an object. errAbsent: there is none, and the list of keys says so too: a
+// get reads an object. ErrAbsent: there is none, and the list of keys says so too: a
 // proxy, or a service that is half up, may answer 404 to anything. What is not a note
 // after some tries is returned as it is, never nil: that it is not one is for the
 // ledger to find.
 func (s *S3) get(key string) (*object, error) {
 	for range 3 {
 		o, err := s.getNote(key)
-		if !errors.Is(err, errAbsent) {
+		if !errors.Is(err, ErrAbsent) {
 			return o, err
 		}
 		keys, err := s.list(key)
@@ -39,7 +38,7 @@ func (s *S3) get(key string) (*object, error) {
 			return nil, err
 		}
 		if !slices.Contains(keys, key) {
-			return nil, errAbsent
+			return nil, ErrAbsent
 		}
 		time.Sleep(pause(0)) // made just now by another process, perhaps
 	}
@@ -85,7 +84,7 @@ func (s *S3) getOnce(ctx context.Context, key string) (*object, error) {
 }
 
 // put writes an object: only over the one it was when it was read, nil for none, where
-// the service has conditional writes. errMoved: it is another now; or this was written
+// the service has conditional writes. ErrMoved: it is another now; or this was written
 // and the answer was lost.
 func (s *S3) put(key string, data []byte, over *object, conditional bool) (*object, error) {
 	opts := options()
@@ -102,10 +101,10 @@ func (s *S3) put(key string, data []byte, over *object, conditional bool) (*obje
 		etag = info.ETag
 		return err
 	})
-	if errors.Is(err, errAbsent) {
+	if errors.Is(err, ErrAbsent) {
 		err = errOdd
 		if conditional && over != nil {
-			err = errMoved // it is gone
+			err = ErrMoved // it is gone
 		}
 	}
 	if err != nil {
@@ -129,47 +128,13 @@ func (s *S3) putOnce(ctx context.Context, key string, data []byte, opts minio.Pu
 		base64.StdEncoding.EncodeToString(sum[:]), hex.EncodeToString(signed[:]), opts)
 }
 
-// pageSize is how many keys one request lists at most, here and in the protocol.
-const pageSize = 1000
-
 // list returns the keys with a prefix, in order.
 func (s *S3) list(prefix string) ([]string, error) {
 	var keys []string
-	for last := ""; ; last = keys[len(keys)-1] {
-		page, err := s.page(prefix, last)
-		if err != nil {
-			return nil, err
-		}
-		if len(page) > 0 && page[0] <= last {
-			return nil, fmt.Errorf("list %s: %w: the service lists the same keys again", s.where(prefix), evidence.ErrUnavailable)
-		}
-		keys = append(keys, page...)
-		if len(page) < pageSize {
-			return keys, nil
-		}
-	}
-}
-
-// page returns the next keys behind one: each page has a patience of its own.
-func (s *S3) page(prefix, after string) ([]string, error) {
-	var keys []string
-	err := s.do("list "+s.where(prefix), func(ctx context.Context) error {
-		keys = keys[:0]
-		opts := minio.ListObjectsOptions{Prefix: prefix, Recursive: true, StartAfter: after}
-		for o := range s.client.ListObjectsIter(ctx, s.cfg.Bucket, opts) {
-			if o.Err != nil {
-				return o.Err
-			}
-			if keys = append(keys, o.Key); len(keys) == pageSize {
-				return nil
-			}
-		}
-		return ctx.Err() // the iteration may end without an error then
+	err := s.c.List(context.Background(), prefix, func(key string, _ int64) error {
+		keys = append(keys, key)
+		return nil
 	})
-	if errors.Is(err, errAbsent) {
-		err = errOdd
-	}
-	slices.Sort(keys)
 	return keys, err
 }
 
@@ -212,11 +177,11 @@ func (s *S3) refuses(opts minio.PutObjectOptions) (bool, error) {
 		return err
 	})
 	switch {
-	case errors.Is(err, errMoved):
+	case errors.Is(err, ErrMoved):
 		return true, nil
-	case err == nil, errors.Is(err, errNoConditions):
+	case err == nil, errors.Is(err, ErrNoConditions):
 		return false, nil
-	case errors.Is(err, errAbsent):
+	case errors.Is(err, ErrAbsent):
 		err = errOdd
 	}
 	return false, err
@@ -233,19 +198,11 @@ func (s *S3) Problems() ([]string, error) {
 		out = append(out, fmt.Sprintf("the service of %s does not refuse a write whose condition does not hold: "+
 			"of two processes that write at once, one may set the anchor back until it is next written", &s.cfg))
 	}
-	if strings.HasPrefix(s.cfg.Endpoint, "http://") {
+	if s.c.Plain() {
 		out = append(out, fmt.Sprintf("%s is reached without TLS: who is on the way can answer with an older note", &s.cfg))
 	}
-	var versioning minio.BucketVersioningConfiguration
-	err = s.do("read the versioning of "+s.cfg.Bucket, func(ctx context.Context) (err error) {
-		versioning, err = s.client.GetBucketVersioning(ctx, s.cfg.Bucket)
-		return err
-	})
-	switch {
-	case err != nil: // asking for it is a right of its own
-		out = append(out, fmt.Sprintf("whether bucket %s keeps versions could not be read (%v)", s.cfg.Bucket, err))
-	case !versioning.Enabled():
-		out = append(out, fmt.Sprintf("bucket %s keeps no versions: what is written over or deleted leaves no trace", s.cfg.Bucket))
+	if p := s.c.VersioningProblem(context.Background()); p != "" {
+		out = append(out, p)
 	}
 	return out, nil
 }

@@ -30,6 +30,8 @@ type S3Config struct {
 	// Region of the bucket. Default: AWS_REGION, AWS_DEFAULT_REGION; else Amazon is
 	// asked, and another service is told us-east-1.
 	Region string
+	// Rights is what access it takes, said where it is denied.
+	Rights string
 	// Timeout bounds one request. Default 5 s.
 	Timeout time.Duration
 	// Patience bounds one operation with all its repetitions. A log takes no writes
@@ -44,6 +46,15 @@ type S3Config struct {
 // where all but the bucket may be left out. The error wraps evidence.ErrInvalid and
 // does not repeat what may be a secret.
 func Parse(spec string) (Spec, error) {
+	s, err := ParseSpec(spec)
+	if err != nil {
+		return s, fmt.Errorf("anchor: %w", err)
+	}
+	return s, nil
+}
+
+// ParseSpec is Parse for what is not an anchor: the error does not say that it is one.
+func ParseSpec(spec string) (Spec, error) {
 	scheme, _, isURL := strings.Cut(spec, "://")
 	switch {
 	case spec == "":
@@ -88,7 +99,7 @@ func Parse(spec string) (Spec, error) {
 }
 
 func invalid(format string, args ...any) error {
-	return fmt.Errorf("anchor: %w: "+format, append([]any{evidence.ErrInvalid}, args...)...)
+	return fmt.Errorf("%w: "+format, append([]any{evidence.ErrInvalid}, args...)...)
 }
 
 // check looks at what needs no environment.

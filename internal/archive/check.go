@@ -1,0 +1,159 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/c2sp"
+	"github.com/runledger/runledger/internal/store"
+)
+
+// Check verifies units by what they hold alone: digests, every leaf against the signed
+// tree, every line and every Parquet column against its leaf, and that units follow one another.
+// It goes on behind a finding. An error is that it could not go on: evidence.ErrUnavailable
+// (the storage), evidence.ErrInvalid (a key), evidence.ErrNotFound (no unit of that name, or
+// none at all).
+func (a *Archive) Check(ctx context.Context, o CheckOptions) (*Report, error) {
+	keys := make([]c2sp.VKey, len(o.Keys))
+	for i, s := range o.Keys {
+		k, err := c2sp.ParseVKey(s)
+		if err != nil || k.Alg != c2sp.Ed25519 {
+			return nil, fmt.Errorf("archive: key %q: %w: it is not the key of a log", s, evidence.ErrInvalid)
+		}
+		keys[i] = k
+	}
+	units, err := a.units(ctx, o.Name)
+	if err != nil {
+		return nil, fmt.Errorf("archive %s: %w", a.spec, err)
+	}
+	names := slices.Sorted(maps.Keys(units))
+	r := &Report{Units: []UnitReport{}, Findings: []Finding{}}
+	var before *unitCheck
+	for i, name := range names {
+		c, err := a.checkUnit(ctx, name, nil, keys)
+		if err != nil {
+			return nil, fmt.Errorf("archive: unit %s: %w", name, err)
+		}
+		c.others(units[name])
+		if o.Name == "" {
+			c.follows(before)
+		}
+		before = c
+		r.add(c)
+		if o.Progress != nil {
+			o.Progress(i+1, len(names))
+		}
+	}
+	return r, nil
+}
+
+// units returns the objects of each unit by the unit's name.
+func (a *Archive) units(ctx context.Context, only string) (map[string][]string, error) {
+	units := map[string][]string{}
+	prefix := ""
+	if only != "" {
+		prefix = only + "/"
+		if unit, _, ok := splitName(prefix + manifestName); !ok || unit != only {
+			return nil, fmt.Errorf("%w: %q is no name of a unit", evidence.ErrInvalid, only)
+		}
+	}
+	err := a.dest.list(ctx, prefix, func(name string) error {
+		if unit, object, ok := splitName(name); ok {
+			units[unit] = append(units[unit], object)
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, evidence.ErrNotFound) {
+		return nil, err
+	}
+	if len(units) == 0 {
+		if only != "" {
+			return nil, fmt.Errorf("unit %s: %w", only, evidence.ErrNotFound)
+		}
+		return nil, fmt.Errorf("it has no unit: %w", evidence.ErrNotFound)
+	}
+	return units, nil
+}
+
+func (r *Report) add(c *unitCheck) {
+	u := UnitReport{Name: c.name, Signed: c.signed, OK: c.signed && len(c.findings) == 0}
+	if c.m != nil {
+		u.TenantID, u.Log, u.From, u.To, u.Size = c.m.TenantID, c.m.Log.Origin, c.m.From, c.m.To, c.m.CheckpointSize
+		u.Manifest = evidence.Checksum(c.digest)
+	}
+	r.Units = append(r.Units, u)
+	r.Findings = append(r.Findings, c.findings...)
+	r.Records += c.records
+}
+
+// others finds objects that the manifest does not name.
+func (c *unitCheck) others(objects []string) {
+	if c.m == nil {
+		return
+	}
+	for _, name := range objects {
+		if name != manifestName && c.m.file(name) == nil {
+			c.find(CodeFile, name, "the manifest does not name it")
+		}
+	}
+}
+
+// follows looks whether a unit begins where the one before ends, and names it. Names sort
+// in the order of leaves within a log.
+func (c *unitCheck) follows(before *unitCheck) {
+	if c.m == nil {
+		return // then what comes behind it is found, too, since nothing stands before that
+	}
+	if before == nil || path.Dir(before.name) != path.Dir(c.name) {
+		if c.m.From != 0 {
+			c.find(CodeGap, "", "the units from leaf 0 to %d are missing", c.m.From)
+		}
+		return
+	}
+	switch {
+	case before.m == nil:
+		c.find(CodeGap, "", "the unit before it, %s, cannot be read", before.name)
+	case before.m.To != c.m.From:
+		c.find(CodeGap, "", "the unit before it, %s, ends at leaf %d", before.name, before.m.To)
+	case c.m.Previous != evidence.Checksum(before.digest):
+		c.find(CodeGap, manifestName, "it follows a unit with digest %s; the one before it, %s, has %s", c.m.Previous, before.name, evidence.Checksum(before.digest))
+	case before.m.Log != c.m.Log:
+		c.find(CodeGap, manifestName, "it names another log or key than the unit before it")
+	case before.m.LastAt > c.m.FirstAt:
+		c.find(CodeLeaf, logName, "its first leaf is older than the last of the unit before it")
+	}
+}
+
+// Verify is Check of one unit that is on record: its manifest must have that digest, and its
+// checkpoint must be signed by that key. Errors as of Leaves.
+func (a *Archive) Verify(ctx context.Context, u store.ArchiveUnit, vkey string) error {
+	key, err := c2sp.ParseVKey(vkey)
+	if err != nil {
+		return fmt.Errorf("archive: %w", err)
+	}
+	if unit, _, ok := splitName(u.Name + "/" + manifestName); !ok || unit != u.Name || strings.HasPrefix(u.Name, "/") {
+		return fmt.Errorf("archive: %w: %q is no name of a unit", evidence.ErrInvalid, u.Name)
+	}
+	c, err := a.checkUnit(ctx, u.Name, &u.Manifest, []c2sp.VKey{key})
+	if err != nil {
+		return fmt.Errorf("archive: %w", err)
+	}
+	if c.m != nil && len(c.findings) == 0 {
+		switch {
+		case !c.signed:
+			c.find(CodeLogSig, checkpointName, "it is not of the log of the key")
+		case c.m.TenantID != u.Tenant || c.m.Log.LogNo != u.No || c.m.From != u.From || c.m.To != u.To:
+			c.find(CodeFile, manifestName, "it is not the unit on record")
+		}
+	}
+	if err := c.err(); err != nil {
+		return fmt.Errorf("archive: %w", err)
+	}
+	return nil
+}

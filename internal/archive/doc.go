@@ -1,0 +1,88 @@
+// Package archive writes stretches of a log to storage that is cheaper and longer-lived
+// than the database, checks them there, and reads them back. An archive is a directory or a
+// prefix of an S3 bucket; what is in it can be checked and read without this program's
+// database, and most of it without this program.
+//
+// # Layout
+//
+// A unit is a stretch of a log's leaves, From <= leaf index < To. Units of a log follow one
+// another without gap or overlap, the first from 0. A unit named
+//
+//	<tenant>/<log number>-<12 hex digits of the origin>/<From, 12 digits>-<To, 12 digits>
+//
+// has these objects below its name:
+//
+//	checkpoint          signed note of the log (formats.md section 4), of a size >= To
+//	log.zip             ZIP with the paths of C2SP tlog-tiles: unzipped it is a part of that log
+//	<kind>.jsonl.gz     the leaves of a kind, verbatim, one a line
+//	<kind>.parquet      the same as columns
+//	sealed.jsonl.gz     sealed segments that begin in the unit, encrypted as the database has
+//	                    them; only where the policy says so
+//	manifest.json       names all others with size and digest; written last
+//
+// There are files of those kinds only that the unit has records of. A unit without
+// manifest.json is not one: writing it was interrupted, or the manifest is missing.
+//
+// # manifest.json
+//
+// RFC 8785 (JCS), one object:
+//
+//	format           "runledger archive unit v1"
+//	tenant_id        text
+//	log              {"log_no": int, "origin": text, "vkey": text}
+//	from, to         leaf indexes
+//	first_at         recorded_at of leaf From      last_at   of leaf To-1
+//	checkpoint_size  tree size of checkpoint
+//	previous         "sha256:" and the digest of the manifest of the unit that ends at From; "" where From is 0
+//	sealed           whether sealed.jsonl.gz is there
+//	at               when it was written
+//	files            [{"path","sha256" (hex),"size"}], by path
+//	kinds            {"<kind>": {"records": int}}
+//
+// # log.zip
+//
+// Entries one behind another from byte 0, without extra fields, comments and data
+// descriptors, times zero: entry bundles are deflated, all else is stored. In this order:
+//
+//	tile/entries/<N>[.p/<W>]  then  tile/0/<N>[.p/<W>]   for each bundle with leaves of the unit
+//	tile/<L>/…                upwards, what leads from those tiles to the root: the tiles that
+//	                          hold the hash of one below, and at each level the partial tile at
+//	                          the right edge of the tree
+//	checkpoint                the same bytes as the object
+//
+// Bundles are whole, so the first begins at From rounded down to 256; the last ends at To.
+// Tiles are those of the checkpoint's tree.
+//
+// # Parquet
+//
+// A row a leaf, in order of the leaf index; columns, zstd:
+//
+//	tenant_id    text             log_no      int64
+//	leaf_index   int64            leaf_hash   32 bytes
+//	id           UUID             recorded_at, occurred_at  timestamp, µs, UTC
+//	run_id       text?            n           int64?
+//	and the public fields of the kind as in fields.md: names, enumerations and digits as
+//	text, counts as int64, times as timestamps, arrays as lists
+//
+// # sealed.jsonl.gz
+//
+// A segment a line, by number: {"data":"<base64>","id":"<32 hex>","key":"<32 hex>","no":<int>}.
+// Without its key, which is in no archive, it cannot be opened.
+//
+// # What checking shows, and what not
+//
+// A unit is good if each object has the digest that the manifest says, the checkpoint is
+// signed by the log's key, each leaf is in the tree that it signs, and each line and each
+// column says what its leaf says. Digests of manifests chain the units of a log. That the
+// last units of a log are missing, all objects of them, only who knows where it ended can
+// tell: the database has the units on record ([store.ArchiveUnit]), and Archive.Verify
+// compares with that. That a unit holds all sealed segments, nobody can tell from the
+// archive alone.
+//
+// One hole is known. What is read of an object is bounded by what a unit can have, but in
+// Parquet files: the library that reads them makes room for as much as a file says it
+// needs. Where the manifest is on record, its digests keep such a file from being
+// read. Who checks an archive without that record, which somebody else may have made to
+// harm him, does so best in a process whose memory is limited: it ends there, and the verdict
+// is not "good".
+package archive

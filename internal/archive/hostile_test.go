@@ -1,0 +1,381 @@
+package archive
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"slices"
+	"testing"
+
+	"github.com/klauspost/compress/gzip"
+
+	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/c2sp"
+	"github.com/runledger/runledger/internal/store"
+)
+
+// memory is an object in memory.
+type memory []byte
+
+func (m memory) size() int64  { return int64(len(m)) }
+func (m memory) Close() error { return nil }
+
+func (m memory) readAt(_ context.Context, p []byte, off int64) error {
+	if off < 0 || off+int64(len(p)) > int64(len(m)) {
+		return evidence.ErrTampered
+	}
+	copy(p, m[off:])
+	return nil
+}
+
+// zipOf is the log.zip of a span of the log, with what change makes of an entry.
+func (l *testLog) zipOf(t testing.TB, s span, change func(id tileID, data []byte) []byte) memory {
+	t.Helper()
+	var out bytes.Buffer
+	z, err := newZipWriter(&out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range s.entries() {
+		var data []byte
+		switch id.level {
+		case noteLevel:
+			data = l.note()
+		case c2sp.EntriesLevel:
+			for i := range int64(id.width) {
+				data, _ = c2sp.AppendEntry(data, l.leaves[id.n*batchLeaves+i])
+			}
+		default:
+			if data, err = l.tile(t.Context(), id.level, id.n, id.width); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if change != nil {
+			data = change(id, data)
+		}
+		if err := z.add(id, data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := z.close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// TestForgedLog: log.zip is well formed and fits the manifest, and has other leaves or tiles.
+func TestForgedLog(t *testing.T) {
+	t.Parallel()
+	l := newTestLog(t, 700)
+	leaf, err := evidence.ParseLeaf(l.leaves[10])
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf.OccurredAt++
+	other, err := leaf.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries := func(change func(leaves [][]byte) [][]byte) func(id tileID, data []byte) []byte {
+		return func(id tileID, data []byte) []byte {
+			if id.level != c2sp.EntriesLevel || id.n != 0 {
+				return data
+			}
+			leaves, _ := c2sp.SplitEntries(data, id.width)
+			data = nil
+			for _, b := range change(slices.Clone(leaves)) {
+				data, _ = c2sp.AppendEntry(data, b)
+			}
+			return data
+		}
+	}
+	for name, test := range map[string]struct {
+		change func(id tileID, data []byte) []byte
+		code   string
+	}{
+		"another leaf":   {entries(func(b [][]byte) [][]byte { b[10] = other; return b }), CodeInclusion},
+		"leaves swapped": {entries(func(b [][]byte) [][]byte { b[10], b[11] = b[11], b[10]; return b }), CodeLeaf},
+		"a leaf less":    {entries(func(b [][]byte) [][]byte { return b[1:] }), CodeLeaf},
+		"a leaf more":    {entries(func(b [][]byte) [][]byte { return append(b, b[0]) }), CodeLeaf},
+		"no leaf":        {entries(func(b [][]byte) [][]byte { b[3] = []byte("{}"); return b }), CodeLeaf},
+		"cut off": {func(id tileID, b []byte) []byte {
+			if id.level == c2sp.EntriesLevel {
+				return b[:len(b)-1]
+			}
+			return b
+		}, CodeLeaf},
+		"a tile of level 0": {func(id tileID, b []byte) []byte {
+			if id.level == 0 && id.n == 1 {
+				b = slices.Clone(b)
+				b[77]++
+			}
+			return b
+		}, CodeInclusion},
+		"a tile above": {func(id tileID, b []byte) []byte {
+			if id.level == 1 {
+				b = slices.Clone(b)
+				b[0]++
+			}
+			return b
+		}, CodeInclusion},
+		"another checkpoint": {func(id tileID, b []byte) []byte {
+			if id.level == noteLevel {
+				return newTestLog(t, 3).note()
+			}
+			return b
+		}, CodeFile},
+	} {
+		a := openDir(t, t.TempDir())
+		u := mustWrite(t, a, l.unit(0, 700, evidence.Hash{}))
+		forge(t, a, u, func(_ *manifest, f map[string][]byte) { f[logName] = l.zipOf(t, span{0, 700, 700}, test.change) })
+		r := mustCheck(t, a, CheckOptions{Keys: []string{l.log.VKey}})
+		if !found(r, logName, test.code) || r.Units[0].OK {
+			t.Errorf("%s: %v", name, r.Findings)
+		}
+		// Who reads a few leaves, with the forged manifest on record, finds it too.
+		u.Manifest = sha256.Sum256(mustReadFile(t, unitFiles(t, a, u)[manifestName]))
+		err := a.Leaves(t.Context(), u, 0, 700, func(seq int64, leaf []byte) error {
+			if !bytes.Equal(leaf, l.leaves[seq]) {
+				t.Errorf("%s: leaf %d is given out", name, seq)
+			}
+			return nil
+		})
+		if !errors.Is(err, evidence.ErrTampered) && name != "another checkpoint" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestZip: what is no log.zip, though it is a ZIP.
+func TestZip(t *testing.T) {
+	t.Parallel()
+	l := newTestLog(t, 300)
+	s := span{0, 300, 300}
+	good := l.zipOf(t, s, nil)
+	if _, err := openZip(t.Context(), good, s); err != nil {
+		t.Fatal(err)
+	}
+	// The library that others read it with sees the same.
+	z, err := zip.NewReader(bytes.NewReader(good), good.size())
+	if err != nil || len(z.File) != len(s.entries()) || z.File[0].Name != "tile/entries/000" {
+		t.Fatalf("%v, %v", z.File, err)
+	}
+	build := func(change func(h *zip.FileHeader)) memory {
+		var out bytes.Buffer
+		w := zip.NewWriter(&out)
+		for _, f := range z.File {
+			h := f.FileHeader
+			change(&h)
+			dst, err := w.CreateRaw(&h)
+			if err != nil {
+				t.Fatal(err)
+			}
+			src, err := f.OpenRaw()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.Copy(dst, src); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_ = w.Close()
+		return out.Bytes()
+	}
+	first := func(change func(h *zip.FileHeader)) memory {
+		n := 0
+		return build(func(h *zip.FileHeader) {
+			if n++; n == 1 {
+				change(h)
+			}
+		})
+	}
+	for name, b := range map[string]memory{
+		"a path out":     first(func(h *zip.FileHeader) { h.Name = "../../etc/passwd" }),
+		"another bundle": first(func(h *zip.FileHeader) { h.Name = "tile/entries/001" }),
+		"a bomb":         first(func(h *zip.FileHeader) { h.UncompressedSize64 = 1 << 40 }),
+		"a large one":    first(func(h *zip.FileHeader) { h.CompressedSize64 = 1 << 40 }),
+		"stored":         first(func(h *zip.FileHeader) { h.Method = zip.Store }),
+		"encrypted":      first(func(h *zip.FileHeader) { h.Flags = 1 }),
+		"extra":          first(func(h *zip.FileHeader) { h.Extra = []byte{9, 9, 0, 0} }),
+		"comment":        first(func(h *zip.FileHeader) { h.Comment = "x" }),
+		"one behind":     append(slices.Clone(good), 'x'),
+		"cut off":        good[:len(good)-1],
+		"empty":          {},
+	} {
+		if _, err := openZip(t.Context(), b, s); !errors.Is(err, evidence.ErrTampered) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, size := range []int64{1, 299, 301, 1 << 19} {
+		if _, err := openZip(t.Context(), good, span{0, size, size}); !errors.Is(err, evidence.ErrTampered) {
+			t.Errorf("of another span: %v", err)
+		}
+	}
+	// A size that is not the one of the data.
+	for _, d := range []uint64{1, ^uint64(0)} {
+		b := first(func(h *zip.FileHeader) { h.UncompressedSize64 += d })
+		r, err := openZip(t.Context(), b, s)
+		if err != nil {
+			continue
+		}
+		if _, err := r.read(t.Context(), s.entries()[0]); !errors.Is(err, evidence.ErrTampered) {
+			t.Errorf("another size: %v", err)
+		}
+	}
+}
+
+func FuzzZip(f *testing.F) {
+	l := newTestLog(f, 300)
+	s := span{0, 300, 300}
+	good := l.zipOf(f, s, nil)
+	f.Add([]byte(good))
+	f.Add([]byte(good[len(good)-600:]))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		z, err := openZip(t.Context(), memory(b), s)
+		if err != nil {
+			if !errors.Is(err, evidence.ErrTampered) {
+				t.Fatalf("error: %v", err)
+			}
+			return
+		}
+		for _, id := range s.entries() {
+			if data, err := z.read(t.Context(), id); err == nil && len(data) > maxBundle {
+				t.Fatalf("%s has %d bytes", id.path(), len(data))
+			}
+		}
+	})
+}
+
+func testManifest(t testing.TB) *manifest {
+	l := newTestLog(t, 1)
+	f := func(path string) file { return file{path, hex.EncodeToString(make([]byte, 32)), 5} }
+	return &manifest{
+		Format: format, TenantID: testTenant, Log: logID{1, testOrigin, l.log.VKey}, From: 0, To: 1, CheckpointSize: 1, Kinds: map[string]kindCount{"trace": {1}},
+		Files: []file{f(checkpointName), f(logName), f(sealedName), f("trace.jsonl.gz"), f("trace.parquet")}, Sealed: true, At: 5, FirstAt: 3, LastAt: 4,
+	}
+}
+
+func TestManifest(t *testing.T) {
+	t.Parallel()
+	text, err := testManifest(t).marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err := parseManifest(text); err != nil || m.name() != "acme/1-0123456789ab/000000000000-000000000001" {
+		t.Fatalf("%+v, %v", m, err)
+	}
+	for name, change := range map[string]func(m *manifest){
+		"format":        func(m *manifest) { m.Format = "runledger archive unit v2" },
+		"tenant":        func(m *manifest) { m.TenantID = "../x" },
+		"origin":        func(m *manifest) { m.Log.Origin = "test.example/../../x" },
+		"key":           func(m *manifest) { m.Log.VKey = newKey(t, "test.example/ba9876543210", 1) },
+		"previous":      func(m *manifest) { m.Previous = "sha256:00" },
+		"no previous":   func(m *manifest) { m.From, m.To, m.CheckpointSize = 1, 2, 2 },
+		"previous of 0": func(m *manifest) { m.Previous = evidence.Checksum(evidence.Hash{1}) },
+		"empty":         func(m *manifest) { m.To = 0 },
+		"too large":     func(m *manifest) { m.To, m.CheckpointSize = maxUnit+1, maxUnit+1 },
+		"size":          func(m *manifest) { m.CheckpointSize = 0 },
+		"kind":          func(m *manifest) { m.Kinds = map[string]kindCount{"x": {1}} },
+		"records":       func(m *manifest) { m.Kinds["trace"] = kindCount{2} },
+		"path":          func(m *manifest) { m.Files[3].Path = "../../x" },
+		"no file":       func(m *manifest) { m.Files = m.Files[1:] },
+		"twice":         func(m *manifest) { m.Files[1] = m.Files[0] },
+		"negative":      func(m *manifest) { m.Files[0].Size = -1 },
+		"digest":        func(m *manifest) { m.Files[0].SHA256 = "AB" },
+		"checkpoint":    func(m *manifest) { m.Files[0].Size = 1 << 30 },
+		"sealed":        func(m *manifest) { m.Sealed = false },
+	} {
+		m := testManifest(t)
+		change(m)
+		text, err := m.marshal()
+		if err != nil {
+			continue
+		}
+		if _, err := parseManifest(text); !errors.Is(err, evidence.ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, b := range map[string][]byte{
+		"space": append([]byte(" "), text...), "behind": append(slices.Clone(text), '\n'), "empty": {},
+		"another member": bytes.Replace(text, []byte(`{"at"`), []byte(`{"a":1,"at"`), 1),
+		"large":          append(slices.Clone(text), bytes.Repeat([]byte(" "), maxManifest)...),
+	} {
+		if _, err := parseManifest(b); !errors.Is(err, evidence.ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func FuzzManifest(f *testing.F) {
+	text, err := testManifest(f).marshal()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
+	f.Add([]byte(`{}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := parseManifest(b)
+		if err != nil {
+			return
+		}
+		again, err := m.marshal()
+		if err != nil || !bytes.Equal(again, b) {
+			t.Fatalf("%s is not what it says again: %s, %v", b, again, err)
+		}
+		if unit, _, ok := splitName(m.name() + "/" + manifestName); !ok || unit != m.name() {
+			t.Fatalf("name %q", m.name())
+		}
+	})
+}
+
+func packed(t testing.TB, text []byte) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	_, err := z.Write(text)
+	if err = errors.Join(err, z.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func FuzzLines(f *testing.F) {
+	f.Add(packed(f, []byte("a\nbb\n")))
+	f.Add(packed(f, []byte("a\nbb")))
+	f.Add(append(packed(f, []byte("a\n")), packed(f, []byte("b\n"))...))
+	f.Add(packed(f, bytes.Repeat([]byte("x"), 1<<20)))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		const limit = 1000
+		l, err := openLines(bytes.NewReader(b), int64(len(b)))
+		for n := 0; err == nil && n < 1000; n++ {
+			var line []byte
+			if line, err = l.next(limit); err == nil && len(line) >= limit {
+				t.Fatalf("a line of %d bytes", len(line))
+			}
+		}
+	})
+}
+
+func FuzzSealed(f *testing.F) {
+	l := newTestLog(f, 1)
+	m := testManifest(f)
+	s := l.segment(0)
+	f.Add(appendSealed(nil, &s))
+	f.Add([]byte("0")) // a line without its end
+	f.Add([]byte(`{"data":"","id":"00","key":"","no":-1}` + "\n"))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		var got []byte
+		b := packed(t, line)
+		err := eachSealed(bytes.NewReader(b), int64(len(b)), m, func(s store.SealedSegment) error {
+			got = appendSealed(got, &s)
+			return nil
+		})
+		if err == nil && !bytes.Equal(got, line) {
+			t.Fatalf("%q is read as %q", line, got)
+		}
+	})
+}
