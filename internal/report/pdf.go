@@ -53,6 +53,7 @@ type writer struct {
 	size     float64
 	left     string // of the running header
 	right    string
+	foot     string // of every page
 	contents []content
 	err      error
 }
@@ -79,7 +80,7 @@ func writePDF(m *Model) ([]byte, error) {
 
 // layout draws all pages; fonts are embedded when they are written.
 func layout(m *Model) *writer {
-	p := &writer{g: &gopdf.GoPdf{}, face: noFace}
+	p := &writer{g: &gopdf.GoPdf{}, face: noFace, foot: "A view of evidence, for people. The ZIP form of this export is what verifies."}
 	p.g.Start(gopdf.Config{PageSize: gopdf.Rect{W: pageWidth, H: pageHeight}})
 	title, subtitle, _ := cover(m)
 	info := gopdf.PdfInfo{Title: title + ": " + subtitle, Subject: "Export " + short(m.ExportID, 200), Creator: "runledger", Producer: "runledger"}
@@ -219,7 +220,7 @@ func (p *writer) pageNumbers() {
 		p.stroke(pageLeft, 796, pageRight, 796, 0.6, rule)
 		at := p.line(fmt.Sprintf("%d of %d", n, p.page), sans, 7.5, 80)
 		p.text(pageRight-at.width, 808, at, 7.5, grey)
-		p.text(pageLeft, 808, p.line("A view of evidence, for people. The ZIP form of this export is what verifies.", sans, 7.5, 400), 7.5, grey)
+		p.text(pageLeft, 808, p.line(p.foot, sans, 7.5, 400), 7.5, grey)
 		for _, c := range p.contents {
 			if c.on == n && c.page > 0 {
 				l := p.line(strconv.Itoa(c.page), sans, bodySize, 60)

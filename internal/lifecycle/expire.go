@@ -1,0 +1,366 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/ledger"
+	"github.com/runledger/runledger/internal/store"
+)
+
+// Expire archives and removes what is due. Where a class cannot go, the others do: its
+// result says why, and if something failed the error does, too.
+func (s *Service) Expire(ctx context.Context, tenant string, r RunRequest, by Actor) (RunResult, error) {
+	out := emptyResult(tenant)
+	if err := checkClass(r.Class); err != nil {
+		return out, err
+	}
+	if len(r.Reason) > maxReason {
+		return out, checkReason(r.Reason)
+	}
+	if err := s.known(ctx, tenant); err != nil {
+		return out, err
+	}
+	release, err := s.begin(ctx, tenant)
+	if err != nil {
+		return out, err
+	}
+	defer release()
+	if r.ConfirmClock {
+		if err := s.confirmClock(ctx, tenant, r.Reason, by); err != nil {
+			return out, err
+		}
+	}
+	why, err := s.see(ctx, r.ConfirmClock)
+	if err != nil {
+		return out, err
+	}
+	b := blocked{reasonClock, why}
+	if why == "" {
+		if b, err = s.guards(ctx); err != nil {
+			return out, err
+		}
+	}
+	e := s.newExpiry(tenant, r, by)
+	if b.text != "" {
+		s.setBlocked(tenant, b)
+		e.block(b)
+		return e.result(), nil
+	}
+	err = e.run(ctx)
+	if e.removed > 0 {
+		err = errors.Join(err, e.clean(ctx))
+	}
+	return e.result(), err
+}
+
+// guards says whether the database may be trusted to refuse what must not go: nothing is
+// removed from one whose own protection was changed, whoever opened it.
+func (s *Service) guards(ctx context.Context) (blocked, error) {
+	list, err := s.cfg.Store.Guards(ctx)
+	if err != nil {
+		return blocked{}, fmt.Errorf("guards of the database: %w", err)
+	}
+	if len(list) == 0 {
+		return blocked{}, nil
+	}
+	return blocked{reasonGuards, fmt.Sprintf("the database does not protect evidence as it must (runledger doctor says more): %s", list[0])}, nil
+}
+
+func emptyResult(tenant string) RunResult {
+	return RunResult{TenantID: tenant, Classes: []ClassResult{}, Archived: []UnitInfo{}, Dropped: []string{}}
+}
+
+// expiry is one go at what is due of a tenant.
+type expiry struct {
+	s       *Service
+	tenant  string
+	req     RunRequest
+	by      Actor
+	at      evidence.Micros
+	classes []string
+	found   map[string]*chosen
+	blocked map[string]blocked // by class
+	done    map[string]*ClassResult
+	out     RunResult
+	archive *archiving
+	failed  bool  // the archive did
+	removed int64 // rows, sealed and leaf segments, keys
+}
+
+func (s *Service) newExpiry(tenant string, r RunRequest, by Actor) *expiry {
+	e := &expiry{
+		s: s, tenant: tenant, req: r, by: by, at: s.now(), classes: removable(), blocked: map[string]blocked{},
+		done: map[string]*ClassResult{}, out: emptyResult(tenant),
+	}
+	if r.Class != "" {
+		e.classes = []string{r.Class}
+	}
+	for _, class := range e.classes {
+		e.done[class] = &ClassResult{Class: class, Tables: []TablePreview{}, Records: []string{}, Kept: []Kept{}}
+	}
+	return e
+}
+
+func (e *expiry) block(b blocked, classes ...string) {
+	if len(classes) == 0 {
+		classes = e.classes
+	}
+	for _, class := range classes {
+		if _, asked := e.done[class]; asked {
+			e.blocked[class] = b
+		}
+	}
+}
+
+func (e *expiry) result() RunResult {
+	for _, class := range e.classes {
+		c := e.done[class]
+		c.Blocked = e.blocked[class].text
+		if f := e.found[class]; f != nil {
+			c.Kept = f.keptList()
+		}
+		e.out.Classes = append(e.out.Classes, *c)
+	}
+	return e.out
+}
+
+// run does all but what concerns the whole store.
+func (e *expiry) run(ctx context.Context) error {
+	err := e.expire(ctx)
+	b := blocked{}
+	for _, class := range e.classes {
+		if x := e.blocked[class]; x.reason != "" && (e.found[class] == nil || e.found[class].rows > 0) {
+			b = x
+		}
+	}
+	switch {
+	case err == nil || b.reason != "":
+	case e.failed:
+		b = blocked{reasonArchive, err.Error()}
+	default:
+		b = blocked{reasonFailed, err.Error()}
+	}
+	e.s.setBlocked(e.tenant, b)
+	return err
+}
+
+func (e *expiry) expire(ctx context.Context) error {
+	s := e.s
+	h, err := s.holdsOf(ctx, e.tenant)
+	if err != nil {
+		return err
+	}
+	if h.tenant != "" {
+		e.block(heldTenant(h.tenant))
+		return nil
+	}
+	if err := e.steps(ctx); err != nil { // what was begun before
+		return err
+	}
+	policies, err := s.policies(ctx, e.tenant)
+	if err != nil {
+		return err
+	}
+	e.archive = &archiving{s: s, tenant: e.tenant, content: contentOf(policies), checked: map[string]bool{}}
+	if s.cfg.Archive == nil {
+		e.block(s.archiveBlocks(ctx), archived(policies)...)
+	}
+	if err := e.choose(ctx, policies, h); err != nil {
+		return err
+	}
+	failed := e.archiveDue(ctx, policies)
+	e.out.Archived = append(e.out.Archived, e.archive.infos()...)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if e.failed = failed != nil; e.failed {
+		e.block(blocked{reasonArchive, "the archive fails: " + failed.Error()}, archived(policies)...)
+		// Again, without the classes that stay for it: no range may lie across what stays.
+		if err := e.choose(ctx, policies, h); err != nil {
+			return errors.Join(failed, err)
+		}
+	}
+	if err := e.order(ctx); err != nil {
+		return errors.Join(failed, err)
+	}
+	if err := e.retire(ctx, policies); err != nil {
+		return errors.Join(failed, err)
+	}
+	if failed != nil {
+		return failed
+	}
+	return e.moveLeaves(ctx)
+}
+
+func archived(policies []Policy) []string {
+	var out []string
+	for _, p := range policies {
+		if p.Archive {
+			out = append(out, p.Class)
+		}
+	}
+	return out
+}
+
+func (e *expiry) choose(ctx context.Context, policies []Policy, h holds) error {
+	goes := func(class string) bool {
+		return slices.Contains(e.classes, class) && e.blocked[class].reason == ""
+	}
+	var err error
+	e.found, err = e.s.selectDue(ctx, e.tenant, e.at, policies, h, goes, e.classes)
+	return err
+}
+
+// archiveDue archives each log as far as something is due that the archive must have, or
+// leaves are to leave the database, and checks the units that were written before.
+func (e *expiry) archiveDue(ctx context.Context, policies []Policy) error {
+	s := e.s
+	if s.cfg.Archive == nil {
+		return nil
+	}
+	logs, err := s.cfg.Store.Logs(ctx, e.tenant)
+	if err != nil {
+		return err
+	}
+	for _, lg := range logs {
+		var to int64
+		var due [][]evidence.TargetRange
+		for _, p := range policies {
+			if c := e.found[p.Class]; p.Archive && c != nil {
+				for _, d := range c.due {
+					if d.log.LogRef != lg.LogRef {
+						continue
+					}
+					due = append(due, d.ranges)
+					end, err := s.firstAfter(ctx, lg, c.before)
+					if err != nil {
+						return err
+					}
+					to = max(to, end)
+				}
+			}
+		}
+		if s.cfg.MoveAfter > 0 && e.req.Class == "" {
+			end, err := s.firstAfter(ctx, lg, e.moveBefore())
+			if err != nil {
+				return err
+			}
+			to = max(to, end)
+		}
+		if err := e.archive.upTo(ctx, lg, to); err != nil {
+			return err
+		}
+		for _, ranges := range due {
+			if _, err := e.archive.covering(ctx, lg, ranges); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// order orders the expiry of what is due and carries it out.
+func (e *expiry) order(ctx context.Context) error {
+	var orders []ledger.ExpiryOrder
+	for _, class := range e.classes {
+		c := e.found[class]
+		if e.blocked[class].reason != "" {
+			continue
+		}
+		for _, d := range c.due {
+			o := ledger.ExpiryOrder{
+				LogNo: d.log.No, Table: d.kind.Table(), Ranges: d.ranges, From: d.from, Before: c.before,
+				Class: class, Days: c.policy.Days, Rows: d.rows, Reason: e.reason("older than the policy of " + class), By: e.by.Human,
+			}
+			if c.policy.Archive {
+				var err error
+				if o.Archive, err = e.archive.covering(ctx, d.log, d.ranges); err != nil {
+					return err
+				}
+			}
+			orders = append(orders, o)
+		}
+	}
+	if len(orders) == 0 {
+		return nil
+	}
+	if err := e.orderAll(ctx, orders); err != nil {
+		return err
+	}
+	for _, class := range e.classes {
+		if e.blocked[class].reason == "" {
+			c, d := e.found[class], e.done[class]
+			d.Removed, d.Tables = c.rows, c.tables()
+			e.s.metrics.removed.WithLabelValues(class).Add(float64(c.rows))
+		}
+	}
+	return nil
+}
+
+func (e *expiry) reason(otherwise string) string {
+	if e.req.Reason != "" {
+		return e.req.Reason
+	}
+	return otherwise
+}
+
+func (e *expiry) orderAll(ctx context.Context, orders []ledger.ExpiryOrder) error {
+	_, receipts, err := e.s.cfg.Ledger.OrderExpiry(ctx, e.tenant, orders)
+	if err != nil {
+		return fmt.Errorf("order an expiry: %w", err)
+	}
+	if err := e.sortReceipts(ctx, receipts); err != nil {
+		return err
+	}
+	return e.steps(ctx)
+}
+
+// sortReceipts notes the record of each class.
+func (e *expiry) sortReceipts(ctx context.Context, receipts []ledger.Receipt) error {
+	at := make([]store.Found, len(receipts))
+	for i, r := range receipts {
+		at[i] = store.Found{Position: store.Position{LogNo: r.LogNo, Seq: r.LeafIndex}, Segment: store.NoSegment, ActorSegment: store.NoSegment}
+	}
+	records, err := e.s.cfg.Ledger.Fetch(ctx, e.tenant, at, false)
+	if err != nil {
+		return err
+	}
+	for _, r := range records {
+		if c := e.done[r.Leaf.Text("rule_id")]; c != nil {
+			c.Records = append(c.Records, r.Leaf.ID.String())
+		}
+	}
+	return nil
+}
+
+// steps carries out what was ordered, in small steps.
+func (e *expiry) steps(ctx context.Context) error {
+	rows, err := e.s.steps(ctx, e.tenant)
+	e.removed += rows
+	return err
+}
+
+func (s *Service) steps(ctx context.Context, tenant string) (int64, error) {
+	var rows int64
+	for {
+		began := time.Now()
+		step, err := s.cfg.Ledger.ExpireStep(ctx, tenant)
+		rows += step.Rows + int64(step.Segments)
+		if err != nil {
+			return rows, fmt.Errorf("carry out an expiry: %w", err)
+		}
+		if !step.More {
+			return rows, nil
+		}
+		if err := pause(ctx, time.Since(began)); err != nil {
+			return rows, err
+		}
+	}
+}
+
+func isNotFound(err error) bool { return errors.Is(err, evidence.ErrNotFound) }
