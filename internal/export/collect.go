@@ -59,6 +59,9 @@ func (j *job) collect(ctx context.Context) (manifest file, err error) {
 func (j *job) collectLogs(ctx context.Context) error {
 	j.counts = newCompleteness(j.logs)
 	j.counts.Runs = &runCompleteness{OpenIDs: []string{}}
+	if err := j.readExpired(ctx); err != nil {
+		return err
+	}
 	for k, l := range j.logs {
 		if err := j.log(ctx, l, &j.counts.Logs[k]); err != nil {
 			return fmt.Errorf("log %s: %w", l.Origin, err)
@@ -141,7 +144,8 @@ func (c *collector) record(r *ledger.LogRecord) error {
 		c.j.files = append(c.j.files, c.entries.finish(c.part.dir+"/"+c2sp.EntriesPath(n, int(next-n*c2sp.TileWidth))))
 	}
 	c.j.counts.add(c.sealed.counts, r.Leaf)
-	if _, err := c.sealed.record(r.Leaf, r.Open, wasErased); err != nil {
+	gone := func(path string) verify.Reason { return c.j.expired.reason(c.part.Origin, r.Leaf, path) }
+	if _, err := c.sealed.record(r.Leaf, r.Open, gone); err != nil {
 		return err
 	}
 	c.j.progress(1)

@@ -176,13 +176,14 @@ type job struct {
 	e       *Exporter
 	req     Request
 	choice  choice
-	logs    []logPart // in the order of the bundle
-	run     *runParts // of profile run
-	period  *period   // of profile period
-	views   []view    // what else is made of the records, see views.go
-	table   *table    // of format csv
-	model   modelView // of the report; nil: there is none
-	total   int64     // leaves
+	logs    []logPart     // in the order of the bundle
+	run     *runParts     // of profile run
+	period  *period       // of profile period
+	expired expiredFields // of profile log
+	views   []view        // what else is made of the records, see views.go
+	table   *table        // of format csv
+	model   modelView     // of the report; nil: there is none
+	total   int64         // leaves
 	done    int64
 	counts  *completeness
 	stamped []stamp // the time stamps of the bundle

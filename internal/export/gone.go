@@ -22,14 +22,16 @@ type goneFields struct {
 type goneField struct {
 	seq    int64
 	path   string
+	kind   evidence.Kind // of the record
 	reason verify.Reason
 }
 
-func (g *goneFields) add(origin string, seq int64, path string) {
+// add notes that a field of a record of a log is gone.
+func (g *goneFields) add(origin string, l *evidence.Leaf, path string) {
 	if g.by == nil {
 		g.by = map[string][]goneField{}
 	}
-	g.by[origin] = append(g.by[origin], goneField{seq: seq, path: path})
+	g.by[origin] = append(g.by[origin], goneField{seq: l.Seq, path: path, kind: l.Kind})
 	g.left++
 }
 
@@ -56,13 +58,16 @@ func (g *goneFields) reason(origin string, seq int64, path string) verify.Reason
 // explain gives the reason to those fields that have none and are covered. It
 // reports whether there are any.
 func (g *goneFields) explain(c cover) (any bool) {
+	if g.left == 0 {
+		return false
+	}
 	list := g.from(c.origin, c.from)
 	for i := range list {
 		f := &list[i]
 		if f.seq >= c.to {
 			break
 		}
-		if f.reason == "" && (len(c.paths) == 0 || slices.Contains(c.paths, f.path)) {
+		if f.reason == "" && c.names(f.kind, f.path) {
 			f.reason, any = c.reason, true
 			g.left--
 		}
@@ -75,8 +80,13 @@ func (g *goneFields) explain(c cover) (any bool) {
 type cover struct {
 	origin   string
 	from, to int64
-	paths    []string // none: all
+	paths    []string      // none: all
+	kind     evidence.Kind // of the leaves; 0: all
 	reason   verify.Reason
+}
+
+func (c *cover) names(kind evidence.Kind, path string) bool {
+	return (c.kind == 0 || c.kind == kind) && (len(c.paths) == 0 || slices.Contains(c.paths, path))
 }
 
 // coversOf reads the targets of a record; other records have none. As the
@@ -92,13 +102,17 @@ func coversOf(origin string, l *evidence.Leaf, open map[string]ledger.Opened) ([
 	if err != nil {
 		return nil, fmt.Errorf("leaf %d of %s: %w", l.Seq, origin, err)
 	}
+	var kind evidence.Kind
+	if reason == verify.Expired { // it is about the rows of the table that it names, and of no other
+		kind = evidence.KindOfTable(l.Text("entity_id"))
+	}
 	before := l.Seq
 	if t.Log != "" && t.Log != origin {
 		origin, before = t.Log, evidence.MaxInt
 	}
 	var out []cover
 	for _, r := range t.Ranges {
-		out = append(out, cover{origin: origin, from: r.From, to: min(r.To, before), paths: r.Paths, reason: reason})
+		out = append(out, cover{origin: origin, from: r.From, to: min(r.To, before), paths: r.Paths, kind: kind, reason: reason})
 	}
 	return out, nil
 }

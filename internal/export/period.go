@@ -1,6 +1,7 @@
 package export
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,11 +30,19 @@ type period struct {
 }
 
 // stretch is what a bundle has of one of the tenant's logs: the leaves from up to
-// to, of which those from in up to out are of the period.
+// to, of which those from in up to out are of the period; and, apart behind them, the
+// records that say by whose order something of the period is gone.
 type stretch struct {
 	part     int // in job.logs
 	from, to int64
 	in, out  int64
+	apart    []store.Found // in order of seq
+}
+
+// has reports whether a leaf stands apart.
+func (s *stretch) has(seq int64) bool {
+	_, ok := slices.BinarySearchFunc(s.apart, seq, func(f store.Found, seq int64) int { return cmp.Compare(f.Seq, seq) })
+	return ok
 }
 
 // sharedPart is what a bundle has of a log of the system.

@@ -30,30 +30,29 @@ type periodCompleteness struct {
 
 // periodStretch is what there is of one log: the leaves first_seq to last_seq, of
 // which those from period_from to before period_until are of the period. The others
-// are its neighbours, and, where content was erased later, what leads to the record
-// that says so.
+// are its neighbours. Apart from them stand the records that say by whose order content
+// of the period went later, be it erased or expired.
 type periodStretch struct {
 	Dir         string `json:"dir"`
 	FirstSeq    int64  `json:"first_seq"`
 	LastSeq     int64  `json:"last_seq"`
 	PeriodFrom  int64  `json:"period_from"`
 	PeriodUntil int64  `json:"period_until"`
+
+	Apart []int64 `json:"apart,omitempty"`
 }
 
 const (
 	// periodChunk is how many leaves are looked up and proven together.
 	periodChunk = 4096
-	// maxBeyond bounds the leaves behind a period that a bundle takes to reach the
-	// records that account for what is gone.
-	maxBeyond = 100_000
 	// maxPasses bounds how often the records are written: again where something was
 	// erased while they were.
 	maxPasses = 4
 )
 
 // collectPeriod writes the records of a period. Where content is gone and no record
-// of the stretch says by whose order, the stretch grows to the one that does, and is
-// written again.
+// of the stretch says by whose order, the one that does is added, however much later it
+// came, and all is written again.
 func (j *job) collectPeriod(ctx context.Context, scope *verify.Scope) error {
 	scope.Kind, scope.From, scope.Until = j.req.Scope, j.req.From.String(), j.req.Until.String()
 	for range maxPasses {
@@ -120,13 +119,15 @@ func (j *job) stretch(ctx context.Context, s *stretch) error {
 		return err
 	}
 	next := s.from
-	err = j.eachOf(ctx, s, func(rec *ledger.ProvenRecord) error {
+	each := func(rec *ledger.ProvenRecord) error {
 		t := rec.Leaf.RecordedAt
 		inside := s.in <= rec.Seq && rec.Seq < s.out
-		if rec.Seq != next || inside != (j.req.From <= t && t < j.req.Until) {
+		if rec.Seq < s.to && rec.Seq != next || inside != (j.req.From <= t && t < j.req.Until) {
 			return tampered("leaf %d is not where its time says", rec.Seq)
 		}
-		next++
+		if next++; rec.Seq >= s.to && coverReason(rec.Leaf) == "" {
+			return tampered("leaf %d is not the record that the database says", rec.Seq)
+		}
 		list, err := coversOf(part.Origin, rec.Leaf, rec.Open)
 		if err != nil {
 			return err
@@ -142,7 +143,7 @@ func (j *job) stretch(ctx context.Context, s *stretch) error {
 			j.counts.Period.InScope++
 			w.sealed.choice = &j.choice
 			gone = func(path string) verify.Reason {
-				p.gone.add(part.Origin, rec.Seq, path)
+				p.gone.add(part.Origin, rec.Leaf, path)
 				return cmp.Or(p.known.reason(part.Origin, rec.Seq, path), verify.Erased)
 			}
 		}
@@ -150,11 +151,18 @@ func (j *job) stretch(ctx context.Context, s *stretch) error {
 			return fmt.Errorf("leaf %d: %w", rec.Seq, err)
 		}
 		return ctx.Err()
-	})
-	if err != nil {
+	}
+	if err := j.eachOf(ctx, s, each); err != nil {
 		return err
 	}
-	j.counts.Period.Logs = append(j.counts.Period.Logs, periodStretch{part.dir, s.from, s.to - 1, s.in, s.out})
+	if err := j.e.cfg.Ledger.ProveRecords(ctx, part.Tenant, part.No, part.head, s.apart, each); err != nil {
+		return err
+	}
+	there := periodStretch{Dir: part.dir, FirstSeq: s.from, LastSeq: s.to - 1, PeriodFrom: s.in, PeriodUntil: s.out}
+	for _, f := range s.apart {
+		there.Apart = append(there.Apart, f.Seq)
+	}
+	j.counts.Period.Logs = append(j.counts.Period.Logs, there)
 	w.finish()
 	return nil
 }
@@ -251,7 +259,7 @@ func (j *job) explainPeriod(ctx context.Context) (again bool, err error) {
 }
 
 // explainBehind looks behind a stretch for the records that say why something is gone,
-// and makes it reach to the last of them that is needed.
+// and adds them to it. Those that it has already were asked before.
 func (j *job) explainBehind(ctx context.Context, s *stretch) (found bool, err error) {
 	p, part := j.period, &j.logs[s.part]
 	var at []store.Found
@@ -262,25 +270,28 @@ func (j *job) explainBehind(ctx context.Context, s *stretch) (found bool, err er
 		return false, err
 	}
 	slices.Reverse(at)
-	end := s.to
+	at = slices.DeleteFunc(at, func(f store.Found) bool { return s.has(f.Seq) })
+	var more []store.Found
+	next := 0
 	err = j.e.cfg.Ledger.ProveRecords(ctx, part.Tenant, part.No, part.head, at, func(rec *ledger.ProvenRecord) error {
+		f := at[next] // they come in the order in which they were asked for
+		next++
 		list, err := coversOf(part.Origin, rec.Leaf, rec.Open)
+		needed := false
 		for _, c := range list {
-			if p.gone.explain(c) {
-				end = rec.Seq + 1
-			}
+			needed = p.gone.explain(c) || needed
+		}
+		if needed {
+			more = append(more, f)
 		}
 		return err
 	})
-	if err != nil || end == s.to {
+	if err != nil || len(more) == 0 {
 		return false, err
 	}
-	if end-s.to > maxBeyond {
-		return false, fmt.Errorf("%w: content of the period was erased later, as leaf %d of %s says: export a period that reaches to there, or the whole log",
-			evidence.ErrTooLarge, end-1, part.Origin)
-	}
-	j.total += end - s.to
-	s.to = end
+	j.total += int64(len(more))
+	s.apart = append(s.apart, more...)
+	slices.SortFunc(s.apart, bySeq)
 	return true, nil
 }
 

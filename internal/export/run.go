@@ -53,7 +53,7 @@ func (r *runParts) in(req *Request, part *logPart) []store.Found {
 // maxBound is how many audit entries of one correlation a bundle takes.
 const maxBound = 10_000
 
-// find refuses a run that the tenant does not have.
+// find refuses a run that the tenant does not have, or has no more.
 func (j *job) find(ctx context.Context) error {
 	if j.req.Profile != verify.ProfileRun {
 		return nil
@@ -61,6 +61,13 @@ func (j *job) find(ctx context.Context) error {
 	state, err := j.e.cfg.Ledger.RunState(ctx, j.req.Tenant, j.req.Run)
 	if err == nil && state.NextN == 0 {
 		err = fmt.Errorf("run %q: %w", j.req.Run, evidence.ErrNotFound)
+	}
+	if err != nil {
+		return err
+	}
+	last, err := j.e.cfg.Ledger.ExpiredRun(ctx, j.req.Tenant, j.req.Run)
+	if err == nil && last != nil {
+		err = fmt.Errorf("run %q: %w", j.req.Run, ledger.ErrExpired)
 	}
 	return err
 }
@@ -268,7 +275,7 @@ func (j *job) runLog(ctx context.Context, part *logPart, counts *logCompleteness
 		if rec.Leaf.Run == j.req.Run {
 			j.counts.Run.add(rec.Leaf)
 		}
-		gone := func(path string) verify.Reason { return j.run.known(part.Origin, rec.Seq, path) }
+		gone := func(path string) verify.Reason { return j.run.known(part.Origin, rec.Leaf, path) }
 		if err := out.add(rec, gone); err != nil {
 			return fmt.Errorf("leaf %d: %w", rec.Seq, err)
 		}
@@ -286,9 +293,9 @@ var runKinds = []evidence.Kind{evidence.KindLLMRun, evidence.KindTrace, evidence
 
 // known returns the reason that the pass before found for a field that is gone, and
 // notes the field for the next.
-func (r *runParts) known(origin string, seq int64, path string) verify.Reason {
-	r.gone.add(origin, seq, path)
-	return cmp.Or(r.reasons.reason(origin, seq, path), verify.Erased)
+func (r *runParts) known(origin string, l *evidence.Leaf, path string) verify.Reason {
+	r.gone.add(origin, l, path)
+	return cmp.Or(r.reasons.reason(origin, l.Seq, path), verify.Erased)
 }
 
 // record notes what one record of the bundle says, and that the run has no gap:

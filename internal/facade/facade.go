@@ -30,6 +30,7 @@ type Ledger interface {
 	IndexTerm(ctx context.Context, tenant, name, text string) (store.IndexTerm, error)
 	ResolveRun(ctx context.Context, tenant, id string) (string, error)
 	RunState(ctx context.Context, tenant, run string) (store.RunState, error)
+	ExpiredRun(ctx context.Context, tenant, run string) (*evidence.Leaf, error)
 	Integrity(tenant string) ledger.Integrity
 	Logs(ctx context.Context, tenant string) ([]ledger.LogInfo, error)
 	Newest(ctx context.Context, tenant string, logNo int) ([]ledger.Attestation, error)

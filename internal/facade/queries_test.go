@@ -33,10 +33,10 @@ type notedStore struct {
 }
 
 // unnoted are the questions that nobody who reads asks: of a server's start, its
-// credentials, and verification.
+// credentials, verification, lifecycle, and where leaves are that have moved.
 var unnoted = []string{
-	"APIKey", "APIKeys", "AllRuns", "Attestations", "Checkpoints", "Damage", "Guards", "Index", "Instance", "OpenRuns", "RecordIDs",
-	"SealedSegments", "Setting", "Settings", "Tiles",
+	"APIKey", "APIKeys", "AllRuns", "Archives", "Attestations", "Checkpoints", "Damage", "Guards", "HeldRecords", "HeldRuns",
+	"HoldParts", "Holds", "Index", "Instance", "Marks", "OpenRuns", "RecordIDs", "SealedSegments", "SealedUnder", "Setting", "Settings", "Tiles",
 }
 
 func (s *notedStore) note(call string, args ...any) {
@@ -112,6 +112,11 @@ func (s *notedStore) FindSpans(ctx context.Context, tenant string, spans []store
 func (s *notedStore) Runs(ctx context.Context, tenant string, list []string) (map[string]store.RunState, error) {
 	s.note("Runs", tenant, list)
 	return s.Store.Runs(ctx, tenant, list)
+}
+
+func (s *notedStore) Expiries(ctx context.Context, tenant string, fn func(store.Expiry) error) error {
+	s.note("Expiries", tenant)
+	return s.Store.Expiries(ctx, tenant, fn)
 }
 
 func (s *notedStore) RunRecords(ctx context.Context, tenant, run string, fn func(store.RunRecord) error) error {

@@ -25,7 +25,10 @@ func (r record) content(path string) answer.Content {
 		return answer.WithheldFor(answer.NotPermitted, commitment)
 	}
 	v, open := r.Open[path]
-	if !open {
+	switch {
+	case !open && r.Expired:
+		return answer.WithheldFor(answer.Expired, commitment)
+	case !open:
 		return answer.WithheldFor(answer.Erased, commitment)
 	}
 	return answer.Shown([]byte(v.JSON))

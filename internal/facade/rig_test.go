@@ -86,7 +86,13 @@ const rigMaster = "data/master.keyset.json"
 
 func openRig(t testing.TB, base string) *rig {
 	t.Helper()
-	r := &rig{t: t, ctx: context.Background(), clock: &rigClock{now: rigStart.Time().Add(time.Hour)}, mapper: otlp.New(otlp.Config{})}
+	return openRigAt(t, base, rigStart.Time().Add(time.Hour))
+}
+
+// openRigAt is openRig with a clock that stands elsewhere.
+func openRigAt(t testing.TB, base string, now time.Time) *rig {
+	t.Helper()
+	r := &rig{t: t, ctx: context.Background(), clock: &rigClock{now: now}, mapper: otlp.New(otlp.Config{})}
 	dir := filepath.Join(base, "data")
 	db, err := storerig.Open(r.ctx, dir)
 	r.must(err)

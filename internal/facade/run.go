@@ -1,12 +1,14 @@
 package facade
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/store"
 )
 
@@ -26,7 +28,7 @@ type theRun struct {
 
 // run returns a run as the reader may see it. A run of another tenant, one that
 // is not there, and one that the rules hide (synthetic) are the same: the error
-// wraps evidence.ErrNotFound.
+// wraps evidence.ErrNotFound. It does so too, and says more, where the run has expired.
 func (f *Facade) run(ctx context.Context, r Reader, id string) (*theRun, error) {
 	unknown := fmt.Errorf("run: %w in this tenant", evidence.ErrNotFound)
 	run, err := f.cfg.Ledger.ResolveRun(ctx, r.Tenant, id)
@@ -45,10 +47,26 @@ func (f *Facade) run(ctx context.Context, r Reader, id string) (*theRun, error) 
 			return nil, err
 		}
 	}
-	if t.newest == nil && t.live == nil || !r.sees(t.synthetic()) {
+	if t.newest == nil && t.live == nil {
+		return nil, f.expired(ctx, r, run, unknown)
+	}
+	if !r.sees(t.synthetic()) {
 		return nil, unknown
 	}
 	return t, nil
+}
+
+// expired returns the error of a run that was not found: unknown, unless it has expired
+// and the reader might have seen it.
+func (f *Facade) expired(ctx context.Context, r Reader, run string, unknown error) error {
+	last, err := f.cfg.Ledger.ExpiredRun(ctx, r.Tenant, run)
+	if err != nil || last == nil {
+		return cmp.Or(err, unknown)
+	}
+	if n, _ := last.Int("is_synthetic"); !r.sees(n != 0) {
+		return unknown
+	}
+	return fmt.Errorf("run: %w", ledger.ErrExpired)
 }
 
 // look finds the newest record of a run, or else what is known of it.
