@@ -33,13 +33,17 @@ const (
 	tableIndex        = "sealed index"
 	tableRemovals     = "removals"
 	tableRuns         = "run states"
+	tableExpiries     = "expiries"
+	tableHolds        = "holds"
+	tableHeld         = "held runs and records"
+	tableArchives     = "archive units"
 	tableSettings     = "settings"
 	tableCredentials  = "credentials"
 )
 
 var tableNames = []string{
 	tableLogs, tableHeads, tableRecords, tableIDs, tableLeafSegments, tableTiles, tableCheckpoints, tableAttestations,
-	tableKeys, tableSealed, tableIndex, tableRemovals, tableRuns, tableSettings, tableCredentials,
+	tableKeys, tableSealed, tableIndex, tableRemovals, tableRuns, tableExpiries, tableHolds, tableHeld, tableArchives, tableSettings, tableCredentials,
 }
 
 // sum is a digest of a set of rows, whatever the order they come in: each row is
@@ -205,7 +209,7 @@ func (d *digester) log(ctx context.Context, lg store.Log) error {
 	if err := d.put(tableHeads); err != nil {
 		return err
 	}
-	for _, read := range []func(context.Context, store.LogRef) error{d.leafSegments, d.tree, d.said, d.content} {
+	for _, read := range []func(context.Context, store.LogRef) error{d.leafSegments, d.tree, d.said, d.content, d.archives} {
 		if err := read(ctx, lg.LogRef); err != nil {
 			return err
 		}
@@ -313,6 +317,9 @@ func (d *digester) tenant(ctx context.Context, tenant string) error {
 		return d.put(tableRuns)
 	})
 	if err != nil {
+		return err
+	}
+	if err := d.lifecycle(ctx, ref); err != nil {
 		return err
 	}
 	return d.index(ctx, ref)

@@ -146,7 +146,7 @@ func (t *tenantCopier) sealed(ctx context.Context, ref store.LogRef, c *store.Lo
 }
 
 // entries makes the records of the leaf segments. Which sealed segments are theirs
-// stands in their rows alone.
+// stands in their rows alone; one whose row expired has none any more.
 func (t *tenantCopier) entries(ctx context.Context, lg store.Log, c *store.LogCommit, from, to int64) error {
 	c.Entries = make([]store.Entry, 0, to-from)
 	for _, s := range c.Segments {
@@ -169,7 +169,7 @@ func (t *tenantCopier) entries(ctx context.Context, lg store.Log, c *store.LogCo
 			c.Entries = append(c.Entries, store.Entry{Leaf: leaf, Segment: store.NoSegment, ActorSegment: store.NoSegment})
 		}
 	}
-	rows := 0
+	there := make([]bool, len(c.Entries))
 	for _, k := range evidence.Kinds() {
 		err := t.cfg.From.Rows(ctx, lg.LogRef, k, from, to, func(r *store.Row) error {
 			e := &c.Entries[r.Seq-from]
@@ -177,15 +177,23 @@ func (t *tenantCopier) entries(ctx context.Context, lg store.Log, c *store.LogCo
 				return fmt.Errorf("%w: leaf %d has a row of another kind, %s", evidence.ErrTampered, r.Seq, k)
 			}
 			e.Segment, e.ActorSegment = r.Segment, r.ActorSegment
-			rows++
+			there[r.Seq-from] = true
 			return nil
 		})
 		if err != nil {
 			return err
 		}
 	}
-	if rows != len(c.Entries) {
-		return fmt.Errorf("%w: leaves %d to %d have %d rows", evidence.ErrTampered, from, to-1, rows)
+	for i := range there {
+		leaf := c.Entries[i].Leaf
+		if there[i] {
+			continue
+		}
+		synthetic, _ := leaf.Int("is_synthetic")
+		of := rowsOf{lg.No, leaf.Kind.Table()}
+		if !t.left.expired(of, rowMark{leaf.Seq, leaf.RecordedAt, synthetic == 1}) {
+			return fmt.Errorf("%w: leaf %d has no row, and none of %s may be absent there", evidence.ErrTampered, leaf.Seq, of.table)
+		}
 	}
 	return nil
 }

@@ -115,6 +115,12 @@ func (d deployment) at(other side) deployment { return deployment{other, d.maste
 // ledger opens the deployment as a server does.
 func (d deployment) ledger(t testing.TB) (*ledger.Ledger, store.Store, error) {
 	t.Helper()
+	return d.ledgerAt(t, 0)
+}
+
+// ledgerAt is ledger at a time ago.
+func (d deployment) ledgerAt(t testing.TB, ago time.Duration) (*ledger.Ledger, store.Store, error) {
+	t.Helper()
 	db := d.mustOpen(t)
 	if err := move.Check(context.Background(), db); err != nil {
 		return nil, nil, errors.Join(err, db.Close())
@@ -126,6 +132,7 @@ func (d deployment) ledger(t testing.TB) (*ledger.Ledger, store.Store, error) {
 	l, err := ledger.Open(context.Background(), ledger.Config{
 		Store: db, Sealer: seal.New(db, d.master), Anchor: anchor, Instance: "test.example",
 		Logger: slog.New(slog.DiscardHandler), PublishEvery: 10 * time.Millisecond,
+		Clock: ledger.Clock{Now: func() time.Time { return time.Now().Add(-ago) }},
 	})
 	if err != nil {
 		return nil, nil, errors.Join(err, db.Close())
@@ -135,7 +142,12 @@ func (d deployment) ledger(t testing.TB) (*ledger.Ledger, store.Store, error) {
 
 func (d deployment) use(t testing.TB, f func(l *ledger.Ledger, db store.Store)) {
 	t.Helper()
-	l, db, err := d.ledger(t)
+	d.useAt(t, 0, f)
+}
+
+func (d deployment) useAt(t testing.TB, ago time.Duration, f func(l *ledger.Ledger, db store.Store)) {
+	t.Helper()
+	l, db, err := d.ledgerAt(t, ago)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +182,8 @@ const content = `,"params":{"q":1},"prompt":"the prompt of %d","status_message":
 func fill(t testing.TB, l *ledger.Ledger, db store.Store) {
 	t.Helper()
 	ctx := context.Background()
-	for _, tenant := range []string{"acme", "0", "-", strings.Repeat("z9-", 21)} {
+	expire(t, l, db)
+	for _, tenant := range []string{"0", "-", strings.Repeat("z9-", 21)} {
 		if _, err := l.CreateTenant(ctx, tenant); err != nil {
 			t.Fatal(err)
 		}
@@ -300,6 +313,7 @@ func source(t testing.TB, backend string) deployment {
 func made(t testing.TB, at side, keyset, anchor string) deployment {
 	t.Helper()
 	d := deployment{at, master(t, keyset), anchor}
+	d.useAt(t, old, func(l *ledger.Ledger, _ store.Store) { age(t, l) })
 	d.use(t, func(l *ledger.Ledger, db store.Store) { fill(t, l, db) })
 	return d
 }

@@ -15,12 +15,14 @@ const batch = 4096
 
 // tenantCopier copies one tenant's logs. It keeps to an order that holds whatever
 // the moment it is ended at: what is sealed comes behind its key, a removal behind
-// the record that ordered it, a log's successor behind its signed head.
+// the record that ordered it, a log's successor behind its signed head, what expired
+// behind the records that ordered that.
 type tenantCopier struct {
 	*copier
 	tenant string
 	logs   []store.Log
 	seen   map[string]bool // runs whose state is there, see runStates
+	left   *lifecycle
 }
 
 func (t *tenantCopier) copy(ctx context.Context) error {
@@ -30,6 +32,9 @@ func (t *tenantCopier) copy(ctx context.Context) error {
 	}
 	if len(have) > len(t.logs) {
 		return fmt.Errorf("%w: it has %d logs, the source %d", ErrOccupied, len(have), len(t.logs))
+	}
+	if t.left, err = readLifecycle(ctx, t.cfg.From, t.tenant, t.logs); err != nil {
+		return fmt.Errorf("lifecycle: %w", err)
 	}
 	newest := t.logs[len(t.logs)-1]
 	for i, lg := range t.logs {
@@ -45,7 +50,7 @@ func (t *tenantCopier) copy(ctx context.Context) error {
 			return nil // its head came last
 		}
 	}
-	for _, step := range []func(context.Context) error{t.index, t.removals, t.said} {
+	for _, step := range []func(context.Context) error{t.index, t.removals, t.said, t.lifecycle} {
 		if err := step(ctx); err != nil {
 			return err
 		}
