@@ -38,6 +38,10 @@ type cli struct {
 	Checkpoint checkpointCmd `cmd:"" help:"Print the newest signed checkpoint of a tenant's log."`
 	Prove      proveCmd      `cmd:"" help:"Prove that a record is in the log."`
 	Export     exportCmd     `cmd:"" help:"Write an evidence bundle."`
+	Retention  retentionCmd  `cmd:"" help:"How long evidence is kept, and what becomes of it then."`
+	Hold       holdCmd       `cmd:"" help:"Legal holds: what must not go."`
+	Archive    archiveCmd    `cmd:"" help:"Evidence elsewhere: write, list, check and read it."`
+	Erase      eraseCmd      `cmd:"" help:"Erase content for good, and prove it."`
 	Migrate    migrateCmd    `cmd:"" help:"Make the schema of a PostgreSQL database, or bring it up to date."`
 	Doctor     doctorCmd     `cmd:"" help:"Look for what is wrong with the database itself."`
 	Copy       copyCmd       `cmd:"" help:"Move a deployment to another store, SQLite or PostgreSQL."`

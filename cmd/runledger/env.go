@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/runledger/runledger/internal/control"
+	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/server"
 	"github.com/runledger/runledger/internal/store"
 )
@@ -49,6 +50,10 @@ func isTerminal(w any) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
+
+// clock is that of deployments which a command opens itself; the zero value is the real
+// one. Tests set it.
+var clock ledger.Clock
 
 // session is a connection to the control API: of the server that holds the
 // data directory, or of this process, which then holds it.
@@ -105,8 +110,12 @@ func (e *env) connect(create bool, flags openFlags) (*session, error) {
 
 // config says what to open, as the flags of all commands do.
 func (e *env) config() server.Config {
-	return server.Config{Data: e.Data, Anchor: e.Anchor, Store: e.Store, StoreOwner: e.Owner, Master: e.Master, Version: version()}
+	return server.Config{Data: e.Data, Anchor: e.Anchor, Store: e.Store, StoreOwner: e.Owner, Master: e.Master, Archive: os.Getenv(archiveEnv), Clock: clock, Version: version()}
 }
+
+// archiveEnv is the variable that names the archive, of serve and of commands that open
+// a deployment themselves.
+const archiveEnv = "RUNLEDGER_ARCHIVE"
 
 // place names the store for people.
 func (e *env) place() string {

@@ -52,6 +52,15 @@ type serveCmd struct {
 	TimestampRoots string `help:"Root certificates, PEM, that its certificate must lead to. Default: any." env:"RUNLEDGER_TIMESTAMP_ROOTS" type:"path" placeholder:"FILE"`
 	TimestampName  string `help:"Its name in records. Default: the subject of its certificate." env:"RUNLEDGER_TIMESTAMP_NAME" placeholder:"NAME"`
 
+	Archive          string        `help:"Where evidence goes before it expires: a directory, s3://BUCKET/PREFIX, or \"off\". Default: the data directory with the suffix .archive; of PostgreSQL: off." env:"RUNLEDGER_ARCHIVE" placeholder:"DIR"`
+	Every            time.Duration `help:"Time between two looks for what is due; 0: what is due stays until retention run. Default: 1h." name:"lifecycle-every" default:"1h" env:"RUNLEDGER_LIFECYCLE_EVERY" placeholder:"TIME"`
+	MoveAfter        time.Duration `help:"How old leaves are before they leave the database for the archive; 0: never. Default: 8760h, a year." name:"lifecycle-move-after" default:"8760h" env:"RUNLEDGER_LIFECYCLE_MOVE_AFTER" placeholder:"TIME"`
+	RetentionFloor   int           `help:"Days that a policy keeps a class at least. Default: 1." default:"1" env:"RUNLEDGER_RETENTION_FLOOR" placeholder:"DAYS"`
+	RetentionCeiling int           `help:"Days that a policy keeps a class at most. Default: 3650." default:"3650" env:"RUNLEDGER_RETENTION_CEILING" placeholder:"DAYS"`
+	HighRiskFloor    int           `help:"Days that runs marked high risk are kept at least, whatever the policy says. Default: 183." name:"retention-high-risk-floor" default:"183" env:"RUNLEDGER_RETENTION_HIGH_RISK_FLOOR" placeholder:"DAYS"`
+	HighRiskPolicies []string      `help:"Ids of policies that mark a run as high risk: it names one of them. Default: high-risk." name:"high-risk-policies" default:"high-risk" env:"RUNLEDGER_HIGH_RISK_POLICIES" placeholder:"ID"`
+	HighRiskAgents   []string      `help:"Agents whose runs are high risk." name:"high-risk-agents" env:"RUNLEDGER_HIGH_RISK_AGENTS" placeholder:"ID"`
+
 	Process          string        `help:"Name of this process among those on one database, in records and metrics. Default: host and data directory." env:"RUNLEDGER_PROCESS" placeholder:"NAME"`
 	Readers          int           `help:"Of PostgreSQL: most connections that read. Default: 16." name:"store-readers" env:"RUNLEDGER_STORE_READERS" placeholder:"N"`
 	Writers          int           `help:"Of PostgreSQL: most connections that write. Default: 8." name:"store-writers" env:"RUNLEDGER_STORE_WRITERS" placeholder:"N"`
@@ -98,6 +107,9 @@ func (c *serveCmd) Run(e *env) error {
 	if c.SelfObserve != 0 && c.SelfObserve < server.LeastSelfObserve {
 		return &usageError{fmt.Sprintf("--self-observe %s: must be at least %s, or 0 for never", c.SelfObserve, server.LeastSelfObserve)}
 	}
+	if c.Every < 0 || c.MoveAfter < 0 {
+		return &usageError{"--lifecycle-every and --lifecycle-move-after must not be negative"}
+	}
 	if c.NearThreshold < 1 || c.NearThreshold > 100 {
 		return &usageError{fmt.Sprintf("--run-near-threshold %d: must be 1 to 100", c.NearThreshold)}
 	}
@@ -115,6 +127,14 @@ func (c *serveCmd) config(e *env) server.Config {
 	cfg := e.config()
 	cfg.Dev, cfg.AcceptRollback, cfg.ConfirmClock = c.Dev, c.AcceptRollback, c.ConfirmClock
 	cfg.Logger, cfg.Environment, cfg.Process = c.logger(e), c.Environment, c.Process
+	cfg.Archive = c.Archive
+	cfg.Lifecycle = server.LifecycleConfig{
+		Every: c.Every, MoveAfter: c.MoveAfter, FloorDays: c.RetentionFloor, CeilingDays: c.RetentionCeiling, HighRiskFloor: c.HighRiskFloor,
+		HighRiskPolicies: c.HighRiskPolicies, HighRiskAgents: append([]string{}, c.HighRiskAgents...),
+	}
+	if c.MoveAfter == 0 {
+		cfg.Lifecycle.MoveAfter = -1
+	}
 	// A server needs no right of the owner; one for development makes its schema.
 	cfg.Migrate = c.Dev && e.Owner != ""
 	cfg.Pool = server.PoolConfig{

@@ -16,7 +16,7 @@ import (
 )
 
 type verifyCmd struct {
-	Bundle    string   `arg:"" optional:"" help:"A bundle: a ZIP, or a directory. Without it the data directory is checked."`
+	Bundle    string   `arg:"" optional:"" help:"A bundle: a ZIP, or a directory; or an erasure certificate. Without it the data directory is checked."`
 	Key       []string `help:"The verifier key of a log, from its operator and not from the bundle. May be given more than once." sep:"none" placeholder:"VKEY"`
 	Policy    string   `help:"A C2SP tlog-policy file: witnesses and their quorum." placeholder:"FILE"`
 	Since     string   `help:"A checkpoint kept from before, which the log must extend." placeholder:"FILE"`
@@ -31,6 +31,10 @@ func (verifyCmd) Help() string {
     runledger verify acme.zip --key "$VKEY"
     runledger verify acme.zip --key "$VKEY" --since acme.checkpoint
     runledger verify acme.zip --key "$VKEY" --policy witnesses --time-roots roots.pem
+
+Of an erasure certificate, what the log signed of the erasure, and that the certificate says nothing else.
+
+    runledger verify erasure-0123456789ab.json --key "$VKEY"
 
 Of a data directory, also every table and column, whether or not a server holds it. It is opened for reading only.
 
@@ -63,6 +67,12 @@ func (c *verifyCmd) Run(e *env) error {
 	}
 	if opts.TimeRoots, err = readSmall(c.TimeRoots, maxPolicyFile); err != nil {
 		return err
+	}
+	if data, err := c.certificate(); err != nil || data != nil {
+		if err != nil {
+			return err
+		}
+		return c.runCertificate(e, data, opts)
 	}
 	bar := e.progress("verify")
 	opts.Progress = func(p verify.Progress) {
@@ -201,6 +211,9 @@ func (e *env) printLive(a liveAnswer) {
 	e.printf("  %-12s %d, with every column, tile, head, id and index entry\n", "records", a.Leaves)
 	if a.Erased > 0 {
 		e.printf("  %-12s %d\n", "erased", a.Erased)
+	}
+	if a.Expired > 0 {
+		e.printf("  %-12s %d\n", "expired", a.Expired)
 	}
 	for i, f := range a.Findings {
 		if i == 0 {

@@ -31,6 +31,11 @@ type Config struct {
 	Exports *export.Exports
 	// Replay answers /api/v1/traces; nil: those routes are not there.
 	Replay *replay.Replay
+	// Lifecycle answers what administers the life of evidence; nil: those routes are not
+	// there. Permit lets a principal change something, and has recorded that when it
+	// returns nil; without it nothing is changed.
+	Lifecycle Lifecycle
+	Permit    func(ctx context.Context, p access.Principal, permission access.Permission, route, resource string) error
 	// Lag lets reads under ctx be answered by a read replica of the database, one that
 	// has what atLeast names, the header AtLeast; more: the request is for a further
 	// page. Nil: there are none.
@@ -64,6 +69,9 @@ func New(mux *http.ServeMux, cfg Config) *API {
 	a.exports()
 	if cfg.Replay != nil {
 		a.traces()
+	}
+	if cfg.Lifecycle != nil {
+		a.administer()
 	}
 	a.documentOthers()
 	a.document()
@@ -102,7 +110,7 @@ var tags = []*huma.Tag{
 	{Name: "guard", Description: "What a console shows: the same answers, and nothing more."},
 	{Name: "ingest", Description: "The way in, append-only."},
 	{Name: "transparency", Description: "The log as those see it who watch it from outside."},
-	{Name: "administration", Description: "Credentials and tenants."},
+	{Name: "administration", Description: "Credentials, tenants, and the life of evidence: keep, hold, archive, expire, erase."},
 	{Name: "operation", Description: "Health, metrics, schema."},
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/runledger/runledger/answer"
 	"github.com/runledger/runledger/internal/export"
 	"github.com/runledger/runledger/internal/facade"
+	"github.com/runledger/runledger/internal/lifecycle"
 	"github.com/runledger/runledger/internal/replay"
 )
 
@@ -33,7 +34,7 @@ func (a *API) Document() []byte {
 // behind it.
 func Describe(version string) []byte {
 	return New(http.NewServeMux(), Config{
-		Facade: &facade.Facade{}, Exports: &export.Exports{}, Replay: &replay.Replay{}, Version: version,
+		Facade: &facade.Facade{}, Exports: &export.Exports{}, Replay: &replay.Replay{}, Lifecycle: &lifecycle.Service{}, Version: version,
 	}).Document()
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/runledger/runledger/internal/export"
 	"github.com/runledger/runledger/internal/facade"
+	"github.com/runledger/runledger/internal/lifecycle"
 	"github.com/runledger/runledger/internal/replay"
 )
 
@@ -22,7 +23,7 @@ var update = flag.Bool("update", false, "write the golden file anew")
 func newAPI(t *testing.T) (*API, *http.ServeMux) {
 	t.Helper()
 	mux := http.NewServeMux()
-	return New(mux, Config{Facade: &facade.Facade{}, Exports: &export.Exports{}, Replay: &replay.Replay{}, Version: "0.0.0-golden"}), mux
+	return New(mux, Config{Facade: &facade.Facade{}, Exports: &export.Exports{}, Replay: &replay.Replay{}, Lifecycle: &lifecycle.Service{}, Version: "0.0.0-golden"}), mux
 }
 
 // TestDocument: the document is what it was, so that every change of the API is

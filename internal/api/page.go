@@ -71,7 +71,7 @@ func (a *API) page() []byte {
 func operationsOf(doc *huma.OpenAPI, tag string) []pageOperation {
 	var ops []pageOperation
 	for path, item := range doc.Paths {
-		for _, op := range []*huma.Operation{item.Get, item.Post, item.Delete} {
+		for _, op := range []*huma.Operation{item.Get, item.Post, item.Put, item.Delete} {
 			if op == nil || !slices.Contains(op.Tags, tag) {
 				continue
 			}

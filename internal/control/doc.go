@@ -17,6 +17,11 @@
 //	GET  /v1/tenants/{tenant}/integrity
 //	POST /v1/tenants/{tenant}/read           a GET of the read API
 //	POST /v1/tenants/{tenant}/producers      who writes, and who has stopped
+//	PUT  /v1/tenants/{tenant}/retention/{class}
+//	POST /v1/tenants/{tenant}/retention/run
+//	POST /v1/tenants/{tenant}/holds          POST …/holds/{hold}/release
+//	POST /v1/tenants/{tenant}/archives       what is not archived yet
+//	POST /v1/tenants/{tenant}/erasures
 //	GET  /v1/keys                            ?tenant=
 //	POST /v1/tenants/{tenant}/keys/rotate
 //	GET  /v1/apikeys                         ?tenant=, empty for the platform's

@@ -29,6 +29,10 @@ type Config struct {
 	Read     ReadFunc     // nil: nothing is read here
 	// Producers lists producers (ProducersPath) as Read reads. nil: not here.
 	Producers ReadFunc
+	// Lifecycle changes the life of evidence. nil: it is not managed here.
+	Lifecycle Lifecycle
+	// Created is told of a tenant that was made. Default: nobody is told.
+	Created func(ctx context.Context, tenant string)
 	// Stamp has a log's newest checkpoint stamped, and returns which that is. nil: no
 	// authority is known here.
 	Stamp   func(ctx context.Context, tenant string, logNo int) (note []byte, stamp Stamp, err error)
@@ -74,6 +78,9 @@ func Handler(cfg Config) http.Handler {
 	} {
 		mux.Handle(pattern, handle(cfg.Logger, f))
 	}
+	for pattern, f := range h.lifecycleRoutes() {
+		mux.Handle(pattern, handle(cfg.Logger, f))
+	}
 	return mux
 }
 
@@ -101,6 +108,9 @@ func (h *handler) createTenant(w http.ResponseWriter, r *http.Request) error {
 	info, err := h.cfg.Ledger.CreateTenant(r.Context(), req.TenantID)
 	if err != nil {
 		return err
+	}
+	if h.cfg.Created != nil {
+		h.cfg.Created(r.Context(), info.Tenant)
 	}
 	return answer(w, http.StatusCreated, info)
 }

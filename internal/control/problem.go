@@ -9,6 +9,7 @@ import (
 	"net/http"
 
 	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/store"
 )
 
 // Codes of problems. They are stable.
@@ -16,11 +17,14 @@ const (
 	CodeInvalid     = "invalid"
 	CodeNotFound    = "not_found"
 	CodeConflict    = "conflict"
+	CodeHeld        = "held"
 	CodeForbidden   = "forbidden"
 	CodeTooLarge    = "too_large"
 	CodeUnavailable = "unavailable"
 	CodeTampered    = "tampered"
 	CodeInternal    = "internal"
+
+	codeMalformed = "malformed" // of the read API
 )
 
 // kinds is the table of errors, statuses and codes. The first that matches
@@ -34,6 +38,7 @@ var kinds = []struct {
 	{evidence.ErrTampered, http.StatusInternalServerError, CodeTampered, "Stored evidence does not match what was signed"},
 	{evidence.ErrInvalid, http.StatusUnprocessableEntity, CodeInvalid, "Invalid value"},
 	{evidence.ErrNotFound, http.StatusNotFound, CodeNotFound, "Not found"},
+	{store.ErrHeld, http.StatusConflict, CodeHeld, "A legal hold is in force"},
 	{evidence.ErrConflict, http.StatusConflict, CodeConflict, "Conflict"},
 	{evidence.ErrForbidden, http.StatusUnprocessableEntity, CodeForbidden, "Not allowed"},
 	{evidence.ErrTooLarge, http.StatusRequestEntityTooLarge, CodeTooLarge, "Too large"},
@@ -67,6 +72,9 @@ func (p *Problem) Error() string { return p.Detail }
 
 // Unwrap returns the sentinel, or nil.
 func (p *Problem) Unwrap() error {
+	if p.Code == codeMalformed {
+		return evidence.ErrInvalid
+	}
 	for _, k := range kinds {
 		if k.code == p.Code {
 			return k.err

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -25,9 +26,11 @@ import (
 // evidence.ErrUnavailable.
 type ReadFunc func(ctx context.Context, tenant string, by access.Actor, pathAndQuery string) (status int, contentType string, body []byte, err error)
 
-// readPrefix is the only part of the API that is reached through the control
-// socket.
+// readPrefix and readPaths are the only parts of the API that are reached through the
+// control socket.
 const readPrefix = "/api/v1/logs/"
+
+var readPaths = []string{RetentionPath, PreviewPath, HoldsPath, ArchivesPath, RecordsPath}
 
 // ReadRequest is the request of POST …/read. It is no GET, for every read adds
 // a record.
@@ -41,8 +44,8 @@ func (h *handler) read(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	u, err := url.ParseRequestURI(req.Path)
-	if err != nil || u.Host != "" || !strings.HasPrefix(req.Path, readPrefix) {
-		return invalid("path", "must be a path under %s", readPrefix)
+	if err != nil || u.Host != "" || !readable(req.Path, u.Path) {
+		return invalid("path", "must be a path under %s, or one of %s", readPrefix, strings.Join(readPaths, ", "))
 	}
 	info, err := h.newest(r.Context(), r.PathValue("tenant"))
 	if err != nil {
@@ -52,6 +55,16 @@ func (h *handler) read(w http.ResponseWriter, r *http.Request) error {
 		return fmt.Errorf("read %s: %w: nothing is read here", req.Path, evidence.ErrUnavailable)
 	}
 	return pass(w, r, h.cfg.Read, info.Tenant, req.Path)
+}
+
+// readable reports whether a path of the API is reached from here.
+func readable(raw, path string) bool {
+	if strings.HasPrefix(raw, readPrefix) || slices.Contains(readPaths, path) {
+		return true
+	}
+	id, found := strings.CutPrefix(path, erasuresPath)
+	id, certificate := strings.CutSuffix(id, certificatePath)
+	return found && certificate && id != "" && !strings.Contains(id, "/")
 }
 
 // pass hands the answer of a read on as it is.

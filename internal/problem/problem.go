@@ -30,6 +30,9 @@ var (
 	ErrGone = errors.New("gone")
 	// ErrRange: the range that is asked for is not there: 416.
 	ErrRange = errors.New("range not satisfiable")
+	// ErrHeld: a legal hold is in force on what was to be removed: 409, with a code of
+	// its own.
+	ErrHeld = errors.New("a legal hold is in force")
 	// ErrTooMany: too much at once: 429.
 	ErrTooMany = errors.New("too much at once")
 )
@@ -58,6 +61,7 @@ var kinds = []Kind{
 	{ErrTooMany, http.StatusTooManyRequests, "too_many_requests", "Too much at once", 1},
 	{ErrMalformed, http.StatusBadRequest, "malformed", "Malformed request", 0},
 	{evidence.ErrNotFound, http.StatusNotFound, "not_found", "Not found", 0},
+	{ErrHeld, http.StatusConflict, "held", "A legal hold is in force", 0},
 	{evidence.ErrConflict, http.StatusConflict, "conflict", "Conflict", 0},
 	{evidence.ErrTooLarge, http.StatusRequestEntityTooLarge, "too_large", "Too large", 0},
 	{evidence.ErrInvalid, http.StatusUnprocessableEntity, "invalid", "Invalid value", 0},

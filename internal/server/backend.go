@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
 
+	"github.com/runledger/runledger/internal/archive"
 	"github.com/runledger/runledger/internal/store"
 )
 
@@ -48,13 +50,22 @@ type PoolConfig struct {
 	ReplicaLag time.Duration
 }
 
-// OpenStore opens a store by itself, without a ledger, and returns how to close it.
+// OpenStore opens a store by itself, without a ledger, and returns how to close it. What
+// has moved to an archive is read from there.
 func OpenStore(ctx context.Context, spec StoreSpec) (store.Store, func() error, error) {
+	c := Config{Data: cmp.Or(spec.Data, os.TempDir()), Store: spec.Store, Logger: spec.Logger}
+	if err := c.completeLifecycle(); err != nil {
+		return nil, nil, err
+	}
+	archives, err := c.openArchives()
+	if err != nil {
+		return nil, nil, err
+	}
 	b, err := openBackend(ctx, spec)
 	if err != nil {
 		return nil, nil, err
 	}
-	return b.Store, b.Close, nil
+	return archive.Cold(b.Store, archives.find), b.Close, nil
 }
 
 // migration is a step of a schema, of which the log has a record.

@@ -21,9 +21,10 @@ const (
 	reasonDisk        = "disk"        // little space for exports that are being made
 	reasonProcess     = "process"     // another process has this one's name
 	reasonObservation = "observation" // self-observation fails, or has not passed for long
+	reasonLifecycle   = "lifecycle"   // what is due does not expire
 )
 
-var allReasons = []string{reasonIntegrity, reasonWitnesses, reasonReplicas, reasonPartitions, reasonDisk, reasonProcess, reasonObservation}
+var allReasons = []string{reasonIntegrity, reasonWitnesses, reasonReplicas, reasonPartitions, reasonDisk, reasonProcess, reasonObservation, reasonLifecycle}
 
 // degradedEvery is after how many looks at readiness the rest is looked at: it asks
 // the database, and tells of nothing that is lost in between.
@@ -76,6 +77,7 @@ func (s *server) look(ctx context.Context, now time.Time) {
 		add(reasonProcess, s.probe.taken())
 	}
 	add(reasonObservation, s.observationReason(now))
+	add(reasonLifecycle, s.lifecycleReason())
 	s.state.mu.Lock()
 	defer s.state.mu.Unlock()
 	s.state.reasons = list

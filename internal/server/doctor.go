@@ -53,6 +53,19 @@ func Doctor(ctx context.Context, cfg Config) (_ []Finding, err error) {
 	if len(logs) > 0 && anchorGone(cfg.Anchor) {
 		list = append(list, Finding{"D_ANCHOR", SeverityBroken, "the anchor " + cfg.Anchor + " is not there", "Put it back, or name the right one with --anchor: it must outlive the database."})
 	}
+	if last, err := readSettings(ctx, b, settingConfig); err != nil {
+		return nil, err
+	} else if cfg.as(last); true {
+		err = cfg.completeLifecycle()
+		if err != nil {
+			return nil, err
+		}
+	}
+	life, err := cfg.lifecycleFindings(ctx, b, logs)
+	if err != nil {
+		return nil, err
+	}
+	list = append(list, life...)
 	slices.SortStableFunc(list, func(a, b Finding) int { return strings.Compare(a.Severity, b.Severity) }) // broken first
 	return list, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/archive"
 	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/seal"
 	"github.com/runledger/runledger/internal/store"
@@ -37,7 +38,14 @@ func VerifyLive(ctx context.Context, cfg LiveConfig) (_ *ledger.LiveReport, err 
 	if err != nil {
 		return nil, err
 	}
-	snap, anchor, err := snapshot(ctx, db, c.Anchor)
+	if err := c.completeLifecycle(); err != nil {
+		return nil, err
+	}
+	archives, err := c.openArchives()
+	if err != nil {
+		return nil, err
+	}
+	snap, anchor, err := snapshot(ctx, archive.Cold(db.Store, archives.find), c.Anchor)
 	if err != nil {
 		return nil, err
 	}

@@ -19,10 +19,12 @@ import (
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/access"
 	"github.com/runledger/runledger/internal/access/oidc"
+	"github.com/runledger/runledger/internal/archive"
 	"github.com/runledger/runledger/internal/control"
 	"github.com/runledger/runledger/internal/dialect"
 	"github.com/runledger/runledger/internal/export"
 	"github.com/runledger/runledger/internal/ledger"
+	"github.com/runledger/runledger/internal/lifecycle"
 	"github.com/runledger/runledger/internal/move"
 	"github.com/runledger/runledger/internal/otlp"
 	"github.com/runledger/runledger/internal/prices"
@@ -48,6 +50,11 @@ type Config struct {
 	Migrate           bool
 	// Pool bounds what is asked of PostgreSQL.
 	Pool PoolConfig
+	// Archive is where evidence goes before it expires: a directory, s3://… as of an
+	// anchor, or Off. Default: Data with the suffix .archive; with Store there is none.
+	Archive string
+	// Lifecycle says how long evidence is kept.
+	Lifecycle LifecycleConfig
 	// Master is the file of the master keyset. Default: master.keyset.json in Data.
 	// All processes on one database need the same.
 	Master string
@@ -77,6 +84,9 @@ type Config struct {
 	Stamps          *StampConfig
 	Logger          *slog.Logger          // default: none
 	Metrics         prometheus.Registerer // default: none
+	// Clock is that of the ledger and of what expires, for tests and measurements. The
+	// database has its own. Default: the real one.
+	Clock ledger.Clock
 
 	server bool
 }
@@ -142,6 +152,8 @@ type Deployment struct {
 	Ledger *ledger.Ledger
 	// Control is the handler of package control.
 	Control http.Handler
+	// Lifecycle keeps evidence for as long as the rules say.
+	Lifecycle *lifecycle.Service
 	// Created: there was nothing before.
 	Created bool
 
@@ -153,6 +165,7 @@ type Deployment struct {
 	operator atomic.Pointer[http.ServeMux] // the read API, for who holds the directory
 	reading  *reading                      // of a command; a server has its own
 	master   tink.AEAD
+	archives *archives
 	exporter *export.Exporter
 	outside  outside
 	// producers knows who writes, and producing asks it for the operator.
@@ -189,9 +202,10 @@ func Open(ctx context.Context, cfg Config) (_ *Deployment, err error) {
 	if err := d.outside.open(&cfg); err != nil {
 		return nil, err
 	}
+	sealer := seal.New(d.db.Store, d.master)
 	d.Ledger, err = ledger.Open(ctx, ledger.Config{
-		Store: d.db.Store, Sealer: seal.New(d.db.Store, d.master), Anchor: anchor, Logger: cfg.Logger, Metrics: cfg.Metrics,
-		Dev: cfg.Dev, AcceptRollback: cfg.AcceptRollback, Witnesses: d.outside.atStart(),
+		Store: d.db.Store, Sealer: sealer, Anchor: anchor, Logger: cfg.Logger, Metrics: cfg.Metrics,
+		Dev: cfg.Dev, AcceptRollback: cfg.AcceptRollback, Witnesses: d.outside.atStart(), Clock: cfg.Clock,
 	})
 	if err != nil {
 		if other := checkMaster(ctx, d.db, d.master, cfg.Master); other != nil {
@@ -205,9 +219,16 @@ func Open(ctx context.Context, cfg Config) (_ *Deployment, err error) {
 	if cfg.ConfirmClock {
 		d.Ledger.ConfirmClock()
 	}
+	if err := d.openLifecycle(&cfg, sealer); err != nil {
+		return nil, err
+	}
+	made := func(ctx context.Context, tenant string) { d.acknowledge(ctx, cfg.Logger, tenant) }
+	if d.Created {
+		made(ctx, evidence.SystemTenant)
+	}
 	// Dev mode lets requests in, and a command has none.
 	d.gate, err = access.New(ctx, access.Config{
-		Store: d.db.Store, Ledger: d.Ledger, Dev: cfg.Dev && cfg.server, Logger: cfg.Logger,
+		Store: d.db.Store, Ledger: acknowledging{d.Ledger, made}, Dev: cfg.Dev && cfg.server, Logger: cfg.Logger,
 		Rules: cfg.Rules, Environment: cfg.Environment, OIDC: cfg.OIDC, Verifier: verifier, Fail: d.fail(cfg.Logger),
 	})
 	if err != nil {
@@ -219,7 +240,7 @@ func Open(ctx context.Context, cfg Config) (_ *Deployment, err error) {
 	}
 	d.Control = control.Handler(control.Config{
 		Ledger: d.Ledger, Exporter: d.exporter, Access: d.gate, Version: cfg.Version, Server: cfg.server, Logger: cfg.Logger,
-		Read: d.readAs, Producers: d.producersAs, Stamp: d.outside.stamp(),
+		Read: d.readAs, Producers: d.producersAs, Stamp: d.outside.stamp(), Lifecycle: d.Lifecycle, Created: made,
 		Observe: func(tenant string, records []*evidence.Record, receipts []ledger.Receipt) {
 			if d.observe != nil {
 				d.observe(tenant, records, receipts)
@@ -266,7 +287,18 @@ func (d *Deployment) openStore(ctx context.Context, cfg *Config) (err error) {
 		if err := d.refuseBroken(ctx, cfg); err != nil {
 			return err
 		}
+	} else if last, err := readSettings(ctx, d.db, settingConfig); err != nil {
+		return err
+	} else {
+		cfg.as(last)
 	}
+	if err := cfg.completeLifecycle(); err != nil {
+		return err
+	}
+	if d.archives, err = cfg.openArchives(); err != nil {
+		return err
+	}
+	d.db.Store = archive.Cold(d.db.Store, d.archives.find)
 	d.master, err = openMaster(ctx, d.db, cfg.Master)
 	return err
 }

@@ -29,6 +29,7 @@ func (d *Deployment) newReading(runs facade.Runs, in replay.Ingest, cfg *Config)
 	r := &reading{exports: exports, cfg: api.Config{
 		Facade: facade.New(facade.Config{Ledger: d.Ledger, Runs: runs, Witnesses: d.outside.status()}), Exports: exports,
 		Logger: cfg.Logger, Version: cfg.Version, Lag: d.mayLag(len(cfg.Pool.Replicas) > 0),
+		Lifecycle: d.Lifecycle, Permit: d.gate.Allow,
 	}}
 	if in != nil {
 		var err error

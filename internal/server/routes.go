@@ -41,14 +41,14 @@ func (s *server) routes() http.Handler {
 // may have. Without a handler the mux would answer them in a form of its own.
 var unrouted = []string{
 	"/api/v1/logs/llm-runs/", "/api/v1/logs/system/", "/api/v1/logs/audit/", "/guard/logs/", "/api/v1/traces/", "/api/v1/exports/",
-	"/api/v1/ingest/", "/api/v1/receipts/", "/api/v1/transparency/", "/api/v1/apikeys/", "/api/v1/tenants/", "/schemas/", "/v1/traces/", "/v1/logs/", "/v1/metrics/",
+	"/api/v1/ingest/", "/api/v1/receipts/", "/api/v1/transparency/", "/api/v1/apikeys/", "/api/v1/tenants/", "/api/v1/retention/", "/api/v1/holds/", "/api/v1/archives/", "/api/v1/erasures/", "/schemas/", "/v1/traces/", "/v1/logs/", "/v1/metrics/",
 }
 
 // unrouted answers 405 where the path has a route with another method, else 404.
 func (s *server) unrouted(mux *http.ServeMux) http.HandlerFunc {
 	return s.handle(func(w http.ResponseWriter, r *http.Request) error {
 		var allow []string
-		for _, method := range []string{http.MethodDelete, http.MethodGet, http.MethodPost} {
+		for _, method := range []string{http.MethodDelete, http.MethodGet, http.MethodPost, http.MethodPut} {
 			other := *r
 			other.Method = method
 			if _, pattern := mux.Handler(&other); pattern != "" && pattern != r.Pattern {

@@ -81,6 +81,9 @@ func (c *ServeConfig) complete() error {
 			*d.to = d.value
 		}
 	}
+	if err := c.completeLifecycle(); err != nil {
+		return err
+	}
 	if c.Grace <= 0 {
 		c.Grace = 10 * time.Second
 	}
@@ -217,12 +220,15 @@ func (s *server) run(ctx context.Context) error {
 	working.Go(func() { s.stream(background) })
 	working.Go(func() { s.followProducers(background) })
 	working.Go(func() { s.d.outside.run(background) })
+	ready := make(chan struct{})
+	working.Go(func() { s.keep(background, ready) })
 	observe, stopObserving := context.WithCancel(background)
 	defer stopObserving()
 	observed := make(chan struct{})
 	go func() { defer close(observed); s.observing.run(observe, s.http.Handler) }()
 	s.log.Info("ready", "data", s.cfg.Data, "store", DescribeStore(s.cfg.Store), "process", s.d.process, "listen", address(s.api), "otlp_http", address(s.otlp), "otlp_grpc", address(s.rpc),
 		"metrics", address(s.scrape), "instance", s.d.Ledger.Instance(), "version", s.cfg.Version, "pid", os.Getpid())
+	close(ready)
 
 	var cause error
 	reason := "told to stop"

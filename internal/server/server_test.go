@@ -159,7 +159,7 @@ func systemEvents(t *testing.T, dir string) []string {
 	err = d.Ledger.Records(context.Background(), evidence.SystemTenant, 1, 0, head.Size, func(r ledger.LogRecord) error {
 		l := r.Leaf
 		// Tenants see what runs below them, not who knocked at the door.
-		own := slices.Contains([]string{"LOG_OPENED", "ACCESS_DENIED"}, l.Text("event_type"))
+		own := slices.Contains([]string{"LOG_OPENED", "ACCESS_DENIED", "LIFECYCLE_ACKNOWLEDGED"}, l.Text("event_type"))
 		if shared := l.Text("visibility") == "shared"; shared == own {
 			t.Errorf("%s: shared %v", r.Raw, shared)
 		}
@@ -235,7 +235,7 @@ func TestServe(t *testing.T) {
 		t.Error("no migration is recorded")
 	}
 	rest := slices.DeleteFunc(got, func(s string) bool { return strings.HasPrefix(s, "migration") })
-	if want := []string{"ledger LOG_OPENED 1", "api STARTUP 1.2.3", "auth ACCESS_DENIED", "api SHUTDOWN 1.2.3"}; !slices.Equal(rest, want) {
+	if want := []string{"ledger LOG_OPENED 1", "lifecycle LIFECYCLE_ACKNOWLEDGED", "api STARTUP 1.2.3", "auth ACCESS_DENIED", "api SHUTDOWN 1.2.3"}; !slices.Equal(rest, want) {
 		t.Errorf("system log has %q, want %q", rest, want)
 	}
 	if again := systemEvents(t, dir); len(again) != len(migrations)+len(rest) {

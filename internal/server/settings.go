@@ -45,6 +45,7 @@ func (c *ServeConfig) settings() settings {
 		"scrub_rate": fmt.Sprint(c.Watch.ScrubRate), "scrub_every": c.Watch.ScrubEvery.String(),
 		"self_observe": c.SelfObserve.String(),
 	}
+	c.addLifecycle(all)
 	if c.Store != "" {
 		all["store"], all["anchor"] = DescribeStore(c.Store), c.Anchor
 		all["store_readers"], all["store_writers"] = fmt.Sprint(c.Pool.Readers), fmt.Sprint(c.Pool.Writers)

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/runledger/runledger/internal/lifecycle"
+)
+
+type archiveCmd struct {
+	Run    archiveRunCmd    `cmd:"" help:"Archive what is not archived yet."`
+	List   archiveListCmd   `cmd:"" help:"List the units of the archive."`
+	Verify archiveVerifyCmd `cmd:"" help:"Check an archive by what it holds alone."`
+	Show   archiveShowCmd   `cmd:"" help:"Show a run from the archive."`
+}
+
+type archiveRunCmd struct {
+	tenantFlag
+	Until string `help:"What was recorded before this time, or date. Default: all that is published." placeholder:"TIME"`
+}
+
+// Help implements kong.HelpProvider.
+func (archiveRunCmd) Help() string {
+	return `Writes to the archive what does not stand there yet, whatever is due, and checks it there. Removes nothing. Once more after a failure goes on where it ended.
+
+The archive is the one of the server (serve --archive); where none runs, the one of RUNLEDGER_ARCHIVE, or that the server was last started with, or the data directory with the suffix .archive.
+
+    runledger archive run --tenant acme
+    runledger archive run --tenant acme --until 2026-11-01`
+}
+
+// Run archives.
+func (c *archiveRunCmd) Run(e *env) error {
+	q := lifecycle.ArchiveRequest{}
+	if c.Until != "" {
+		var err error
+		if q.Until, err = timeFlag("--until", c.Until); err != nil {
+			return err
+		}
+	}
+	return c.with(e, func(s *session, tenant string) error {
+		list, err := s.Archive(e.ctx, tenant, q)
+		if err != nil {
+			return err
+		}
+		none := "all of " + tenant + " that is published was archived before"
+		if q.Until != "" {
+			none = "all of " + tenant + " that was recorded before " + q.Until + " was archived before"
+		}
+		return e.showUnits(list, none)
+	})
+}
+
+type archiveListCmd struct{ tenantFlag }
+
+// Help implements kong.HelpProvider.
+func (archiveListCmd) Help() string {
+	return `Each unit is a stretch of a log, with its place and the digest of its manifest, as they are on record. That you looked is recorded.
+
+    runledger archive list --tenant acme`
+}
+
+// Run lists units.
+func (c *archiveListCmd) Run(e *env) error {
+	return c.with(e, func(s *session, tenant string) error {
+		list, err := s.Archives(e.ctx, tenant)
+		if err != nil {
+			return err
+		}
+		return e.showUnits(list, "nothing of "+tenant+" is archived")
+	})
+}
+
+func (e *env) showUnits(list lifecycle.ArchiveList, none string) error {
+	if e.JSON {
+		return e.json(list)
+	}
+	e.screen(false).units(list.Units)
+	if len(list.Units) == 0 {
+		e.notef("%s\n", none)
+	}
+	return nil
+}
+
+func (s *screen) units(list []lifecycle.UnitInfo) {
+	for _, u := range list {
+		sealed := ""
+		if u.Sealed {
+			sealed = ", with sealed content"
+		}
+		s.printf("%s\n", clean(u.Name))
+		p := pairs{s, 10}
+		p.put("  log", u.Log)
+		p.put("  leaves", fmt.Sprintf("%d to %d, recorded %s to %s%s", u.From, u.To-1, u.FirstAt, u.LastAt, sealed))
+		p.put("  in", fmt.Sprintf("%s, %d bytes, since %s", u.Archive, u.Bytes, u.At))
+		p.put("  manifest", u.Manifest)
+	}
+}
+
+type archiveShowCmd struct {
+	tenantFlag
+	Run_    string `help:"The run." name:"run" required:"" placeholder:"ID"`
+	Content bool   `help:"Open sealed content, where the archive has it and its keys live."`
+}
+
+// Help implements kong.HelpProvider.
+func (archiveShowCmd) Help() string {
+	return `The records of a run as they stand in the archive, each leaf checked against the signed tree. That you looked is recorded.
+
+    runledger archive show --run run-1 --tenant acme
+    runledger archive show --run run-1 --content --json --tenant acme`
+}
+
+// Run shows a run.
+func (c *archiveShowCmd) Run(e *env) error {
+	return c.with(e, func(s *session, tenant string) error {
+		a, err := s.Archived(e.ctx, tenant, lifecycle.ShowRequest{Run: c.Run_, Content: c.Content})
+		if err != nil {
+			return err
+		}
+		if e.JSON {
+			return e.json(a)
+		}
+		e.screen(c.Content).archived(a)
+		return nil
+	})
+}
+
+func (s *screen) archived(a lifecycle.ShowAnswer) {
+	for _, r := range a.Records {
+		s.printf("%s leaf %d, %s\n", clean(r.Log), r.Index, clean(r.Unit))
+		s.printf("  %s\n", clean(r.Leaf)) // in one line, to be copied
+		for _, path := range slices.Sorted(maps.Keys(r.Fields)) {
+			p := pairs{s, 2 + columnsOf(path)}
+			p.lines("  "+clean(path), cleanLines(plain([]byte(r.Fields[path]))))
+		}
+	}
+}
+
+// archiveInput is an error about an archive that the user named.
+func archiveInput(spec string) error {
+	if strings.Contains(spec, "://") {
+		return nil
+	}
+	st, err := os.Stat(spec)
+	if err == nil && !st.IsDir() {
+		return usage("%s is no directory", spec)
+	}
+	return inputError(err)
+}

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/runledger/runledger/internal/lifecycle"
+)
+
+type eraseCmd struct {
+	tenantFlag
+	Subject     string   `help:"All that is sealed about a person." placeholder:"NAME"`
+	Run_        string   `help:"All that is sealed of a run." name:"run" placeholder:"ID"`
+	Record      []string `help:"Of this record, by its id. May be given several times." sep:"none" placeholder:"ID"`
+	Path        []string `help:"Of --record: only this sealed field. May be given several times." sep:"none" placeholder:"/PATH"`
+	Reason      string   `help:"Why. It is recorded, and must not name the person." placeholder:"TEXT"`
+	DryRun      bool     `help:"Only count what would be erased."`
+	Certificate string   `help:"Write the certificate of an erasure of the last 30 days once more." placeholder:"ID"`
+	Out         string   `help:"Where the certificate goes. Default: ID.json in this directory." placeholder:"FILE"`
+	PDF         string   `help:"Write the certificate as a PDF for people, too." name:"pdf" placeholder:"FILE"`
+}
+
+// Help implements kong.HelpProvider.
+func (eraseCmd) Help() string {
+	return `Content is erased for good, at once and without a question: try it with --dry-run first. What was erased can be read nowhere any more; its leaves, which hold only commitments, stay in the log, so every proof stays valid. The log signs a statement of it, and the certificate lets anyone check that. Backups and archives keep what they have, encrypted under keys that are destroyed.
+
+    runledger erase --subject ada@example.com --dry-run --tenant acme
+    runledger erase --subject ada@example.com --reason "request 2026-42" --tenant acme
+    runledger erase --run run-1 --reason "sent by mistake" --pdf run-1.pdf --tenant acme
+    runledger erase --record 0192d3c4-5e6f-7a8b-9c0d-1e2f3a4b5c6d --path /prompt --reason "secret in a prompt" --tenant acme
+
+A legal hold forbids it, exit status 2.`
+}
+
+// Run erases.
+func (c *eraseCmd) Run(e *env) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	return c.with(e, func(s *session, tenant string) error {
+		if c.Certificate != "" {
+			text, err := s.Certificate(e.ctx, tenant, c.Certificate)
+			if err != nil {
+				return err
+			}
+			return c.written(e, &lifecycle.ErasureAnswer{TenantID: tenant, ID: c.Certificate, Certificate: text}, false)
+		}
+		q := lifecycle.ErasureRequest{Subject: c.Subject, Run: c.Run_, Records: c.Record, Paths: c.Path, DryRun: c.DryRun, Reason: c.Reason}
+		if c.DryRun && q.Reason == "" {
+			q.Reason = "dry run" // of which nothing is recorded
+		}
+		a, err := s.Erase(e.ctx, tenant, q)
+		if err != nil {
+			return err
+		}
+		if c.DryRun {
+			if e.JSON {
+				return e.json(a)
+			}
+			e.screen(false).erasure(&a)
+			return nil
+		}
+		return c.written(e, &a, true)
+	})
+}
+
+// check looks at all that can be looked at before: what is erased is gone.
+func (c *eraseCmd) check() error {
+	named := count(c.Subject != "", c.Run_ != "", len(c.Record) > 0)
+	switch {
+	case c.Certificate != "" && (named > 0 || c.DryRun || c.Reason != "" || len(c.Path) > 0):
+		return usage("--certificate goes with --out and --pdf only")
+	case c.Certificate == "" && named != 1:
+		return usage("say what is erased by one of --subject, --run and --record")
+	case len(c.Path) > 0 && len(c.Record) == 0:
+		return usage("--path goes with --record")
+	case c.Certificate == "" && !c.DryRun && strings.TrimSpace(c.Reason) == "":
+		return usage("--reason is required")
+	case c.DryRun && (c.Out != "" || c.PDF != ""):
+		return usage("a dry run has no certificate: --out and --pdf do not go with --dry-run")
+	}
+	for _, name := range []string{c.Out, c.PDF} {
+		if name == "" {
+			continue
+		}
+		if _, err := os.Lstat(name); err == nil {
+			return usage("%s is there already", name)
+		}
+		if _, err := os.Stat(filepath.Dir(name)); err != nil {
+			return inputError(err)
+		}
+	}
+	return nil
+}
+
+// erasureAnswer is the answer for machines.
+type erasureAnswer struct {
+	lifecycle.ErasureAnswer
+	Certificate string `json:"certificate_file"`
+	PDF         string `json:"pdf_file,omitempty"`
+}
+
+// written writes the certificate and says what was done. That the erasure is done must be
+// said in any case.
+func (c *eraseCmd) written(e *env, a *lifecycle.ErasureAnswer, done bool) error {
+	out := c.Out
+	if out == "" {
+		out = a.ID + ".json"
+	}
+	// The same file each time, however the certificate came here.
+	err := putFile(out, append(bytes.TrimSpace(a.Certificate), '\n'))
+	if err == nil && c.PDF != "" {
+		var pdf []byte
+		if pdf, err = lifecycle.CertificatePDF(a.Certificate); err == nil {
+			err = putFile(c.PDF, pdf)
+		}
+	}
+	if err != nil {
+		what := "the certificate is not written (runledger erase --certificate " + a.ID + " writes it again)"
+		if done {
+			what = fmt.Sprintf("the erasure %s is done, but %s", a.ID, what)
+		}
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	if e.JSON {
+		a.Certificate = nil
+		return e.json(erasureAnswer{*a, out, c.PDF})
+	}
+	s := e.screen(false)
+	if done {
+		s.erasure(a)
+	}
+	p := pairs{s, 11}
+	p.put("certificate", out)
+	p.put("", c.PDF)
+	e.notef("It is proved by: runledger verify %s --key VKEY (runledger keys list --tenant %s --vkey)\n", out, a.TenantID)
+	return nil
+}
+
+// putFile writes a file that is not there yet.
+func putFile(name string, b []byte) error {
+	if len(bytes.TrimSpace(b)) == 0 {
+		return errors.New("it is empty")
+	}
+	return writeFile(name, bytes.NewReader(b), fmt.Sprintf("sha256:%x", sha256.Sum256(b)))
+}
+
+func (s *screen) erasure(a *lifecycle.ErasureAnswer) {
+	did := "erased"
+	if a.DryRun {
+		did = "would be erased"
+	}
+	s.printf("%s: %s of %s in %s\n", did, many(a.Fields, "field"), many(a.Records, "record"), many(a.Runs, "run"))
+	p := pairs{s, 11}
+	p.put("erasure", a.ID)
+	keys := fmt.Sprintf("%d destroyed", a.Keys)
+	if a.DryRun {
+		keys = fmt.Sprintf("%d would be destroyed", a.Keys)
+	}
+	if a.Retire > 0 {
+		keys += fmt.Sprintf("; %d of the day follow, once the rest under them is sealed anew", a.Retire)
+	}
+	p.put("keys", keys)
+	if a.Archived {
+		p.put("archives", "have it too, encrypted: without the keys it cannot be opened there")
+	}
+	if len(a.Held) > 0 {
+		p.put("held", "it is forbidden by "+strings.Join(a.Held, ", "))
+	}
+}
