@@ -17,7 +17,7 @@ import (
 )
 
 func main() {
-	what := flag.String("run", "append", "append | stored | read | otlp | facade | postgres | postgres-read | verify | export")
+	what := flag.String("run", "append", "append | stored | read | otlp | facade | postgres | postgres-read | verify | export | lifecycle")
 	dir := flag.String("dir", os.TempDir(), "where the data goes")
 	seconds := flag.Float64("seconds", 3, "length of one measurement")
 	rounds := flag.Int("rounds", 3, "interleaved rounds; medians are reported")
@@ -52,6 +52,8 @@ func main() {
 		b.verifying(ctx)
 	case "facade":
 		b.facade(ctx)
+	case "lifecycle":
+		b.lifecycle(ctx)
 	case "export":
 		b.exporting(ctx)
 	case "export-one": // by run export, in a process of its own

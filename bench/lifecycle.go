@@ -1,0 +1,226 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/ledger"
+	"github.com/runledger/runledger/internal/server"
+)
+
+const (
+	// agedDays is how long ago the records were recorded that are archived and expire.
+	agedDays = 100
+	// subjectRuns are the runs of the person who is erased, of 20 steps each.
+	subjectRuns = 500
+	subject     = "person-who-asked"
+)
+
+// lifecycle measures what the end of evidence costs, through the real binary, while
+// somebody else goes on sending: archive and expiry of -stored steps that are old
+// enough, what the archive takes, and the erasure of a person with 10,000 records. The
+// same load before, by itself, is what it is compared with.
+func (b *bench) lifecycle(ctx context.Context) {
+	data := b.data
+	if data == "" {
+		data = mustTemp(b.dir, "bench-lifecycle")
+		defer func() {
+			check(os.RemoveAll(data))
+			check(os.RemoveAll(data + ".anchor"))
+			check(os.RemoveAll(data + ".archive"))
+		}()
+	}
+	b.fillAged(ctx, data)
+	f := &fleet{bin: build(ctx, mustTemp(b.dir, "bench-bin")), data: []string{data}, env: []string{"RUNLEDGER_LIFECYCLE_EVERY=0"}}
+	f.start(ctx, 1)
+	defer f.stop()
+	f.makeTenants(ctx, 1)
+	length := b.length
+	if b.quick {
+		length = time.Second
+	}
+	f.pacedFor(length) // warm
+	alone := f.pacedFor(length)
+	fmt.Printf("sent by itself: p50 %.1f ms, p99 %.1f ms\n", alone.P50, alone.P99)
+
+	f.erasePerson(ctx)
+
+	var archived struct {
+		Units []struct {
+			From, To int64
+			Bytes    int64 `json:"size_bytes"`
+		} `json:"units"`
+	}
+	took, with := f.meanwhile(func() {
+		check(json.Unmarshal(f.command(ctx, "archive", "run", "--tenant", facadeTenant, "--json"), &archived))
+	})
+	records := int64(0)
+	for _, u := range archived.Units {
+		records += u.To - u.From
+	}
+	fmt.Printf("archive: %d records in %.1f s, %.0f/s; sent meanwhile: p50 %.1f ms, p99 %.1f ms, %.2f of p99 by itself\n",
+		records, took, float64(records)/took, with.P50, with.P99, with.P99/alone.P99)
+	archiveSizes(data+".archive", records)
+
+	var expired struct {
+		Classes []struct {
+			Removed int64 `json:"removed_records"`
+		} `json:"classes"`
+	}
+	took, with = f.meanwhile(func() {
+		check(json.Unmarshal(f.command(ctx, "retention", "run", "--tenant", facadeTenant, "--json"), &expired))
+	})
+	removed := int64(0)
+	for _, c := range expired.Classes {
+		removed += c.Removed
+	}
+	fmt.Printf("expiry: %d records in %.1f s, %.0f/s; sent meanwhile: p50 %.1f ms, p99 %.1f ms, %.2f of p99 by itself\n",
+		removed, took, float64(removed)/took, with.P50, with.P99, with.P99/alone.P99)
+}
+
+// fillAged fills a deployment whose clock stood in the past, and then, with the clock
+// of today, with the runs of the person who is erased.
+func (b *bench) fillAged(ctx context.Context, data string) {
+	want := int64(b.stored) / spansPerTrace
+	people := subjectRuns
+	if b.quick {
+		want, people = 100, 5
+	}
+	if _, err := os.Stat(filepath.Join(data, "runledger.db")); err == nil {
+		return
+	}
+	began := time.Now()
+	past := began.Add(-agedDays * 24 * time.Hour)
+	clock := ledger.Clock{Now: func() time.Time { return past.Add(time.Since(began)) }}
+	d, err := server.Open(ctx, server.Config{Data: data, Create: true, Clock: clock})
+	check(err)
+	_, err = d.Ledger.CreateTenant(ctx, facadeTenant)
+	check(err)
+	var next atomic.Int64
+	var fill sync.WaitGroup
+	for w := range 8 {
+		fill.Go(func() {
+			g := newGenerator(uint64(w) + 100)
+			for {
+				from := next.Add(45) - 45
+				if from >= want {
+					return
+				}
+				var batch []*evidence.Record
+				for i := from; i < min(from+45, want); i++ {
+					batch = append(batch, g.run(i, evidence.MicrosOf(past))...)
+				}
+				_, err := d.Ledger.Append(ctx, facadeTenant, batch, ledger.AppendOptions{})
+				check(err)
+			}
+		})
+	}
+	fill.Wait()
+	check(d.Close())
+	d, err = server.Open(ctx, server.Config{Data: data})
+	check(err)
+	g := newGenerator(1)
+	for i := range people {
+		batch := g.run(want+int64(i), evidence.MicrosOf(time.Now()))
+		for _, r := range batch {
+			r.SetSealed("/subject", []byte(`"`+subject+`"`))
+			check(r.Complete())
+		}
+		_, err := d.Ledger.Append(ctx, facadeTenant, batch, ledger.AppendOptions{})
+		check(err)
+	}
+	check(d.Close())
+	fmt.Printf("filled %d runs in %v\n", want+int64(people), time.Since(began).Round(time.Second))
+}
+
+func (f *fleet) erasePerson(ctx context.Context) {
+	var done struct {
+		Records int `json:"records"`
+		Fields  int `json:"fields"`
+	}
+	dir := mustTemp("", "bench-certificate")
+	defer os.RemoveAll(dir)
+	began := time.Now()
+	check(json.Unmarshal(f.command(ctx, "erase", "--tenant", facadeTenant, "--subject", subject, "--reason", "asked for",
+		"--out", filepath.Join(dir, "certificate.json"), "--json"), &done))
+	fmt.Printf("erasure: %d records, %d fields in %.1f s, certificate included\n", done.Records, done.Fields, time.Since(began).Seconds())
+}
+
+// meanwhile sends at a pace while do works, and returns how long that took.
+func (f *fleet) meanwhile(do func()) (seconds float64, r result) {
+	stop := make(chan struct{})
+	waits := make(chan []time.Duration)
+	go func() { waits <- f.timed(stop) }()
+	began := time.Now()
+	do()
+	seconds = time.Since(began).Seconds()
+	close(stop)
+	return seconds, quantiles(<-waits)
+}
+
+func (f *fleet) pacedFor(length time.Duration) result {
+	_, r := f.meanwhile(func() { time.Sleep(length) })
+	return r
+}
+
+// timed sends batches of 100 spans, twenty a second, until stop, and returns how long
+// each took from the time at which it was due: one that is late makes the next late.
+func (f *fleet) timed(stop chan struct{}) (waits []time.Duration) {
+	rng := rand.New(rand.NewPCG(1, uint64(time.Now().UnixNano())))
+	t := newTemplate(rng, 100)
+	client := &http.Client{}
+	const every = 50 * time.Millisecond
+	for due := time.Now(); ; due = due.Add(every) {
+		select {
+		case <-stop:
+			return waits
+		case <-time.After(time.Until(due)):
+		}
+		t.freshen(rng)
+		f.post(client, t.body, 0, 0)
+		waits = append(waits, time.Since(due))
+	}
+}
+
+func quantiles(waits []time.Duration) (r result) {
+	slices.Sort(waits)
+	ms := func(q float64) float64 { return float64(waits[int(float64(len(waits)-1)*q)].Microseconds()) / 1000 }
+	return result{P50: ms(0.5), P99: ms(0.99)}
+}
+
+// archiveSizes says what the forms of an archive take. Steps are most of its records.
+func archiveSizes(dir string, records int64) {
+	var bundles, lines, columns, all int64
+	check(filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		info, err := e.Info()
+		check(err)
+		all += info.Size()
+		switch {
+		case strings.HasSuffix(path, ".zip"):
+			bundles += info.Size()
+		case strings.HasSuffix(path, ".jsonl.gz"):
+			lines += info.Size()
+		case strings.HasSuffix(path, ".parquet"):
+			columns += info.Size()
+		}
+		return nil
+	}))
+	per := func(n int64) float64 { return float64(n) / float64(max(records, 1)) }
+	fmt.Printf("archive: %.0f B per record: gzip JSON lines %.0f, Parquet %.0f, entry bundles and tiles %.0f\n",
+		per(all), per(lines), per(columns), per(bundles))
+}
