@@ -175,22 +175,31 @@ func (f *fleet) pacedFor(length time.Duration) result {
 	return r
 }
 
-// timed sends batches of 100 spans, twenty a second, until stop, and returns how long
-// each took from the time at which it was due: one that is late makes the next late.
+// timed sends batches of 100 spans, twenty a second from as many senders as are needed,
+// until stop, and returns how long each took.
 func (f *fleet) timed(stop chan struct{}) (waits []time.Duration) {
-	rng := rand.New(rand.NewPCG(1, uint64(time.Now().UnixNano())))
-	t := newTemplate(rng, 100)
-	client := &http.Client{}
-	const every = 50 * time.Millisecond
-	for due := time.Now(); ; due = due.Add(every) {
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+	var mu sync.Mutex
+	var sending sync.WaitGroup
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	seed := uint64(time.Now().UnixNano())
+	for {
 		select {
 		case <-stop:
+			sending.Wait()
 			return waits
-		case <-time.After(time.Until(due)):
+		case <-tick.C:
 		}
-		t.freshen(rng)
-		f.post(client, t.body, 0, 0)
-		waits = append(waits, time.Since(due))
+		seed++
+		sending.Go(func() {
+			t := newTemplate(rand.New(rand.NewPCG(1, seed)), 100)
+			at := time.Now()
+			f.post(client, t.body, 0, 0)
+			mu.Lock()
+			defer mu.Unlock()
+			waits = append(waits, time.Since(at))
+		})
 	}
 }
 

@@ -29,9 +29,6 @@ func (archiveVerifyCmd) Help() string {
 Exit status: 0 verified, 1 something is wrong, 4 could not check: the key of a log is missing.`
 }
 
-// statusCouldNotCheck is that of verify.
-var statusCouldNotCheck = (&verify.Report{Verdict: verify.CouldNotCheck}).ExitStatus()
-
 // verdictArchive is the answer for machines.
 type verdictArchive struct {
 	Verdict verify.Verdict `json:"verdict"`

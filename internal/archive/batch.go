@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"sync"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sync/errgroup"
@@ -83,6 +84,21 @@ func (b *batch) inTile(tile []byte) error {
 // own are the leaves of the unit.
 func (b *batch) own() []evidence.Leaf { return b.leaf[b.skip:] }
 
+type paceKey struct{}
+
+// Paced lets pace be asked, under ctx, after each entry bundle that a unit is written or
+// checked by, with how long that took. It may wait, so that others have the processors.
+func Paced(ctx context.Context, pace func(ctx context.Context, worked time.Duration) error) context.Context {
+	return context.WithValue(ctx, paceKey{}, pace)
+}
+
+func paceOf(ctx context.Context) func(context.Context, time.Duration) error {
+	if pace, ok := ctx.Value(paceKey{}).(func(context.Context, time.Duration) error); ok {
+		return pace
+	}
+	return func(context.Context, time.Duration) error { return nil }
+}
+
 // pipe hands batches from one that makes them, through one that parses them, to several that
 // take each of them at the same time. At most so many are under way; they are used again.
 type pipe struct {
@@ -117,13 +133,16 @@ func (p *pipe) run(ctx context.Context, produce func(ctx context.Context, next f
 				return nil, context.Cause(ctx)
 			}
 		}
+		pace, last := paceOf(ctx), time.Now()
 		return produce(ctx, next, func(b *batch) error {
 			select {
 			case raw <- b:
-				return nil
 			case <-ctx.Done():
 				return context.Cause(ctx)
 			}
+			err := pace(ctx, time.Since(last))
+			last = time.Now()
+			return err
 		})
 	})
 	outs := make([]chan *batch, len(take))

@@ -101,6 +101,9 @@ func (l *Ledger) Append(ctx context.Context, tenant string, records []*evidence.
 	if len(records) > MaxAppend {
 		return nil, fmt.Errorf("batch of %d records: %w: at most %d at once", len(records), evidence.ErrTooLarge, MaxAppend)
 	}
+	if opts.Producer != "" {
+		l.sent.Store(int64(l.clock.Boot()))
+	}
 	ctx = store.NoLag(ctx) // it may be the context of a read that has its record made
 	o, err := l.current(ctx, tenant)
 	if err != nil {
@@ -122,6 +125,15 @@ func (l *Ledger) Append(ctx context.Context, tenant string, records []*evidence.
 	}
 	req := &request{ctx: ctx, log: o, batch: batch, opts: opts, careful: repeated}
 	return l.submit(ctx, tenant, req)
+}
+
+// busyFor is how long after a producer's batch this process counts as busy.
+const busyFor = time.Second
+
+// Busy reports whether producers are sending to this process: then what can wait shall.
+func (l *Ledger) Busy() bool {
+	sent := l.sent.Load()
+	return sent != 0 && l.clock.Boot()-time.Duration(sent) < busyFor
 }
 
 func (l *Ledger) submit(ctx context.Context, tenant string, req *request) ([]Receipt, error) {

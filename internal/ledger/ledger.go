@@ -106,6 +106,7 @@ type Ledger struct {
 	// unpublished is why the last round of publishing failed; nil before the first.
 	unpublished atomic.Pointer[error]
 	scrubbing   atomic.Bool   // see scrubSoon
+	sent        atomic.Int64  // boot-time clock of a producer's last batch, see Busy
 	stop        chan struct{} // closed by Close
 	stopped     sync.WaitGroup
 	closing     sync.Once

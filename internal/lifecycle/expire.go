@@ -357,7 +357,7 @@ func (s *Service) steps(ctx context.Context, tenant string) (int64, error) {
 		if !step.More {
 			return rows, nil
 		}
-		if err := pause(ctx, time.Since(began)); err != nil {
+		if err := s.pause(ctx, time.Since(began)); err != nil {
 			return rows, err
 		}
 	}

@@ -7,7 +7,7 @@ import (
 	"github.com/runledger/runledger/internal/store"
 )
 
-// ErrHeld: a legal hold is in force on what was to be removed.
+// ErrHeld is returned where a legal hold is in force on what was to be removed.
 var ErrHeld = store.ErrHeld
 
 // heldErasure says which holds forbid an erasure, for people.

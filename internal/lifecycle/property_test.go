@@ -291,7 +291,8 @@ func (h *history) append() {
 			h.runs[f.run] = append(h.runs[f.run], f)
 		}
 	}
-	run, revision := "", 1
+	var run string
+	var revision int
 	for range 1 + h.rng.IntN(4) {
 		if h.rng.IntN(6) > 0 || len(h.runs) == 0 {
 			run, revision = fmt.Sprintf("run-%d", len(h.runs)), 1

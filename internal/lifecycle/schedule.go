@@ -125,7 +125,7 @@ func (s *Service) round(ctx context.Context, do func(ctx context.Context, tenant
 		if err := do(ctx, t.Tenant); err != nil {
 			s.failed(ctx, t.Tenant, err)
 		}
-		if pause(ctx, time.Since(began)) != nil {
+		if s.pause(ctx, time.Since(began)) != nil {
 			return
 		}
 	}

@@ -139,7 +139,7 @@ type cutKey struct {
 func (s *Service) selectDue(ctx context.Context, tenant string, at evidence.Micros, policies []Policy, h holds, goes func(string) bool, classes []string) (map[string]*chosen, error) {
 	w := &selection{
 		s: s, tenant: tenant, at: at, goes: goes, holds: h, policies: map[string]Policy{},
-		cuts: map[cutKey]int64{}, runs: map[string]run{}, risky: map[string]bool{}, newest: map[[2]string]store.Position{}, pause: pause,
+		cuts: map[cutKey]int64{}, runs: map[string]run{}, risky: map[string]bool{}, newest: map[[2]string]store.Position{}, pause: s.pause,
 	}
 	for _, p := range policies {
 		w.policies[p.Class] = p
@@ -284,8 +284,11 @@ func (s *Service) raise(k lowKey, to int64) {
 	s.low[k] = max(s.low[k], to)
 }
 
-// pause lets ingest have its turn: as long as the work took, within bounds.
-func pause(ctx context.Context, worked time.Duration) error {
+// pause lets ingest have its turn while there is some: as long as the work took, within bounds.
+func (s *Service) pause(ctx context.Context, worked time.Duration) error {
+	if !s.cfg.Ledger.Busy() {
+		return ctx.Err()
+	}
 	t := time.NewTimer(min(max(worked, 100*time.Microsecond), 100*time.Millisecond))
 	defer t.Stop()
 	select {

@@ -146,7 +146,7 @@ func (a *archiving) upTo(ctx context.Context, lg store.Log, to int64) error {
 		a.checked[u.Name] = true
 		a.written = append(a.written, infoOf(u, lg.Origin))
 		from, prev = end, u.Manifest
-		if err := pause(ctx, time.Since(began)); err != nil {
+		if err := a.s.pause(ctx, time.Since(began)); err != nil {
 			return err
 		}
 	}
@@ -187,7 +187,7 @@ func (a *archiving) write(ctx context.Context, lg store.Log, from, to int64, pre
 			return a.sealed(ctx, lg, from, to, fn)
 		}
 	}
-	u, err := a.s.cfg.Archive.Write(ctx, in)
+	u, err := a.s.cfg.Archive.Write(archive.Paced(ctx, a.s.pause), in)
 	if err != nil {
 		return u, err
 	}
@@ -244,13 +244,13 @@ func (a *archiving) check(ctx context.Context, lg store.Log, u store.ArchiveUnit
 	began := time.Now()
 	in, err := a.s.cfg.Find(u)
 	if err == nil {
-		err = in.Verify(ctx, u, lg.VKey)
+		err = in.Verify(archive.Paced(ctx, a.s.pause), u, lg.VKey)
 	}
 	if err != nil {
 		return fmt.Errorf("unit %s of the archive: %w", u.Name, err)
 	}
 	a.checked[u.Name] = true
-	return pause(ctx, time.Since(began))
+	return a.s.pause(ctx, time.Since(began))
 }
 
 // covering returns the units that ranges of a log stand in, each checked.
