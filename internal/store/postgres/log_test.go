@@ -101,8 +101,8 @@ func fillAll(t testing.TB, db *postgres.DB) *testLog {
 	}
 	log.Keys = []store.DataKey{{ID: store.KeyID{1}, Scope: store.ScopeDay, Label: "d", Wrapped: []byte("w")}}
 	log.Index = []store.IndexEntry{
-		{Name: "subject", MAC: [16]byte{1}, Position: store.Position{LogNo: 1, Seq: 1}, Trace: "trace"},
-		{Name: "subject", MAC: [16]byte{2}, Position: store.Position{LogNo: 1, Seq: 2}},
+		{Name: "subject", MAC: [16]byte{1}, Position: store.Position{LogNo: 1, Seq: 1}},
+		{Name: "subject", MAC: [16]byte{2}, Position: store.Position{LogNo: 1, Seq: 2}, Trace: "trace"},
 	}
 	log.Runs = []store.RunState{{Run: "run", NextN: 1, Last: store.Position{LogNo: 1}}}
 	log.Removal = &store.Removal{By: store.Position{LogNo: 1, Seq: by}, Segments: []store.SegmentRef{{LogNo: 1, No: 1}}}
