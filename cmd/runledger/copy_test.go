@@ -72,9 +72,6 @@ func copyKilled(t *testing.T, rng *rand.Rand, most time.Duration, args ...string
 // TestCopyKilled moves a deployment to PostgreSQL and back with the real program,
 // which is killed at random moments.
 func TestCopyKilled(t *testing.T) {
-	if testing.Short() {
-		t.Skip("SKIPPED with -short: it takes half a minute")
-	}
 	dsns := pgtest.Database(t)
 	dir := t.TempDir()
 	data, node, back, anchor := filepath.Join(dir, "data"), filepath.Join(dir, "node"), filepath.Join(dir, "back"), filepath.Join(dir, "data.anchor")

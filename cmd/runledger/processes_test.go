@@ -20,9 +20,6 @@ func TestProcessesKilled(t *testing.T) {
 		{4, []string{"acme", "beta", "gamma"}},
 	} {
 		t.Run(fmt.Sprintf("processes=%d,tenants=%d", c.processes, len(c.tenants)), func(t *testing.T) {
-			if testing.Short() && c.processes > 2 {
-				t.Skip("SKIPPED with -short: two processes are killed all the same")
-			}
 			f := newFleet(t, c.processes).start()
 			for i, tenant := range c.tenants {
 				f.tenant(f.members[i%c.processes], tenant)

@@ -20,9 +20,6 @@ import (
 // knows, while both are restarted: nobody takes the other's tree for a fork, and who
 // watches the log through both sees it grow only.
 func TestProcessesWitnessed(t *testing.T) {
-	if testing.Short() {
-		t.Skip("SKIPPED with -short: it takes half a minute")
-	}
 	f := newFleet(t, 2).start()
 	f.tenant(f.members[0], "acme")
 	admin := f.key(f.members[0], "acme", "tenant_admin")

@@ -15,9 +15,6 @@ import (
 // TestReadReplica reads from a real standby that is held back: an answer is behind
 // where the client allows it, and knows of a record where it shows the receipt.
 func TestReadReplica(t *testing.T) {
-	if testing.Short() {
-		t.Skip("SKIPPED with -short: it takes half a minute")
-	}
 	f := newFleet(t, 1)
 	m := f.members[0]
 	standby := f.pg.Standby(t)
