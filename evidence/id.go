@@ -15,6 +15,9 @@ func (id ID) String() string {
 	return string(id.append(b[:0]))
 }
 
+// AppendText appends what String returns.
+func (id ID) AppendText(dst []byte) []byte { return id.append(dst) }
+
 func (id ID) append(dst []byte) []byte {
 	for i, c := range id {
 		if i == 4 || i == 6 || i == 8 || i == 10 {

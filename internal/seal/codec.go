@@ -51,7 +51,7 @@ var b64 = base64.RawURLEncoding.Strict()
 // no escapes.
 func appendOpening(dst []byte, id evidence.ID, o *Opening) []byte {
 	dst = append(dst, '"')
-	dst = append(dst, id.String()...)
+	dst = id.AppendText(dst)
 	dst = append(dst, `":{`...)
 	if o.Salts == nil {
 		dst = append(dst, `"seed":"`...)
@@ -75,7 +75,7 @@ func appendOpening(dst []byte, id evidence.ID, o *Opening) []byte {
 			dst = append(dst, ',')
 		}
 		dst = append(append(append(dst, '"'), f.Path...), `":`...)
-		dst, _ = jsontext.AppendQuote(dst, f.JSON) // checked UTF-8
+		dst = appendQuoted(dst, f.JSON)
 	}
 	return append(dst, `}}`...)
 }
@@ -198,10 +198,13 @@ func Compress(dst, src []byte) []byte { return encoder.EncodeAll(src, dst) }
 
 // DecompressLeaves unpacks a leaf segment; the size of its output is bounded
 // by that of 256 leaves.
-func DecompressLeaves(src []byte) ([]byte, error) { return decompress(leafDecoder, src) }
+func DecompressLeaves(src []byte) ([]byte, error) { return AppendLeaves(nil, src) }
 
-func decompress(d *zstd.Decoder, src []byte) ([]byte, error) {
-	out, err := d.DecodeAll(src, nil)
+// AppendLeaves is DecompressLeaves into the room that dst has.
+func AppendLeaves(dst, src []byte) ([]byte, error) { return decompress(leafDecoder, dst, src) }
+
+func decompress(d *zstd.Decoder, dst, src []byte) ([]byte, error) {
+	out, err := d.DecodeAll(src, dst)
 	if err != nil {
 		return nil, fmt.Errorf("decompress: %w: %w", evidence.ErrTampered, err)
 	}

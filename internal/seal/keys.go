@@ -2,10 +2,7 @@ package seal
 
 import (
 	"context"
-	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"sync"
 
@@ -262,28 +259,4 @@ func (r *keyring) indexKey(ctx context.Context, read store.Reader, tenant string
 	}
 	r.index[tenant] = raw
 	return raw, nil
-}
-
-// IndexMAC returns HMAC-SHA256(K, name || 0x00 || text)[:16] (formats.md
-// section 3).
-func IndexMAC(k []byte, name, text string) (out [16]byte) {
-	m := hmac.New(sha256.New, k)
-	m.Write([]byte(name))
-	m.Write([]byte{0})
-	m.Write([]byte(text))
-	var sum [sha256.Size]byte
-	copy(out[:], m.Sum(sum[:0]))
-	return out
-}
-
-// replacement returns what stands in public for an unfit name.
-func replacement(k []byte, name, text string) string {
-	m := IndexMAC(k, name, text)
-	return "h:" + hex.EncodeToString(m[:8])
-}
-
-// personLabel is the label of a person's data key: it does not tell who.
-func personLabel(k []byte, person string) string {
-	m := IndexMAC(k, store.ScopePerson, person)
-	return hex.EncodeToString(m[:])
 }

@@ -20,7 +20,7 @@ func (s *Sealer) Open(ctx context.Context, read store.Reader, tenant, origin str
 	if err != nil {
 		return nil, err
 	}
-	text, err := decompress(decoder, packed)
+	text, err := decompress(decoder, nil, packed)
 	if err != nil {
 		return nil, err
 	}
@@ -46,6 +46,13 @@ var texts = sync.Pool{New: func() any { return new([]byte) }}
 
 // maxRoom is the most that texts keeps; few segments need more.
 const maxRoom = 2 * maxSegmentBytes
+
+// giveBack returns what texts lent. Its length says how much of it was written.
+func giveBack(room *[]byte) {
+	if clear(*room); cap(*room) <= maxRoom {
+		texts.Put(room)
+	}
+}
 
 // OpenRecords decrypts a segment as Open does and returns the openings of these
 // records, in their order; nil for one that the segment does not hold. It reads
@@ -83,10 +90,8 @@ func (s *Sealer) lend(ctx context.Context, read store.Reader, tenant, origin str
 		return fmt.Errorf("decompress: %w: %w", evidence.ErrTampered, err)
 	}
 	err = fn(text)
-	if clear(text); cap(text) <= maxRoom {
-		*room = text
-		texts.Put(room)
-	}
+	*room = text
+	giveBack(room)
 	if err != nil {
 		return fmt.Errorf("segment %d: %w: %w", seg.No, evidence.ErrTampered, err)
 	}

@@ -1,7 +1,6 @@
 package seal
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -13,12 +12,6 @@ import (
 
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/store"
-)
-
-// Bounds of one segment: reading one record opens a whole segment.
-const (
-	maxSegmentRecords = 256
-	maxSegmentBytes   = 512 << 10
 )
 
 // Sealer seals and opens the content of all tenants of a store. It may be
@@ -153,31 +146,30 @@ func (s *Sealer) Seal(ctx context.Context, tenant, origin string, records []*evi
 		return nil, err
 	}
 	b := &Batch{Records: make([]Sealed, len(records))}
-	w := segmentWriter{sealer: s, origin: origin, batch: b}
-	seeds := make([]evidence.Seed, len(records))
-	var raw [evidence.SaltSize]byte
-	for i := range seeds {
-		rand.Read(raw[:])
-		seeds[i] = raw
-	}
+	m := &macs{key: k, made: map[macOf]macSum{}}
+	w := segmentWriter{sealer: s, tenant: tenant, origin: origin, batch: b, macs: m, seeds: make([]evidence.Seed, len(records))}
 	day := now.UTC().Format(time.DateOnly)
+	fields := 0
 	for i, r := range records {
 		if err := r.AssignID(tenant); err != nil {
 			return nil, err
 		}
-		sealed := &b.Records[i]
-		*sealed = Sealed{Record: r, Segment: -1, Actor: -1}
+		fields += len(r.Sealed)
+		rand.Read(w.seeds[i][:])
+		b.Records[i] = Sealed{Record: r, Segment: -1, Actor: -1}
 		replaceNames(k, r)
-		sealed.Index = indexTerms(k, r)
-		sealed.H = make([]evidence.Commitment, len(r.Sealed))
-		for j, v := range r.Sealed {
-			sealed.H[j] = evidence.Commitment{Path: v.Path, Hash: evidence.Commit(v.Path, seeds[i].Salt(v.Path), v.JSON)}
-		}
-		if err := w.record(ctx, tenant, day, k, i, seeds[i]); err != nil {
-			return nil, err
-		}
+		b.Records[i].Index = indexTerms(m, r)
+		w.place(day, i)
 	}
-	return b, w.flushAll()
+	hashes := make([]evidence.Commitment, 0, fields)
+	for i, r := range records {
+		from := len(hashes)
+		for _, v := range r.Sealed {
+			hashes = append(hashes, evidence.Commitment{Path: v.Path, Hash: evidence.Commit(v.Path, w.seeds[i].Salt(v.Path), v.JSON)})
+		}
+		b.Records[i].H = hashes[from:len(hashes):len(hashes)]
+	}
+	return b, w.write(ctx)
 }
 
 // replaceNames puts the replacement in the public place of each name that
@@ -216,44 +208,39 @@ func unfit(s string) bool { return !evidence.FitName(s) || evidence.IsReplacemen
 // get returns the JSON text at a path.
 func IndexTerms(k []byte, kind evidence.Kind, paths []string, get func(path string) string) []IndexTerm {
 	var out []IndexTerm
+	m := &macs{key: k}
 	for _, path := range paths {
-		f := evidence.Sealed(kind, path)
-		if path == "/actor" {
-			if text := get(path); evidence.ActorOf([]byte(text)) != "" {
-				out = append(out, IndexTerm{"actor", IndexMAC(k, "actor", text)})
-			}
-			continue
-		}
-		if !f.Indexed {
-			continue
-		}
-		name, text := f.NativeName(), get(path)
-		if f.UnfitOf != "" && evidence.PublicField(kind, f.UnfitOf).Type == evidence.TypeNames {
-			for _, n := range evidence.NamesIn([]byte(text)) {
-				if unfit(n) {
-					out = append(out, IndexTerm{name, IndexMAC(k, name, n)})
-				}
-			}
-			continue
-		}
-		out = append(out, IndexTerm{name, IndexMAC(k, name, evidence.IndexText([]byte(text)))})
+		out = m.terms(out, evidence.Sealed(kind, path), kind, []byte(get(path)))
 	}
 	return out
 }
 
-func indexTerms(k []byte, r *evidence.Record) []IndexTerm {
-	// The common record has nothing indexed: an actor of {} and no more.
-	var paths []string
-	for _, v := range r.Sealed {
-		f := evidence.Sealed(r.Kind, v.Path)
-		if f.Indexed || (f.Shape == evidence.ShapeActor && len(v.JSON) > len("{}")) {
-			paths = append(paths, v.Path)
+// terms appends the terms of one sealed field.
+func (m *macs) terms(out []IndexTerm, f *evidence.SealedField, kind evidence.Kind, text []byte) []IndexTerm {
+	switch {
+	case f.Shape == evidence.ShapeActor:
+		if evidence.ActorOf(text) != "" {
+			out = append(out, IndexTerm{"actor", m.of("actor", text)})
 		}
+	case !f.Indexed:
+	case f.UnfitOf != "" && evidence.PublicField(kind, f.UnfitOf).Type == evidence.TypeNames:
+		for _, n := range evidence.NamesIn(text) {
+			if unfit(n) {
+				out = append(out, IndexTerm{f.NativeName(), m.of(f.NativeName(), []byte(n))})
+			}
+		}
+	default:
+		out = append(out, IndexTerm{f.NativeName(), m.of(f.NativeName(), []byte(evidence.IndexText(text)))})
 	}
-	if paths == nil {
-		return nil
+	return out
+}
+
+func indexTerms(m *macs, r *evidence.Record) []IndexTerm {
+	var out []IndexTerm
+	for _, v := range r.Sealed {
+		out = m.terms(out, evidence.Sealed(r.Kind, v.Path), r.Kind, v.JSON)
 	}
-	return IndexTerms(k, r.Kind, paths, func(p string) string { return string(r.SealedJSON(p)) })
+	return out
 }
 
 // aad returns the associated data of a segment.
@@ -263,137 +250,6 @@ func aad(origin string, id [16]byte) []byte {
 	b = binary.BigEndian.AppendUint16(b, uint16(len(origin)))
 	b = append(b, origin...)
 	return append(b, id[:]...)
-}
-
-// segmentWriter gathers openings by data key.
-type segmentWriter struct {
-	sealer *Sealer
-	origin string
-	batch  *Batch
-	open   []*openSegment
-}
-
-type openSegment struct {
-	key     *dataKey
-	text    bytes.Buffer
-	records int
-	index   int // in batch.Segments
-}
-
-func (w *segmentWriter) record(ctx context.Context, tenant, day string, k []byte, i int, seed evidence.Seed) error {
-	sealed := &w.batch.Records[i]
-	r := sealed.Record
-	scope, label := store.ScopeDay, day
-	if subject := r.SealedJSON("/subject"); subject != nil {
-		scope, label = store.ScopePerson, personLabel(k, evidence.IndexText(subject))
-	}
-	actor := r.HumanActor()
-	actorLabel := ""
-	if actor != "" {
-		actorLabel = personLabel(k, actor)
-	}
-	apart := actor != "" && (scope != store.ScopePerson || label != actorLabel)
-	rest := Opening{Seed: seed, Fields: make([]Field, 0, len(r.Sealed))}
-	if apart {
-		// Two openings of one record must not share a seed: whoever may open
-		// one segment would have the salts of the other.
-		rest.Salts = map[string]evidence.Salt{}
-	}
-	for _, v := range r.Sealed {
-		if apart && v.Path == "/actor" {
-			a := Opening{
-				Salts:  map[string]evidence.Salt{v.Path: seed.Salt(v.Path)},
-				Fields: []Field{{v.Path, string(v.JSON)}},
-			}
-			at, err := w.put(ctx, tenant, store.ScopePerson, actorLabel, r.ID, &a)
-			if err != nil {
-				return err
-			}
-			sealed.Actor = at
-			continue
-		}
-		if apart {
-			rest.Salts[v.Path] = seed.Salt(v.Path)
-		}
-		rest.Fields = append(rest.Fields, Field{v.Path, string(v.JSON)})
-	}
-	if len(rest.Fields) == 0 {
-		return nil
-	}
-	at, err := w.put(ctx, tenant, scope, label, r.ID, &rest)
-	sealed.Segment = at
-	return err
-}
-
-// put adds an opening to the open segment of a key and returns the
-// segment's index in the batch.
-func (w *segmentWriter) put(ctx context.Context, tenant, scope, label string, id evidence.ID, o *Opening) (int, error) {
-	var seg *openSegment
-	for _, s := range w.open {
-		if s.key.Scope == scope && s.key.Label == label {
-			seg = s
-		}
-	}
-	if seg == nil || seg.records >= maxSegmentRecords || seg.text.Len() >= maxSegmentBytes {
-		if seg != nil {
-			if err := w.flush(seg); err != nil {
-				return 0, err
-			}
-		}
-		key, err := w.sealer.keys.forScope(ctx, tenant, scope, label)
-		if err != nil {
-			return 0, err
-		}
-		w.batch.Segments = append(w.batch.Segments, Segment{})
-		seg = &openSegment{key: key, index: len(w.batch.Segments) - 1}
-		w.open = append(w.open, seg)
-		w.batch.keys = append(w.batch.keys, key)
-	}
-	sep := byte(',')
-	if seg.records == 0 {
-		sep = '{'
-	}
-	seg.text.WriteByte(sep)
-	seg.text.Write(appendOpening(seg.text.AvailableBuffer(), id, o))
-	seg.records++
-	return seg.index, nil
-}
-
-func (w *segmentWriter) flush(seg *openSegment) error {
-	for i, s := range w.open {
-		if s == seg {
-			w.open = append(w.open[:i], w.open[i+1:]...)
-			break
-		}
-	}
-	seg.text.WriteByte('}')
-	out, err := encrypt(seg.key, w.origin, seg.text.Bytes())
-	w.batch.Segments[seg.index] = out
-	return err
-}
-
-func (w *segmentWriter) flushAll() error {
-	for len(w.open) > 0 {
-		if err := w.flush(w.open[0]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func encrypt(key *dataKey, origin string, text []byte) (Segment, error) {
-	return encryptPacked(key, origin, Compress(nil, text))
-}
-
-func encryptPacked(key *dataKey, origin string, packed []byte) (Segment, error) {
-	out := Segment{Key: key.ID}
-	rand.Read(out.ID[:])
-	data, err := key.aead.Encrypt(packed, aad(origin, out.ID))
-	if err != nil {
-		return out, fmt.Errorf("encrypt segment: %w", err)
-	}
-	out.Data = data
-	return out, nil
 }
 
 // ContentMAC returns the 32 hex digits of a record's content MAC.
