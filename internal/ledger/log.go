@@ -283,16 +283,22 @@ func loadTree(ctx context.Context, r store.Reader, ref store.LogRef, size int64)
 	return t, nil
 }
 
+// leafRooms lends room for the leaves of a segment.
+var leafRooms = sync.Pool{New: func() any { return new([]byte) }}
+
 // eachLeaf calls fn for the leaves from <= seq < to, in order. A gap, or a
 // segment that does not hold what it says, is evidence.ErrTampered. fn may
 // keep nothing.
 func eachLeaf(ctx context.Context, r store.Reader, ref store.LogRef, from, to int64, fn func(seq int64, leaf []byte) error) error {
 	next := from
+	room := leafRooms.Get().(*[]byte)
+	defer leafRooms.Put(room)
 	err := r.Segments(ctx, ref, from, to, func(s store.LeafSegment) error {
-		data, err := seal.DecompressLeaves(s.Data)
+		data, err := seal.AppendLeaves((*room)[:0], s.Data)
 		if err != nil {
 			return fmt.Errorf("leaf segment %d: %w", s.First, err)
 		}
+		*room = data
 		leaves, err := c2sp.SplitEntries(data, s.Count)
 		if err != nil {
 			return fmt.Errorf("leaf segment %d: %w: %w", s.First, evidence.ErrTampered, err)
