@@ -88,7 +88,11 @@ func setFact(pub []Fact, f Fact) []Fact {
 	return slices.Insert(pub, i, f)
 }
 
-const factsRoom = 32
+// What the usual record has.
+const (
+	factsRoom       = 32
+	commitmentsRoom = 6
+)
 
 // SetFact sets a public fact of the leaf; the field must be of its kind.
 func (l *Leaf) SetFact(f Fact) { l.Pub = setFact(l.Pub, f) }

@@ -104,6 +104,9 @@ func (p *parser) leaf(l *Leaf) {
 
 // commitments reads h up to its closing brace.
 func (p *parser) commitments(l *Leaf) {
+	if l.H == nil {
+		l.H = make([]Commitment, 0, commitmentsRoom)
+	}
 	l.H = l.H[:0]
 	for p.err == nil && !p.tryChar('}') {
 		if len(l.H) > 0 {
@@ -143,6 +146,9 @@ func (p *parser) closedPaths(l *Leaf) {
 
 // facts reads pub up to its closing brace.
 func (p *parser) facts(l *Leaf) {
+	if l.Pub == nil {
+		l.Pub = make([]Fact, 0, factsRoom)
+	}
 	l.Pub = l.Pub[:0]
 	if p.err != nil {
 		return
@@ -234,9 +240,15 @@ func (p *parser) bool() int64 {
 	return 0
 }
 
+// noNames is shared: nobody appends to a list of capacity 0 in place.
+var noNames = []string{}
+
 func (p *parser) names(f *Field) []string {
-	list := []string{}
 	p.char('[')
+	if p.tryChar(']') {
+		return noNames
+	}
+	list := []string{}
 	for p.err == nil && !p.tryChar(']') {
 		if len(list) > 0 {
 			p.char(',')

@@ -232,11 +232,23 @@ func (r *Record) defaults() {
 			r.defaultsOfRun()
 		}
 	}
+	r.fieldDefaults()
+}
+
+// fieldDefaults puts in what the fields have for a default. Facts have the order of the
+// fields, so it goes through both at once.
+func (r *Record) fieldDefaults() {
+	at := 0
 	for _, f := range PublicFields(r.Kind) {
+		if at < len(r.Pub) && r.Pub[at].Field == f {
+			at++
+			continue
+		}
 		switch {
-		case f.Type == TypeNames && !r.has(f.Name):
+		case f.Type == TypeNames:
 			r.SetNames(f.Name, nil)
-		case f.Default == "" || r.has(f.Name):
+		case f.Default == "":
+			continue
 		case f.Type == TypeBool:
 			r.SetBool(f.Name, f.Default == "true")
 		case f.Type.IsText():
@@ -245,6 +257,7 @@ func (r *Record) defaults() {
 			n, _ := strconv.ParseInt(f.Default, 10, 64)
 			r.SetInt(f.Name, n)
 		}
+		at++
 	}
 }
 
@@ -277,22 +290,23 @@ func ActingType(human, agent string) string {
 }
 
 func (r *Record) checkFacts() error {
+	at := 0
 	for _, f := range PublicFields(r.Kind) {
-		fact, ok := r.Fact(f.Name)
-		if !ok {
+		if at == len(r.Pub) || r.Pub[at].Field != f {
 			if !f.Optional && f.Owner != Server {
 				return invalid(f.Name, "is required")
 			}
 			continue
 		}
-		if err := r.checkFact(fact); err != nil {
+		if err := r.checkFact(&r.Pub[at]); err != nil {
 			return err
 		}
+		at++
 	}
 	return r.checkTogether()
 }
 
-func (r *Record) checkFact(fact Fact) error {
+func (r *Record) checkFact(fact *Fact) error {
 	f := fact.Field
 	switch f.Type {
 	case TypeInt, TypeCount:
