@@ -129,12 +129,12 @@ func (a *appending) chunk(ctx context.Context, at []int) error {
 
 // observe tells the tracker of what has become durable, and remembers traces.
 func (a *appending) observe(at []int, receipts []ledger.Receipt, refused []*ledger.RecordError) {
-	var news []runs.Observed
+	news := make([]runs.Observed, 0, len(receipts))
 	for i, rc := range receipts {
 		if slices.ContainsFunc(refused, func(e *ledger.RecordError) bool { return e.Index == i }) {
 			continue
 		}
-		item := a.items[at[i]]
+		item := &a.items[at[i]]
 		a.receipts[at[i]] = rc
 		if item.Record.Kind == evidence.KindTrace {
 			a.h.traces.add(traceID(a.caller.Tenant, item.Record))
@@ -143,12 +143,14 @@ func (a *appending) observe(at []int, receipts []ledger.Receipt, refused []*ledg
 			news = append(news, runs.Observed{Record: item.Record, Receipt: rc, Hints: item.Hints})
 		}
 	}
-	if news == nil {
+	if len(news) == 0 {
 		return
 	}
-	slices.SortStableFunc(news, func(x, y runs.Observed) int {
+	if byLeaf := func(x, y runs.Observed) int {
 		return cmp.Or(cmp.Compare(x.Receipt.LogNo, y.Receipt.LogNo), cmp.Compare(x.Receipt.LeafIndex, y.Receipt.LeafIndex))
-	})
+	}; !slices.IsSortedFunc(news, byLeaf) {
+		slices.SortStableFunc(news, byLeaf)
+	}
 	a.h.cfg.Runs.Observe(a.caller.Tenant, news)
 }
 

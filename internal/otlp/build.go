@@ -15,6 +15,7 @@ type builder struct {
 	facts  [64]evidence.Fact
 	have   uint64 // bit i: facts[i] is set
 	sealed []evidence.SealedValue
+	arena  *arena
 }
 
 func (b *builder) put(f evidence.Fact) {
@@ -72,15 +73,60 @@ func quoteNames(list []string) []byte {
 
 func (b *builder) seal(path string, text []byte) {
 	if b.sealed == nil {
-		b.sealed = make([]evidence.SealedValue, 0, 8)
+		b.sealed = b.arena.roomForSealed(8)
 	}
 	b.sealed = append(b.sealed, evidence.SealedValue{Path: path, JSON: text})
+}
+
+// arena hands out pieces of larger slices to the records of a request, which live and
+// die together: one allocation for many. From a nil arena each has its own.
+type arena struct {
+	facts  []evidence.Fact
+	sealed []evidence.SealedValue
+	bytes  []byte
+}
+
+// arenaSlice is how large the slices of an arena are, in pieces of the usual size.
+const arenaSlice = 16
+
+func (m *arena) roomForFacts(n int) []evidence.Fact {
+	if m == nil {
+		return make([]evidence.Fact, 0, n)
+	}
+	return piece(&m.facts, n, 32)
+}
+
+func (m *arena) roomForSealed(n int) []evidence.SealedValue {
+	if m == nil {
+		return make([]evidence.SealedValue, 0, n)
+	}
+	return piece(&m.sealed, n, 8)
+}
+
+func (m *arena) roomForBytes(n int) []byte {
+	if m == nil {
+		return make([]byte, 0, n)
+	}
+	return piece(&m.bytes, n, 2<<10)
+}
+
+// piece cuts an empty slice of capacity n off rest. One far beyond the usual is made apart.
+func piece[T any](rest *[]T, n, usual int) []T {
+	if n > 2*usual {
+		return make([]T, 0, n)
+	}
+	if len(*rest) < n {
+		*rest = make([]T, arenaSlice*usual)
+	}
+	out := (*rest)[:0:n]
+	*rest = (*rest)[n:]
+	return out
 }
 
 // into moves what was built into the record.
 func (b *builder) into(r *evidence.Record) {
 	// Room for what the ledger adds: producer, step_index, late.
-	r.Pub = make([]evidence.Fact, 0, bits.OnesCount64(b.have)+3)
+	r.Pub = b.arena.roomForFacts(bits.OnesCount64(b.have) + 3)
 	for have := b.have; have != 0; have &= have - 1 {
 		r.Pub = append(r.Pub, b.facts[bits.TrailingZeros64(have)])
 	}

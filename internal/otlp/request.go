@@ -32,6 +32,7 @@ type request struct {
 	enc   encoder // its buffer is used again for each record
 	spent int     // bytes of content so far
 	taken int     // bytes that grow gave
+	arena arena
 
 	traces    map[pcommon.TraceID]*traceSeen
 	order     []*traceSeen // by arrival

@@ -49,7 +49,7 @@ func (q *request) span(src *source, span ptrace.Span) {
 		q.batch.reject(1, "span "+key+": "+fault)
 		return
 	}
-	s := spanState{src: src, span: span, rd: &rd, who: &w, trace: trace, key: key, truncated: truncated}
+	s := spanState{src: src, span: span, rd: &rd, who: &w, trace: trace, key: key, truncated: truncated, arena: &q.arena}
 	s.iv = q.m.interval(span.StartTimestamp(), span.EndTimestamp())
 	rec := q.m.step(&s, attrs)
 	if err := complete(rec); err != nil {
@@ -71,6 +71,7 @@ type spanState struct {
 	trace, key string // ids in hex
 	iv         interval
 	truncated  bool
+	arena      *arena
 }
 
 // spanAttrs writes /attrs of a span, in the request's buffer.
@@ -152,7 +153,7 @@ func hexID(id pcommon.SpanID) string { return hex.EncodeToString(id[:]) }
 // step makes the record of a span. attrs is copied.
 func (m *Mapper) step(s *spanState, attrs []byte) *evidence.Record {
 	rd, f := s.rd, &stepTable
-	var b builder
+	b := builder{arena: s.arena}
 	b.context(&f.common, s.who, "ACTIVITY")
 	b.text(f.traceID, s.trace)
 	b.text(f.spanID, s.key[len(s.trace)+1:])
@@ -187,7 +188,7 @@ func (m *Mapper) step(s *spanState, attrs []byte) *evidence.Record {
 		b.seal("/status_message", appendQuoted(nil, msg))
 	}
 	// The content is what was said: /attrs and what is not in it.
-	content := make([]byte, 0, len(attrs)+1+len(parent))
+	content := s.arena.roomForBytes(len(attrs) + 1 + len(parent))
 	content = append(append(append(content, attrs...), 0), parent...)
 	b.seal("/attrs", content[:len(attrs):len(attrs)])
 	rec := &evidence.Record{
