@@ -402,7 +402,9 @@ func TestExpiredEarly(t *testing.T) {
 		e.change(2, `DELETE FROM r_trace_step WHERE row = ?1 OR row = ?2`, row(l, young), row(l, covered))
 	})
 	report = verifyDir(t, dir)
-	missing := func(seq int64) bool { return want{code: ledger.CodeColumn, table: "aos_trace_steps", log: l, seq: seq, at: true, says: "no record says that it has expired"}.in(report) }
+	missing := func(seq int64) bool {
+		return want{code: ledger.CodeColumn, table: "aos_trace_steps", log: l, seq: seq, at: true, says: "no record says that it has expired"}.in(report)
+	}
 	if !missing(young) || missing(covered) {
 		t.Errorf("a row younger than its expiry says is missing: %v, one that was older: %v%s", missing(young), missing(covered), listFindings(report))
 	}
