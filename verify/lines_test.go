@@ -90,6 +90,13 @@ func TestManifest(t *testing.T) {
 	if got := string(good.Marshal()); got != strings.ReplaceAll(want, "H", hash) {
 		t.Errorf("got %s", got)
 	}
+	for text, says := range map[string]string{
+		"{\"format\":1,x": "manifest.json: it is no JSON from byte 13 on", `{"format":[]}`: "its member format cannot be a JSON array", `[]`: "manifest.json: it is no object but a JSON array",
+	} {
+		if _, err := ParseManifest([]byte(text)); err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "invalid character") || strings.Contains(err.Error(), "Go ") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
 	got, err := ParseManifest(good.Marshal())
 	if err != nil {
 		t.Fatal(err)

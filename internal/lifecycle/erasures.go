@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// maxErasures and defaultErasures bound a page of the list.
-	maxErasures     = 1000
+	// MaxErasures bounds a page of the list of erasures; defaultErasures is one.
+	MaxErasures     = 1000
 	defaultErasures = 100
 	// settingErasure is followed by tenant and erasure: the ledger's, "" once its statement is written.
 	settingErasure = "erasure/"
@@ -56,8 +56,8 @@ func (s *Service) Erasures(ctx context.Context, tenant string, q ErasureQuery) (
 	if q.Limit == 0 {
 		q.Limit = defaultErasures
 	}
-	if q.Limit < 1 || q.Limit > maxErasures {
-		return out, invalid("limit", "must be 1 to %d", maxErasures)
+	if q.Limit < 1 || q.Limit > MaxErasures {
+		return out, invalid("limit", "must be 1 to %d", MaxErasures)
 	}
 	if err := s.known(ctx, tenant); err != nil {
 		return out, err

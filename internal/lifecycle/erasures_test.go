@@ -94,7 +94,7 @@ func TestErasures(t *testing.T) {
 	if _, err := r.Erasures(ctx, tenant, ErasureQuery{Before: "erasure-000000000000"}); !errors.Is(err, evidence.ErrNotFound) {
 		t.Errorf("before one that is not there: %v", err)
 	}
-	_, err = r.Erasures(ctx, tenant, ErasureQuery{Limit: maxErasures + 1})
+	_, err = r.Erasures(ctx, tenant, ErasureQuery{Limit: MaxErasures + 1})
 	isFieldError(t, err, "limit")
 
 	failing.fails.Store(false)
