@@ -32,6 +32,7 @@ type chunk struct {
 	reasons [4]int64  // withheld fields by reason
 	claims  []claim
 	covers  []cover
+	life    []retentionFact
 
 	leaf  evidence.Leaf
 	index map[string]int // of runs
@@ -153,6 +154,9 @@ func (p *pass) gather(c *chunk) {
 	} else if l.Kind == evidence.KindAudit {
 		event = l.Text("event_type")
 	}
+	if f, ok := retentionOf(l); ok {
+		c.life = append(c.life, f)
+	}
 	p.openings(c, coverReasons[event])
 }
 
@@ -238,7 +242,7 @@ func (p *pass) field(c *chunk, h evidence.Commitment, open, held *opening, cover
 	case held != nil:
 		c.reasons[held.reason]++
 		if r := reasons[held.reason]; r == Erased || r == Expired {
-			c.claims = append(c.claims, claim{seq, held.path, c.leaf.Kind, isMade(&c.leaf), r})
+			c.claims = append(c.claims, claim{seq, c.leaf.RecordedAt, held.path, c.leaf.Kind, isMade(&c.leaf), held.reason})
 		}
 	}
 }

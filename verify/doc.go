@@ -30,7 +30,8 @@
 //	10 E_COMMIT      what is disclosed is what was committed to
 //	   E_UNACCOUNTED every sealed field is disclosed, or withheld with a reason;
 //	                 erased and expired ones by a record of the log; one that
-//	                 says that rows of a table have expired speaks of no others
+//	                 says that rows of a table have expired speaks of no others,
+//	                 and of none younger than the policy on record let go
 //	11 E_RECEIPT     the export of this manifest is itself recorded in the log
 //
 // # One run
@@ -86,7 +87,7 @@
 // order of (seq, path), each at most once; see [Disclosure] and [Withheld].
 // records.jsonl has them in order of seq; see [Record].
 // That order lets them be matched with the leaves as both are read. What
-// grows in memory with a log is 8 bytes for each leaf, 32 for each field said
+// grows in memory with a log is 8 bytes for each leaf, 24 for each field said
 // to be erased or expired, and one map entry for each run, or, with a bundle of
 // a run or period, some 100 bytes for each record; beyond that there are some
 // entry bundles and lines for each worker.

@@ -1,6 +1,8 @@
 package verify
 
 import (
+	"cmp"
+	"math"
 	"slices"
 
 	"github.com/runledger/runledger/evidence"
@@ -16,36 +18,45 @@ type cover struct {
 	log      string // origin
 	by       int    // number of the directory that holds the record
 	from, to int64
-	path     int           // in sealedPaths; −1 for all
-	kind     evidence.Kind // of the leaves; 0 for all
-	made     bool          // of synthetic leaves alone
+	path     int             // in sealedPaths; −1 for all
+	kind     evidence.Kind   // of the leaves; 0 for all
+	made     bool            // of synthetic leaves alone
+	before   evidence.Micros // only leaves that were recorded before this
 	reason   Reason
 }
 
 // claim is a withheld line that needs such a record.
 type claim struct {
 	seq    int64
+	at     evidence.Micros // t of the leaf
 	path   uint8
 	kind   evidence.Kind
-	made   bool // of a synthetic leaf
-	reason Reason
+	made   bool  // of a synthetic leaf
+	reason uint8 // in reasons
 }
 
 // coverReasons are the audit events that cover claims.
 var coverReasons = map[string]Reason{"ErasureExecuted": Erased, "RetentionApplied": Expired}
 
+// noTime is after all times: what is bounded by it is not.
+const noTime = evidence.Micros(math.MaxInt64)
+
 // about returns a cover for the leaves that the targets of a record speak of. An erasure
 // means the very leaves that it names. What expires leaves one table, which the record
 // names as its entity: its ranges go over the leaves of other kinds that stand between, and
 // say nothing of them; where the record's class is that of synthetic records, of others
-// neither. The records of the audit ledger never expire, but for synthetic ones.
+// neither, and nothing of what was recorded from its valid_until on. The records of the audit
+// ledger never expire, but for synthetic ones.
 func about(l *evidence.Leaf, reason Reason) cover {
-	c := cover{reason: reason}
+	c := cover{reason: reason, before: noTime}
 	if reason != Expired {
 		return c
 	}
 	c.kind, c.made = evidence.KindOfTable(l.Text("entity_id")), l.Text("rule_id") == evidence.ClassSynthetic
 	c.made = c.made || c.kind == evidence.KindAudit
+	if before, ok := l.Int("valid_until"); ok && c.kind != 0 {
+		c.before = evidence.Micros(before)
+	}
 	return c
 }
 
@@ -87,8 +98,8 @@ func parseTargets(value []byte, log string, seq int64, of cover) ([]cover, error
 // interval is a range of leaves: from is in it, to is not.
 type interval struct{ from, to int64 }
 
-// uncovered returns the claims about the log of directory k that no record covers,
-// in order of seq. Directories stand newest first, and a log is closed before the
+// uncovered returns the claims about the log of directory k that no record covers. They are in
+// order of seq, and so of t. Directories stand newest first, and a log is closed before the
 // next one opens: a record that stands behind k is older than all of its leaves.
 func uncovered(log string, k int, claims []claim, covers []cover) (out []claim) {
 	type key struct {
@@ -99,7 +110,13 @@ func uncovered(log string, k int, claims []claim, covers []cover) (out []claim) 
 	}
 	by := map[key][]interval{}
 	for _, c := range covers {
-		if c.log == log && c.by <= k && c.from < c.to {
+		if c.log != log || c.by > k {
+			continue
+		}
+		if i := youngest(claims, c.before); i < len(claims) {
+			c.to = min(c.to, claims[i].seq)
+		}
+		if c.from < c.to {
 			of := key{c.path, c.kind, c.made, c.reason}
 			by[of] = append(by[of], interval{c.from, c.to})
 		}
@@ -107,7 +124,7 @@ func uncovered(log string, k int, claims []claim, covers []cover) (out []claim) 
 	// What covers the claims of one path, kind and reason, found when the first one comes.
 	covering := map[key][]interval{}
 	for _, c := range claims {
-		of := key{int(c.path), c.kind, c.made, c.reason}
+		of := key{int(c.path), c.kind, c.made, reasons[c.reason]}
 		list, known := covering[of]
 		if !known {
 			for _, path := range []int{of.path, -1} {
@@ -126,6 +143,12 @@ func uncovered(log string, k int, claims []claim, covers []cover) (out []claim) 
 		}
 	}
 	return out
+}
+
+// youngest returns the place of the first claim about a leaf of that time or later.
+func youngest(claims []claim, t evidence.Micros) int {
+	i, _ := slices.BinarySearchFunc(claims, t, func(c claim, t evidence.Micros) int { return cmp.Compare(c.at, t) })
+	return i
 }
 
 // merge sorts ranges and joins those that touch.

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -257,6 +258,34 @@ func expiredAs(tb testing.TB, class string, from ...evidence.Kind) *testLog {
 			"entity_type": "RETENTION", "entity_id": k.Table(), "rule_id": class, "limit_value": "90", "limit_unit": "days",
 			"valid_from": start.String(), "valid_until": (start + 5_000_000).String(), "record_count": 1,
 		}, sealed{path: "/targets", value: `{"ranges":[{"from":1,"to":5}]}`})
+	}
+	return l
+}
+
+// policyLog has a run whose content has expired, in a log that says by which policies its
+// tenant lives: the defaults, or that of llm_runs that is given. Days pass between the run and the
+// records of the expiry, which let go what is older than some days by their time.
+//
+//	0 opened  1 acknowledged  2 policy  3 step  4 run ends  5 the end expires  6 the step expires
+func policyLog(tb testing.TB, policy string, pass, old int) *testLog {
+	tb.Helper()
+	l := newLog(tb, testOrigin)
+	l.opened(nil)
+	l.event("", "LIFECYCLE_ACKNOWLEDGED", facts{"component": "lifecycle"}, sealed{path: "/summary", value: `"how long evidence is kept"`})
+	of := evidence.ClassLogExports
+	if policy != "" {
+		of = evidence.ClassLLMRuns
+	}
+	limit := cmp.Or(policy, "400")
+	l.audit("", "RetentionPolicyChanged", facts{"entity_type": "RETENTION", "entity_id": of, "limit_value": limit, "limit_unit": "days"})
+	l.step1("run-1", sealed{path: "/prompt", value: `"gone"`, reason: Expired})
+	l.ended("run-1", nil, sealed{path: "/actor", value: "{}", reason: Expired})
+	l.now += evidence.Micros(pass) * day
+	for _, k := range []evidence.Kind{evidence.KindLLMRun, evidence.KindTraceStep} {
+		l.audit("", "RetentionApplied", facts{
+			"entity_type": "RETENTION", "entity_id": k.Table(), "rule_id": evidence.ClassLLMRuns, "limit_value": cmp.Or(policy, "90"), "limit_unit": "days",
+			"valid_until": (l.now - evidence.Micros(old)*day).String(), "record_count": 1,
+		}, sealed{path: "/targets", value: `{"ranges":[{"from":3,"to":5}]}`})
 	}
 	return l
 }

@@ -68,6 +68,16 @@ func goodLogs() []frozen {
 			},
 		},
 		{
+			name: "log-expired-by-policy", note: "A run has expired after the days of the policy that the log has on record.", verdict: VerifiedWithLimits, codes: withLimits(),
+			build: func(t *testing.T) made { return newBundle(t, policyLog(t, "30", 31, 30)).seal(nil).made() },
+		},
+		{
+			name: "run-expired-policy-apart", note: "The same after a day; the bundle of the run does not have the policy, so that cannot be told.", verdict: VerifiedWithLimits, codes: withLimits(),
+			build: func(t *testing.T) made {
+				return runBundle(t, "run-1", []*testLog{policyLog(t, "30", 1, 0)}, []int64{3, 4, 5, 6}).seal(nil).made()
+			},
+		},
+		{
 			name: "log-since", note: "It extends the checkpoint that the auditor kept.", verdict: Verified,
 			build: func(t *testing.T) made {
 				l := smallLog(t)

@@ -56,6 +56,16 @@ func badOpenings() []frozen {
 			l := expiredAs(t, evidence.ClassSynthetic, evidence.KindTraceStep, evidence.KindTraceEvent, evidence.KindLLMRun)
 			return newBundle(t, l).seal(nil).made()
 		}),
+		later("unaccounted-early", EUnaccounted, "A run has expired after 12 days; the log acknowledges the defaults, which are 90.", func(t *testing.T) made {
+			return newBundle(t, policyLog(t, "", 12, 11)).seal(nil).made()
+		}),
+		later("unaccounted-early-period", EUnaccounted, "A run has expired after 31 days, and a policy of 40 stands in the period.", func(t *testing.T) made {
+			l := policyLog(t, "40", 31, 30)
+			return periodBundle(t, KindCompliance, "2026-01-01T00:00:00.000000Z", (l.now - l.step).String(), []*testLog{l}, seqs(0, 6)).seal(nil).made()
+		}),
+		later("unaccounted-younger", EUnaccounted, "What expired was recorded after the time that the record of its expiry names.", func(t *testing.T) made {
+			return newBundle(t, policyLog(t, "30", 31, 32)).seal(nil).made()
+		}),
 		run("unaccounted-reason", EUnaccounted, "An unknown reason.", func(b *bundle) { b.edited(held, "not_permitted", "not_pleasing") }),
 		later("unaccounted-twice", EUnaccounted, "A field is disclosed and withheld.", func(t *testing.T) made {
 			b := newBundle(t, smallLog(t))

@@ -3,6 +3,7 @@ package verify
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -89,6 +90,13 @@ func TestManifest(t *testing.T) {
 	if got := string(good.Marshal()); got != strings.ReplaceAll(want, "H", hash) {
 		t.Errorf("got %s", got)
 	}
+	for text, says := range map[string]string{
+		"{\"format\":1,x": "manifest.json: it is no JSON from byte 13 on", `{"format":[]}`: "its member format cannot be a JSON array", `[]`: "manifest.json: it is no object but a JSON array",
+	} {
+		if _, err := ParseManifest([]byte(text)); err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "invalid character") || strings.Contains(err.Error(), "Go ") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
 	got, err := ParseManifest(good.Marshal())
 	if err != nil {
 		t.Fatal(err)
@@ -128,17 +136,25 @@ func TestUncovered(t *testing.T) {
 		seq := rapid.Int64Range(0, 30)
 		kind := rapid.SampledFrom([]evidence.Kind{0, evidence.KindTraceStep, evidence.KindTraceEvent})
 		covers := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) cover {
-			return cover{"a", rapid.IntRange(0, 2).Draw(t, "by"), seq.Draw(t, "from"), seq.Draw(t, "to"), rapid.IntRange(-1, 2).Draw(t, "path"), kind.Draw(t, "kind"), rapid.Bool().Draw(t, "made"), reason.Draw(t, "reason")}
+			return cover{
+				"a", rapid.IntRange(0, 2).Draw(t, "by"), seq.Draw(t, "from"), seq.Draw(t, "to"), rapid.IntRange(-1, 2).Draw(t, "path"), kind.Draw(t, "kind"), rapid.Bool().Draw(t, "made"),
+				evidence.Micros(rapid.SampledFrom([]int64{int64(noTime), int64(noTime), 0, 1, 5, 10}).Draw(t, "before")), reason.Draw(t, "reason"),
+			}
 		}), 0, 10).Draw(t, "covers")
 		claims := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) claim {
-			return claim{seq.Draw(t, "seq"), uint8(rapid.IntRange(0, 2).Draw(t, "path")), rapid.SampledFrom([]evidence.Kind{evidence.KindTraceStep, evidence.KindTrace}).Draw(t, "kind"), rapid.Bool().Draw(t, "made"), reason.Draw(t, "reason")}
+			seq := seq.Draw(t, "seq")
+			return claim{
+				seq, evidence.Micros(1 + seq/3), uint8(rapid.IntRange(0, 2).Draw(t, "path")), rapid.SampledFrom([]evidence.Kind{evidence.KindTraceStep, evidence.KindTrace}).Draw(t, "kind"),
+				rapid.Bool().Draw(t, "made"), uint8(slices.Index(reasons, reason.Draw(t, "reason"))),
+			}
 		}), 0, 20).Draw(t, "claims")
+		slices.SortFunc(claims, func(a, b claim) int { return int(a.seq - b.seq) })
 		var want []claim
 		for _, c := range claims {
 			ok := false
 			for _, v := range covers {
 				ok = ok || v.by <= 1 && v.from <= c.seq && c.seq < v.to && (v.path < 0 || v.path == int(c.path)) &&
-					(v.kind == 0 || v.kind == c.kind) && (!v.made || c.made) && v.reason == c.reason
+					(v.kind == 0 || v.kind == c.kind) && (!v.made || c.made) && v.reason == reasons[c.reason] && c.at < v.before
 			}
 			if !ok {
 				want = append(want, c)
@@ -288,7 +304,7 @@ func FuzzTargets(f *testing.F) {
 	f.Add([]byte(`{"ranges":[{"from":2,"to":3,"paths":["/prompt"]},{"from":0,"to":9}]}`), int64(5))
 	f.Fuzz(func(t *testing.T, b []byte, seq int64) {
 		covers, err := parseTargets(b, "a", seq, cover{reason: Erased})
-		if err == nil && len(uncovered("a", 0, []claim{{seq, 0, evidence.KindTrace, false, Erased}}, covers)) == 0 {
+		if err == nil && len(uncovered("a", 0, []claim{{seq: seq, kind: evidence.KindTrace, reason: uint8(slices.Index(reasons, Erased))}}, covers)) == 0 {
 			t.Fatalf("%s covers its own record %d", b, seq)
 		}
 	})

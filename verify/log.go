@@ -14,7 +14,7 @@ import (
 // pass is one pass over all leaves of a log: checks 4 and 5, the digests of check
 // 2, and what 7 to 10 need of the leaves. Entry bundles are parsed and hashed in parallel and
 // folded into the tree in order. Its memory is some bundles for each worker,
-// 8 bytes for each leaf (ids), 32 for each erased or expired field, and one map
+// 8 bytes for each leaf (ids), 24 for each erased or expired field, and one map
 // entry for each run.
 type pass struct {
 	c         *checker
@@ -124,6 +124,7 @@ func (p *pass) collect(out *chunk) *Finding {
 	p.l.held.dropped += out.held.dropped
 	p.claims = append(p.claims, out.claims...)
 	p.covers = append(p.covers, out.covers...)
+	p.l.retention = append(p.l.retention, out.life...)
 	p.tally(out)
 	p.c.rep.Counts["leaves"] += out.to - out.from
 	p.c.rep.Counts["disclosed"] += int64(len(out.disclosed))
@@ -190,7 +191,7 @@ func (p *pass) finish() error {
 		})
 		return nil
 	}
-	l.report.LastAt, l.report.Records = p.last.String(), l.Size
+	l.report.LastAt, l.report.Records, l.next = p.last.String(), l.Size, l.Size
 	if err := p.leftover(p.disclosed, "disclosures.jsonl", ECommit); err != nil {
 		return p.c.unreadable(l, err)
 	}
@@ -225,7 +226,7 @@ func (c *checker) accountFor(l *logState) {
 	for _, claim := range uncovered(l.Origin, c.dirOf(l.Origin), l.claims, c.covers) {
 		l.held.add(Finding{
 			Code: EUnaccounted, Log: l.Origin, Dir: l.Dir, From: claim.seq, To: claim.seq + 1, Path: sealedPaths[claim.path],
-			Message: "said to be " + string(claim.reason) + ", but no record of the tenant's logs says so of this field",
+			Message: "said to be " + string(reasons[claim.reason]) + ", but no record of the tenant's logs says so of this field",
 		})
 	}
 }

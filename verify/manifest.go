@@ -3,6 +3,7 @@ package verify
 import (
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -164,7 +165,7 @@ func ParseManifest(b []byte) (*Manifest, error) {
 		Format json.Number `json:"format"`
 	}
 	if err := json.Unmarshal(b, &v); err != nil {
-		return nil, invalid("manifest.json: %v", err)
+		return nil, invalid("manifest.json: %s", jsonTrouble(err))
 	}
 	if f, err := strconv.ParseInt(string(v.Format), 10, 64); err == nil && f != Format {
 		return nil, errFormat(f)
@@ -179,6 +180,21 @@ func ParseManifest(b []byte) (*Manifest, error) {
 		return nil, err
 	}
 	return m, nil
+}
+
+// jsonTrouble says where JSON cannot be read, without the words of a decoder.
+func jsonTrouble(err error) string {
+	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &syntax):
+		return fmt.Sprintf("it is no JSON from byte %d on", syntax.Offset)
+	case errors.As(err, &kind) && kind.Field != "":
+		return fmt.Sprintf("its member %s cannot be a JSON %s", kind.Field, kind.Value)
+	case errors.As(err, &kind):
+		return "it is no object but a JSON " + kind.Value
+	}
+	return err.Error()
 }
 
 // scanManifest reads the members in their only order, or returns nil. A decoder

@@ -188,6 +188,7 @@ func (p *runPass) gather(r *runRecord) error {
 	}
 	p.l.report.Records++
 	p.l.report.Closed = l.Kind == evidence.KindSystem && l.Text("event_type") == logClosed
+	p.life(l)
 	c.kinds[l.Kind]++
 	p.l.own = append(p.l.own, p.c.ownOf(l)...)
 	if reason := checkEnding(l); reason != "" {
@@ -213,6 +214,17 @@ func (p *runPass) gather(r *runRecord) error {
 	}
 	p.openings(c, coverReasons[event])
 	return nil
+}
+
+// life notes what the record says of how long evidence is kept.
+func (p *runPass) life(l *evidence.Leaf) {
+	to := p.l
+	to.apart = to.apart || l.Seq != to.next
+	to.next = l.Seq + 1
+	if f, ok := retentionOf(l); ok {
+		f.apart, to.apart = to.apart, false
+		to.retention = append(to.retention, f)
+	}
 }
 
 // strays reports what is said of leaves before seq that the bundle does not

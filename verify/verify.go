@@ -65,6 +65,10 @@ type logState struct {
 	held    Report            // of checks 9 and 10, until 1 to 5 are through
 	claims  []claim           // fields that are said to be erased or expired
 
+	retention []retentionFact // in order of seq
+	next      int64           // after the last leaf that is here
+	apart     bool            // leaves are missing before that, behind the last of retention
+
 	stamps []stampTime // that hold, by size
 
 	// Of a directory that does not hold every leaf:
@@ -149,6 +153,7 @@ func (c *checker) run() error {
 		}
 	}
 	c.chain()
+	c.expiredEarly()
 	for _, l := range c.logs {
 		if l != nil {
 			c.quorum(l)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/lifecycle"
 )
 
@@ -108,7 +109,7 @@ type archiveShowCmd struct {
 
 // Help implements kong.HelpProvider.
 func (archiveShowCmd) Help() string {
-	return `The records of a run as they stand in the archive, each leaf checked against the signed tree. That you looked is recorded.
+	return `The records of a run as they stand in the archive, each leaf checked against the signed tree. With --json the leaves themselves, verbatim, as they were hashed. That you looked is recorded.
 
     runledger archive show --run run-1 --tenant acme
     runledger archive show --run run-1 --content --json --tenant acme`
@@ -124,20 +125,55 @@ func (c *archiveShowCmd) Run(e *env) error {
 		if e.JSON {
 			return e.json(a)
 		}
-		e.screen(c.Content).archived(a)
-		return nil
+		return e.screen(c.Content).archived(a)
 	})
 }
 
-func (s *screen) archived(a lifecycle.ShowAnswer) {
+// archived shows the records of a run: a table of what they say in public, and what was opened.
+func (s *screen) archived(a lifecycle.ShowAnswer) error {
+	rows := make([][]string, len(a.Records))
+	var units []string
+	for i, r := range a.Records {
+		l, err := evidence.ParseLeaf([]byte(r.Leaf))
+		if err != nil {
+			return fmt.Errorf("leaf %d of %s: %w", r.Index, r.Log, err)
+		}
+		said := func(names ...string) string {
+			for _, name := range names {
+				if v := l.Text(name); v != "" {
+					return v
+				}
+			}
+			return ""
+		}
+		rows[i] = []string{
+			fmt.Sprint(r.Index), fmt.Sprint(l.N), moment(l.OccurredAt), l.Kind.String(),
+			said("skill_name", "event_name", "event_type", "agent_id"), said("status", "execution_status", "decision", "severity"),
+		}
+		if !slices.Contains(units, r.Unit) {
+			units = append(units, r.Unit)
+		}
+	}
+	s.table([]column{
+		{title: "LEAF", right: true}, {title: "N", right: true}, {title: "TIME (UTC)"}, {title: "KIND"}, {title: "WHAT", free: true}, {title: "STATUS", state: true},
+	}, rows)
 	for _, r := range a.Records {
-		s.printf("%s leaf %d, %s\n", clean(r.Log), r.Index, clean(r.Unit))
-		s.printf("  %s\n", clean(r.Leaf)) // in one line, to be copied
+		if len(r.Fields) == 0 {
+			continue
+		}
+		s.printf("\nleaf %d\n", r.Index)
 		for _, path := range slices.Sorted(maps.Keys(r.Fields)) {
 			p := pairs{s, 2 + columnsOf(path)}
 			p.lines("  "+clean(path), cleanLines(plain([]byte(r.Fields[path]))))
 		}
 	}
+	s.printf("\n")
+	p := pairs{s, 5}
+	p.put("run", a.Run)
+	for i, u := range units {
+		p.put(map[bool]string{true: "unit"}[i == 0], u)
+	}
+	return nil
 }
 
 // archiveInput is an error about an archive that the user named.

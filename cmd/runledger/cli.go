@@ -41,7 +41,7 @@ type cli struct {
 	Retention  retentionCmd  `cmd:"" help:"How long evidence is kept, and what becomes of it then."`
 	Hold       holdCmd       `cmd:"" help:"Legal holds: what must not go."`
 	Archive    archiveCmd    `cmd:"" help:"Evidence elsewhere: write, list, check and read it."`
-	Erase      eraseCmd      `cmd:"" help:"Erase content for good, and prove it."`
+	Erase      eraseCmd      `cmd:"" help:"Erase content for good, prove it, and list what was erased."`
 	Migrate    migrateCmd    `cmd:"" help:"Make the schema of a PostgreSQL database, or bring it up to date."`
 	Doctor     doctorCmd     `cmd:"" help:"Look for what is wrong with the database itself."`
 	Copy       copyCmd       `cmd:"" help:"Move a deployment to another store, SQLite or PostgreSQL."`

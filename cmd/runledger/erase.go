@@ -1,18 +1,19 @@
 package main
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/runledger/runledger/internal/lifecycle"
 )
 
 type eraseCmd struct {
+	Run         eraseRunCmd         `cmd:"" default:"withargs" help:"Erase content of a person, a run or single records."`
+	List        eraseListCmd        `cmd:"" help:"List what was erased."`
+	Certificate eraseCertificateCmd `cmd:"" help:"Write the certificate of an erasure of the last 30 days once more."`
+}
+
+type eraseRunCmd struct {
 	tenantFlag
 	Subject     string   `help:"All that is sealed about a person." placeholder:"NAME"`
 	Run_        string   `help:"All that is sealed of a run." name:"run" placeholder:"ID"`
@@ -26,7 +27,7 @@ type eraseCmd struct {
 }
 
 // Help implements kong.HelpProvider.
-func (eraseCmd) Help() string {
+func (eraseRunCmd) Help() string {
 	return `Content is erased for good, at once and without a question: try it with --dry-run first. What was erased can be read nowhere any more; its leaves, which hold only commitments, stay in the log, so every proof stays valid. The log signs a statement of it, and the certificate lets anyone check that. Backups and archives keep what they have, encrypted under keys that are destroyed.
 
     runledger erase --subject ada@example.com --dry-run --tenant acme
@@ -38,17 +39,14 @@ A legal hold forbids it, exit status 2.`
 }
 
 // Run erases.
-func (c *eraseCmd) Run(e *env) error {
+func (c *eraseRunCmd) Run(e *env) error {
 	if err := c.check(); err != nil {
 		return err
 	}
 	return c.with(e, func(s *session, tenant string) error {
+		files := certificateFiles{c.Out, c.PDF}
 		if c.Certificate != "" {
-			text, err := s.Certificate(e.ctx, tenant, c.Certificate)
-			if err != nil {
-				return err
-			}
-			return c.written(e, &lifecycle.ErasureAnswer{TenantID: tenant, ID: c.Certificate, Certificate: text}, false)
+			return files.again(e, s, tenant, c.Certificate)
 		}
 		q := lifecycle.ErasureRequest{Subject: c.Subject, Run: c.Run_, Records: c.Record, Paths: c.Path, DryRun: c.DryRun, Reason: c.Reason}
 		if c.DryRun && q.Reason == "" {
@@ -65,12 +63,12 @@ func (c *eraseCmd) Run(e *env) error {
 			e.screen(false).erasure(&a)
 			return nil
 		}
-		return c.written(e, &a, true)
+		return files.written(e, &a, true)
 	})
 }
 
 // check looks at all that can be looked at before: what is erased is gone.
-func (c *eraseCmd) check() error {
+func (c *eraseRunCmd) check() error {
 	named := count(c.Subject != "", c.Run_ != "", len(c.Record) > 0)
 	switch {
 	case c.Certificate != "" && (named > 0 || c.DryRun || c.Reason != "" || len(c.Path) > 0):
@@ -84,70 +82,7 @@ func (c *eraseCmd) check() error {
 	case c.DryRun && (c.Out != "" || c.PDF != ""):
 		return usage("a dry run has no certificate: --out and --pdf do not go with --dry-run")
 	}
-	for _, name := range []string{c.Out, c.PDF} {
-		if name == "" {
-			continue
-		}
-		if _, err := os.Lstat(name); err == nil {
-			return usage("%s is there already", name)
-		}
-		if _, err := os.Stat(filepath.Dir(name)); err != nil {
-			return inputError(err)
-		}
-	}
-	return nil
-}
-
-// erasureAnswer is the answer for machines.
-type erasureAnswer struct {
-	lifecycle.ErasureAnswer
-	Certificate string `json:"certificate_file"`
-	PDF         string `json:"pdf_file,omitempty"`
-}
-
-// written writes the certificate and says what was done. That the erasure is done must be
-// said in any case.
-func (c *eraseCmd) written(e *env, a *lifecycle.ErasureAnswer, done bool) error {
-	out := c.Out
-	if out == "" {
-		out = a.ID + ".json"
-	}
-	// The same file each time, however the certificate came here.
-	err := putFile(out, append(bytes.TrimSpace(a.Certificate), '\n'))
-	if err == nil && c.PDF != "" {
-		var pdf []byte
-		if pdf, err = lifecycle.CertificatePDF(a.Certificate); err == nil {
-			err = putFile(c.PDF, pdf)
-		}
-	}
-	if err != nil {
-		what := "the certificate is not written (runledger erase --certificate " + a.ID + " writes it again)"
-		if done {
-			what = fmt.Sprintf("the erasure %s is done, but %s", a.ID, what)
-		}
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	if e.JSON {
-		a.Certificate = nil
-		return e.json(erasureAnswer{*a, out, c.PDF})
-	}
-	s := e.screen(false)
-	if done {
-		s.erasure(a)
-	}
-	p := pairs{s, 11}
-	p.put("certificate", out)
-	p.put("", c.PDF)
-	e.notef("It is proved by: runledger verify %s --key VKEY (runledger keys list --tenant %s --vkey)\n", out, a.TenantID)
-	return nil
-}
-
-// putFile writes a file that is not there yet.
-func putFile(name string, b []byte) error {
-	if len(bytes.TrimSpace(b)) == 0 {
-		return errors.New("it is empty")
-	}
-	return writeFile(name, bytes.NewReader(b), fmt.Sprintf("sha256:%x", sha256.Sum256(b)))
+	return (&certificateFiles{c.Out, c.PDF}).check()
 }
 
 func (s *screen) erasure(a *lifecycle.ErasureAnswer) {

@@ -2,11 +2,13 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,6 +26,9 @@ type readFlags struct {
 	Tenant string `help:"The tenant, where there are several. With --url: only for keys of the platform." placeholder:"NAME"`
 }
 
+// localURL stands for the deployment at hand.
+const localURL = "http://runledger"
+
 // readAPI is a way to the read API of one tenant.
 type readAPI struct {
 	*client.Client
@@ -40,7 +45,7 @@ func (f *readFlags) with(e *env, read func(r *readAPI) error) error {
 		if err := r.connect(cfg); err != nil {
 			return err
 		}
-		return readError(read(r))
+		return f.unanswered(readError(read(r)))
 	}
 	return e.with(func(s *session) error {
 		tenant, err := f.tenant(e, s)
@@ -48,11 +53,20 @@ func (f *readFlags) with(e *env, read func(r *readAPI) error) error {
 			return err
 		}
 		r := &readAPI{e: e, answer: keeper{next: s.Reader(tenant)}}
-		if err := r.connect(client.Config{BaseURL: "http://runledger", MaxRetries: -1}); err != nil {
+		if err := r.connect(client.Config{BaseURL: localURL, MaxRetries: -1}); err != nil {
 			return err
 		}
 		return readError(read(r))
 	})
+}
+
+// unanswered says where nothing answered, and what to do.
+func (f *readFlags) unanswered(err error) error {
+	var u *url.Error
+	if !errors.As(err, &u) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return fmt.Errorf("no runledger server answers at %s: %w (%w): see whether it runs, and whether --url is right", f.URL, evidence.ErrUnavailable, u.Err)
 }
 
 func (r *readAPI) connect(cfg client.Config) (err error) {
@@ -273,6 +287,9 @@ func (r *refusal) Unwrap() []error { return []error{r.problem, r.err} }
 // show errors in.
 func readError(err error) error {
 	var e *client.Error
+	if u := (*url.Error)(nil); errors.As(err, &u) && strings.HasPrefix(u.URL, localURL) {
+		return u.Err // no such address: it went through the control socket
+	}
 	if !errors.As(err, &e) || e.Status == 0 {
 		return err
 	}

@@ -32,6 +32,7 @@ type Lifecycle interface {
 	Archive(ctx context.Context, tenant string, r lifecycle.ArchiveRequest, by lifecycle.Actor) (lifecycle.ArchiveList, error)
 	Archives(ctx context.Context, tenant string) (lifecycle.ArchiveList, error)
 	Erase(ctx context.Context, tenant string, r lifecycle.ErasureRequest, by lifecycle.Actor) (lifecycle.ErasureAnswer, error)
+	Erasures(ctx context.Context, tenant string, q lifecycle.ErasureQuery) (lifecycle.ErasureList, error)
 	Certificate(ctx context.Context, tenant, id string) ([]byte, error)
 	Show(ctx context.Context, tenant string, r lifecycle.ShowRequest) (lifecycle.ShowAnswer, error)
 }
@@ -59,6 +60,11 @@ type holdsInput struct {
 type holdInput struct {
 	HoldID  string `path:"hold_id" maxLength:"128"`
 	RawBody []byte
+}
+
+type erasuresInput struct {
+	Before string `query:"before" maxLength:"128" doc:"the last erasure_id of the page before"`
+	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"erasures of a page"`
 }
 
 type recordsInput struct {
@@ -240,6 +246,19 @@ func shownRecords(grant access.Grant, list []lifecycle.ShownRecord) ([]lifecycle
 
 func (a *API) administerErasures(tag string) {
 	l := a.cfg.Lifecycle
+	look(a, route{
+		id: "list-erasures", path: erasuresPath, tag: tag, summary: "What was erased, as the log states it, the newest first. Who ordered it and why is shown to who may read content.",
+		description: "Erasures of before there were statements have none and are not listed. keys_to_retire is what was left to be destroyed when it was executed.",
+	}, func(ctx context.Context, tenant string, v *access.View, in *erasuresInput) (lifecycle.ErasureList, error) {
+		out, err := l.Erasures(ctx, tenant, lifecycle.ErasureQuery{Before: in.Before, Limit: in.Limit})
+		if !access.GrantOf(ctx).Content() {
+			for i := range out.Erasures {
+				out.Erasures[i].OrderedBy, out.Erasures[i].Reason = "", ""
+			}
+		}
+		v.EntityType, v.EntityID, v.Records = "RETENTION", "erasures", int64(len(out.Erasures))
+		return out, err
+	})
 	change[lifecycle.ErasureRequest](a, http.MethodPost, route{
 		id: "erase", path: erasuresPath, tag: tag, summary: "Erase sealed content: of a person, a run, or single fields. With dry_run only count it.",
 		description: "Exactly one of subject, run_id and record_ids; paths narrows record_ids to some of their fields. What is erased can be read nowhere any more, and every proof stays valid. Where a legal hold covers it nothing is erased: 409 with the code held.",

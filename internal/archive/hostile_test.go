@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/klauspost/compress/gzip"
@@ -267,6 +268,13 @@ func TestManifest(t *testing.T) {
 	}
 	if m, err := parseManifest(text); err != nil || m.name() != "acme/1-0123456789ab/000000000000-000000000001" {
 		t.Fatalf("%+v, %v", m, err)
+	}
+	for text, says := range map[string]string{
+		`{"format":"a",x`: "no JSON from byte ", `{"log":{"log_no":"one"}}`: "/log/log_no cannot be a string", `{"more":1}`: "/more is none of a unit",
+	} {
+		if _, err := parseManifest([]byte(text)); err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "Go ") {
+			t.Errorf("%s: %v", text, err)
+		}
 	}
 	for name, change := range map[string]func(m *manifest){
 		"format":        func(m *manifest) { m.Format = "runledger archive unit v2" },

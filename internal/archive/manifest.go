@@ -3,6 +3,7 @@ package archive
 import (
 	"bytes"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -153,7 +154,7 @@ func parseManifest(b []byte) (*manifest, error) {
 		return nil, fmt.Errorf("%w: it has %d bytes", evidence.ErrInvalid, len(b))
 	}
 	if err := json.Unmarshal(b, m, json.RejectUnknownMembers(true)); err != nil {
-		return nil, fmt.Errorf("%w: %w", evidence.ErrInvalid, err)
+		return nil, fmt.Errorf("%w: %s", evidence.ErrInvalid, jsonTrouble(err))
 	}
 	again, err := m.marshal()
 	if err != nil || !bytes.Equal(again, b) {
@@ -163,6 +164,28 @@ func parseManifest(b []byte) (*manifest, error) {
 		return nil, fmt.Errorf("%w: %w", evidence.ErrInvalid, err)
 	}
 	return m, nil
+}
+
+// jsonTrouble says which member of JSON cannot be read, without the words of a decoder.
+func jsonTrouble(err error) string {
+	var syntax *jsontext.SyntacticError
+	var member *json.SemanticError
+	switch {
+	case errors.As(err, &syntax):
+		return fmt.Sprintf("it is no JSON from byte %d on", syntax.ByteOffset)
+	case errors.As(err, &member) && errors.Is(err, json.ErrUnknownName):
+		return fmt.Sprintf("its member %s is none of a unit", member.JSONPointer)
+	case errors.As(err, &member):
+		return fmt.Sprintf("its member %s cannot be a %s", orText(string(member.JSONPointer), "/"), orText(member.JSONKind.String(), "value of another form"))
+	}
+	return err.Error()
+}
+
+func orText(text, none string) string {
+	if text == "" {
+		return none
+	}
+	return text
 }
 
 func (m *manifest) check() error {

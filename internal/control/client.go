@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"syscall"
 
 	"github.com/runledger/runledger/evidence"
@@ -19,7 +20,8 @@ import (
 
 // Client calls the control API. Errors of the other end are [*Problem]s.
 type Client struct {
-	http *http.Client
+	http   *http.Client
+	socket string // its path; "" where the handler is in this process
 }
 
 // ErrNoServer says that no server holds the data directory.
@@ -37,13 +39,13 @@ func Dial(ctx context.Context, dir string) (*Client, error) {
 	}
 	return &Client{&http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dialUnix(ctx, dir) },
-	}}}, nil
+	}}, filepath.Join(dir, SocketName)}, nil
 }
 
 // Local returns a client that calls a handler in this process, as the user
 // of this process.
 func Local(h http.Handler) *Client {
-	return &Client{&http.Client{Transport: localTransport{h, CurrentUser()}}}
+	return &Client{http: &http.Client{Transport: localTransport{h, CurrentUser()}}}
 }
 
 // isRefused tells a socket that a dead process left.
@@ -61,11 +63,7 @@ func (c *Client) send(ctx context.Context, method, path string, contentType stri
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		var u *url.Error
-		if errors.As(err, &u) {
-			err = u.Err
-		}
-		return nil, err
+		return nil, c.lost(err)
 	}
 	if resp.StatusCode < 300 {
 		return resp, nil
@@ -97,7 +95,16 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 	if out == nil {
 		return nil
 	}
-	return json.NewDecoder(resp.Body).Decode(out)
+	return c.decode(resp.Body, out)
+}
+
+// decode reads an answer, which a server that dies leaves half said.
+func (c *Client) decode(body io.Reader, out any) error {
+	b, err := io.ReadAll(body)
+	if err != nil {
+		return c.lost(err)
+	}
+	return json.Unmarshal(b, out)
 }
 
 func tenantPath(tenant, rest string) string { return "/v1/tenants/" + url.PathEscape(tenant) + rest }
@@ -130,7 +137,7 @@ func (c *Client) Append(ctx context.Context, tenant string, ndjson []byte, parti
 	}
 	defer resp.Body.Close()
 	var v AppendAnswer
-	return &v, json.NewDecoder(resp.Body).Decode(&v)
+	return &v, c.decode(resp.Body, &v)
 }
 
 // Checkpoint returns the newest checkpoint of a tenant's newest log.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/access"
@@ -30,13 +31,11 @@ const (
 	HoldsPath     = "/api/v1/holds"
 	ArchivesPath  = "/api/v1/archives"
 	RecordsPath   = ArchivesPath + "/records"
+	ErasuresPath  = "/api/v1/erasures"
 )
 
-// A certificate is at erasuresPath, its id, and certificatePath.
-const (
-	erasuresPath    = "/api/v1/erasures/"
-	certificatePath = "/certificate"
-)
+// A certificate is at ErasuresPath, a slash, its id, and certificatePath.
+const certificatePath = "/certificate"
 
 // Release is the request of POST …/holds/{hold}/release.
 type Release struct {
@@ -184,10 +183,22 @@ func (c *Client) Archived(ctx context.Context, tenant string, q lifecycle.ShowRe
 	return v, c.get(ctx, tenant, RecordsPath, query, &v)
 }
 
+// Erasures returns a page of the list of erasures.
+func (c *Client) Erasures(ctx context.Context, tenant string, q lifecycle.ErasureQuery) (v lifecycle.ErasureList, err error) {
+	query := url.Values{}
+	if q.Before != "" {
+		query.Set("before", q.Before)
+	}
+	if q.Limit != 0 {
+		query.Set("limit", strconv.Itoa(q.Limit))
+	}
+	return v, c.get(ctx, tenant, ErasuresPath, query, &v)
+}
+
 // Certificate returns the certificate of an erasure that is not too old.
 func (c *Client) Certificate(ctx context.Context, tenant, id string) (json.RawMessage, error) {
 	var v json.RawMessage
-	err := c.get(ctx, tenant, erasuresPath+url.PathEscape(id)+certificatePath, nil, &v)
+	err := c.get(ctx, tenant, ErasuresPath+"/"+url.PathEscape(id)+certificatePath, nil, &v)
 	return v, err
 }
 

@@ -88,12 +88,15 @@ func TestReadLifecycle(t *testing.T) {
 		if _, err := c.Certificate(t.Context(), "acme", "erasure-1"); err != nil {
 			t.Error(err)
 		}
-		want := []string{"/api/v1/retention/preview?at=2027-01-01T00%3A00%3A00Z", "/api/v1/erasures/erasure-1/certificate"}
+		if _, err := c.Erasures(t.Context(), "acme", lifecycle.ErasureQuery{Before: "erasure-1", Limit: 7}); err != nil {
+			t.Error(err)
+		}
+		want := []string{"/api/v1/retention/preview?at=2027-01-01T00%3A00%3A00Z", "/api/v1/erasures/erasure-1/certificate", "/api/v1/erasures?before=erasure-1&limit=7"}
 		if fmt.Sprint(asked) != fmt.Sprint(want) {
 			t.Errorf("asked %q, want %q", asked, want)
 		}
 		for _, path := range []string{
-			"/api/v1/erasures", "/api/v1/erasures/a/b/certificate", "/api/v1/erasures//certificate", "/api/v1/apikeys", "/api/v1/holds/h/release", "/metrics",
+			"/api/v1/erasures/", "/api/v1/erasures/a/b/certificate", "/api/v1/erasures//certificate", "/api/v1/apikeys", "/api/v1/holds/h/release", "/metrics",
 		} {
 			if status, body := get(t, c, "acme", path); status != 422 {
 				t.Errorf("%s: %d %s", path, status, body)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -30,7 +29,7 @@ type ReadFunc func(ctx context.Context, tenant string, by access.Actor, pathAndQ
 // control socket.
 const readPrefix = "/api/v1/logs/"
 
-var readPaths = []string{RetentionPath, PreviewPath, HoldsPath, ArchivesPath, RecordsPath}
+var readPaths = []string{RetentionPath, PreviewPath, HoldsPath, ArchivesPath, RecordsPath, ErasuresPath}
 
 // ReadRequest is the request of POST …/read. It is no GET, for every read adds
 // a record.
@@ -62,7 +61,7 @@ func readable(raw, path string) bool {
 	if strings.HasPrefix(raw, readPrefix) || slices.Contains(readPaths, path) {
 		return true
 	}
-	id, found := strings.CutPrefix(path, erasuresPath)
+	id, found := strings.CutPrefix(path, ErasuresPath+"/")
 	id, certificate := strings.CutSuffix(id, certificatePath)
 	return found && certificate && id != "" && !strings.Contains(id, "/")
 }
@@ -109,8 +108,5 @@ func (t reader) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	in.Header.Set("Content-Type", "application/json")
 	resp, err := t.c.http.Do(in)
-	if u := (*url.Error)(nil); errors.As(err, &u) {
-		err = u.Err
-	}
-	return resp, err
+	return resp, t.c.lost(err)
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/control"
 )
 
@@ -61,6 +62,44 @@ func TestSocket(t *testing.T) {
 	}
 	if err := c.ConfirmClock(ctx); !errors.Is(err, control.ErrNoServer) {
 		t.Errorf("after Close: %v", err)
+	}
+}
+
+// TestServerDies: who was asking is told where and what to do, and not EOF alone.
+func TestServerDies(t *testing.T) {
+	dir := t.TempDir()
+	half := false
+	s, err := control.Listen(dir, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if half {
+			w.Header().Set("Content-Length", "100")
+			_, _ = io.WriteString(w, `{"version":`)
+		}
+		panic(http.ErrAbortHandler)
+	}), quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := control.Dial(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, control.SocketName)
+	for _, half = range []bool{false, true} {
+		_, err := c.Version(t.Context())
+		if !errors.Is(err, evidence.ErrUnavailable) || !strings.HasPrefix(err.Error(), path+": ") || !strings.Contains(err.Error(), "start it again") {
+			t.Errorf("half an answer %v: %v", half, err)
+		}
+	}
+	if err := s.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Version(t.Context()); !errors.Is(err, control.ErrNoServer) || !strings.HasPrefix(err.Error(), path+": ") {
+		t.Errorf("after its end: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := c.Version(ctx); !errors.Is(err, context.Canceled) || strings.Contains(err.Error(), "start it") {
+		t.Errorf("given up: %v", err)
 	}
 }
 

@@ -57,7 +57,7 @@ type Erased struct {
 // same label; the old key still opens copies of the old segments in backups until
 // FinishErasures has sealed the others anew too and destroyed it.
 //
-// The error is store.ErrHeld where a hold covers some of it: then nothing is erased. Where
+// The error is a *HeldError where holds cover some of it: then nothing is erased. Where
 // Erased.ID is set in spite of an error, it is erased; FinishErasures does what is left.
 func (l *Ledger) Erase(ctx context.Context, tenant string, e Erasure) (Erased, error) {
 	ctx = store.NoLag(ctx)
@@ -104,7 +104,7 @@ func (l *Ledger) erase(ctx context.Context, tenant string, life *tenantLife, e E
 			return err
 		}
 		if len(held) > 0 {
-			return fmt.Errorf("erase: %w", heldBy(held[0]))
+			return fmt.Errorf("erase: %w", &HeldError{held})
 		}
 		if err := w.rewrite(ctx); err != nil {
 			return err

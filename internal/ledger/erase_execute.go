@@ -39,44 +39,6 @@ func (w *eraser) toRetire() []store.KeyID {
 	return out
 }
 
-// heldBy returns the ids of the holds that forbid the erasure, sorted.
-func (w *eraser) heldBy(ctx context.Context, holds []store.Hold) ([]string, error) {
-	held := []string{}
-	if len(holds) == 0 {
-		return held, nil
-	}
-	var runs []string
-	var records []store.Position
-	for _, seg := range w.order {
-		for _, h := range seg.hits {
-			if id := holdCovering(holds, h.occurred, h.recorded); id != "" {
-				held = append(held, id)
-			}
-			if h.run != "" {
-				runs = append(runs, h.run)
-			} else {
-				records = append(records, h.at)
-			}
-		}
-	}
-	byRun, err := w.l.store.HeldRuns(ctx, w.tenant, unique(runs, nil))
-	if err != nil {
-		return nil, err
-	}
-	for _, id := range byRun {
-		held = append(held, id)
-	}
-	byRecord, err := w.l.store.HeldRecords(ctx, w.tenant, unique(records, nil))
-	if err != nil {
-		return nil, err
-	}
-	for _, id := range byRecord {
-		held = append(held, id)
-	}
-	slices.Sort(held)
-	return slices.Compact(held), nil
-}
-
 // inArchives reports whether an archive holds sealed content of the records.
 func (w *eraser) inArchives(ctx context.Context) (bool, error) {
 	units := map[int][]store.ArchiveUnit{}

@@ -45,7 +45,7 @@ func (w *eraser) note(ctx context.Context, records []*evidence.Record) (*erasure
 		return nil, err
 	}
 	note := &erasureNote{
-		ID: "erasure-" + randomHex(6), At: evidence.MicrosOf(w.l.clock.Now()), By: w.ask.By, Reason: w.ask.Reason,
+		ID: erasureID + randomHex(6), At: evidence.MicrosOf(w.l.clock.Now()), By: w.ask.By, Reason: w.ask.Reason,
 		Records: int64(n.records), Fields: int64(n.fields), Runs: int64(n.runs), Keys: int64(len(w.keys)),
 		InArchives: archived, Retire: w.toRetire(),
 	}
@@ -164,7 +164,7 @@ func (l *Ledger) appendStatement(ctx context.Context, c *committer, o *openLog, 
 		Orders: int64(len(hashes)), OrdersDigest: verify.OrdersDigest(hashes),
 	}).JSON())
 	r := l.auditRecord(max(n.At, evidence.MicrosOf(l.clock.Now())), eventErased, "RETENTION", n.ID)
-	r.ID, r.NaturalKey = evidence.ID{}, "erasure:"+n.ID
+	r.ID, r.NaturalKey = evidence.ID{}, statementKey(n.ID)
 	if err := r.AssignID(o.Tenant); err != nil {
 		return Receipt{}, "", err
 	}
@@ -202,6 +202,9 @@ func (l *Ledger) appendStatement(ctx context.Context, c *committer, o *openLog, 
 	return receipts[0], body, nil
 }
 
+// statementKey is the natural key of the statement of an erasure.
+func statementKey(id string) string { return "erasure:" + id }
+
 // retireSetting names the note that a key is to be destroyed.
 func retireSetting(tenant string, k store.KeyID) string {
 	return settingRetire + tenant + "/" + hex.EncodeToString(k[:])
@@ -214,23 +217,26 @@ func retireSetting(tenant string, k store.KeyID) string {
 // each erasure, and after each expiry.
 func (l *Ledger) FinishErasures(ctx context.Context, tenant string) (Retired, error) {
 	ctx = store.NoLag(ctx)
+	var out Retired
 	notes, err := l.settingsOf(ctx, settingErasure+tenant+"/")
 	if err != nil {
-		return Retired{}, err
+		return out, err
 	}
 	for name, value := range notes {
 		n, err := l.openErasureNote(name, value)
 		if err != nil {
-			return Retired{}, err
+			return out, err
 		}
 		_, unlock := l.life(tenant) // an erasure of this process may be about to commit it
-		_, _, err = l.stateErasure(ctx, tenant, n)
+		statement, _, err := l.stateErasure(ctx, tenant, n)
 		unlock()
 		if err != nil {
-			return Retired{}, err
+			return out, err
+		}
+		if statement.Log != "" {
+			out.Erasures++
 		}
 	}
-	var out Retired
 	retire, err := l.settingsOf(ctx, settingRetire+tenant+"/")
 	if err != nil {
 		return out, err

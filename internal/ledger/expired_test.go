@@ -306,6 +306,110 @@ func TestExpiredTampered(t *testing.T) {
 	}
 }
 
+// says appends an audit entry about retention, as nobody's orders would: there is no expiry in the
+// database.
+func (r *agedRig) says(t testing.TB, event, entity string, facts map[string]string, until evidence.Micros, leaf int64) ledger.Receipt {
+	t.Helper()
+	at := evidence.MicrosOf(time.Now())
+	rec := &evidence.Record{Kind: evidence.KindAudit, ID: ledger.NewID(at), OccurredAt: at}
+	for name, v := range map[string]string{
+		"source_domain": "LOGS", "source_component": "AuditLedgerWriter", "event_type": event, "entity_type": "RETENTION",
+		"entity_id": entity, "actor_type": "SYSTEM", "system_id": "ledger",
+	} {
+		rec.SetText(name, v)
+	}
+	for name, v := range facts {
+		rec.SetText(name, v)
+	}
+	if until != 0 {
+		rec.SetInt("valid_until", int64(until))
+	}
+	if leaf > 0 {
+		rec.SetSealed("/targets", (&evidence.Targets{Ranges: []evidence.TargetRange{{From: leaf, To: leaf + 1}}}).JSON())
+	}
+	if err := rec.Complete(); err != nil {
+		t.Fatal(err)
+	}
+	receipts, err := r.Append(context.Background(), "acme", []*evidence.Record{rec}, ledger.AppendOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return receipts[0]
+}
+
+// TestExpiredEarly: a RetentionApplied is judged by the policy that was on record when it was
+// made, and accounts for nothing that was recorded after the time that it names. The database's
+// guards, which would have refused it, are not asked.
+func TestExpiredEarly(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "data")
+	r := openAged(t, dir)
+	ago := func(days int) evidence.Micros { return evidence.MicrosOf(time.Now().AddDate(0, 0, -days)) }
+	applied := func(leaf int64, limit string, until evidence.Micros) int64 {
+		facts := map[string]string{"rule_id": "llm_runs", "limit_value": limit, "limit_unit": "days"}
+		return r.says(t, "RetentionApplied", evidence.KindTraceStep.Table(), facts, until, leaf).LeafIndex
+	}
+	var early []int64
+	for _, x := range []struct {
+		policy, limit string
+		until         evidence.Micros
+		early         bool
+	}{
+		{"", "90", ago(89), true}, // the default
+		{"", "90", ago(91), false},
+		{"30", "30", ago(31), false},
+		{"30", "90", ago(31), false}, // it became shorter meanwhile
+		{"30", "30", ago(29), true},
+		{"30", "29", ago(31), true},
+		{"30", "30", 0, true},
+		{"120", "30", ago(31), true},
+		{"120", "120", ago(121), false},
+		{"1.5", "1", ago(150), true}, // a limit that lets nothing go
+	} {
+		if x.policy != "" {
+			r.says(t, "RetentionPolicyChanged", "llm_runs", map[string]string{"limit_value": x.policy, "limit_unit": "days"}, x.until, 0)
+		}
+		if seq := applied(r.old[1][2].LeafIndex, x.limit, x.until); x.early {
+			early = append(early, seq)
+		}
+	}
+	report, err := ledger.Verify(context.Background(), ledger.LiveConfig{Reader: r.db, Sealer: r.sealer, Anchor: r.anchor})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []int64
+	for _, f := range report.Findings {
+		for seq := f.From; seq < f.To; seq++ {
+			if f.Code == ledger.CodeUnaccounted && f.Table == "audit_ledger" && f.Column == "valid_until" {
+				got = append(got, seq)
+			}
+		}
+	}
+	if diff := cmp.Diff(early, got); diff != "" || len(got) != len(report.Findings) {
+		t.Errorf("%s%s", diff, listFindings(report))
+	}
+
+	young, covered := r.old[2][2].LeafIndex, r.old[3][2].LeafIndex
+	applied(young, "400", ago(181))
+	applied(covered, "400", ago(179))
+	d := &deployment{dir: dir}
+	if err := d.note(context.Background(), r.rig); err != nil {
+		t.Fatal(err)
+	}
+	r.close()
+	l := d.log("acme", 1)
+	d.tamper(t, func(e *evil) {
+		e.change(2, `DELETE FROM r_trace_step WHERE row = ?1 OR row = ?2`, row(l, young), row(l, covered))
+	})
+	report = verifyDir(t, dir)
+	missing := func(seq int64) bool {
+		return want{code: ledger.CodeColumn, table: "aos_trace_steps", log: l, seq: seq, at: true, says: "no record says that it has expired"}.in(report)
+	}
+	if !missing(young) || missing(covered) {
+		t.Errorf("a row younger than its expiry says is missing: %v, one that was older: %v%s", missing(young), missing(covered), listFindings(report))
+	}
+}
+
 // TestExpiredAudit: no record lets entries of the audit ledger go that are not synthetic.
 func TestExpiredAudit(t *testing.T) {
 	t.Parallel()
@@ -313,22 +417,7 @@ func TestExpiredAudit(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	r := openAged(t, dir)
 	seq := r.old[1][3].LeafIndex
-	at := evidence.MicrosOf(time.Now())
-	order := &evidence.Record{Kind: evidence.KindAudit, ID: fixedID("order"), OccurredAt: at}
-	for name, v := range map[string]string{
-		"source_domain": "LOGS", "source_component": "AuditLedgerWriter", "event_type": "RetentionApplied", "entity_type": "RETENTION",
-		"entity_id": "audit_ledger", "rule_id": "audit", "actor_type": "SYSTEM", "system_id": "ledger",
-	} {
-		order.SetText(name, v)
-	}
-	order.SetSealed("/targets", (&evidence.Targets{Ranges: []evidence.TargetRange{{From: seq, To: seq + 1}}}).JSON())
-	if err := order.Complete(); err != nil {
-		t.Fatal(err)
-	}
-	receipts, err := r.Append(ctx, "acme", []*evidence.Record{order}, ledger.AppendOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	receipts := []ledger.Receipt{r.says(t, "RetentionApplied", "audit_ledger", map[string]string{"rule_id": "audit"}, 0, seq)}
 	d := &deployment{dir: dir}
 	if err := d.note(ctx, r.rig); err != nil {
 		t.Fatal(err)

@@ -184,23 +184,15 @@ func (l *Ledger) holdsInForce(ctx context.Context, tenant string) (list []store.
 	return list, err
 }
 
-// holdCovering returns the hold of the tenant or of a time that covers a record, or "".
+// holdCovering returns the first hold of the tenant or of a time that covers a record, or "".
 func holdCovering(holds []store.Hold, occurred, recorded evidence.Micros) string {
 	for i := range holds {
-		h := &holds[i]
-		switch h.Scope {
-		case store.HoldTenant:
-			return h.ID
-		case store.HoldTime:
-			if h.From <= occurred && occurred < h.Until || h.From <= recorded && recorded < h.Until {
-				return h.ID
-			}
+		if coversTime(&holds[i], occurred, recorded) {
+			return holds[i].ID
 		}
 	}
 	return ""
 }
-
-func heldBy(id string) error { return fmt.Errorf("hold %s: %w", id, store.ErrHeld) }
 
 // unique returns what is in a or b, each once.
 func unique[T comparable](a, b []T) []T {

@@ -33,10 +33,11 @@ type ExpiryStep struct {
 	More     bool  // there is more to do
 }
 
-// Retired is what RetireKeys did.
+// Retired is what RetireKeys or FinishErasures did.
 type Retired struct {
 	Keys     int // data keys that were destroyed
 	Segments int // sealed segments that were sealed anew
+	Erasures int // of FinishErasures: that were executed before, and whose statement it wrote
 }
 
 // HoldOrder asks for a legal hold.

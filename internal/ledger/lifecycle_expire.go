@@ -69,10 +69,14 @@ func (l *Ledger) expireStep(ctx context.Context, tenant string) (ExpiryStep, err
 	if err != nil {
 		return ExpiryStep{}, err
 	}
+	var held []string
 	for i := range holds {
 		if holds[i].Scope == store.HoldTenant {
-			return ExpiryStep{}, fmt.Errorf("expire: %w", heldBy(holds[i].ID))
+			held = append(held, holds[i].ID)
 		}
+	}
+	if len(held) > 0 {
+		return ExpiryStep{}, fmt.Errorf("expire: %w", &HeldError{held})
 	}
 	if life.pass == nil {
 		if err := l.nextPass(ctx, tenant, life); err != nil {

@@ -36,11 +36,14 @@ func pastRig(t testing.TB, opts ...rigOption) (*rig, *hands) {
 	return r, h
 }
 
-// order orders that what stands between these leaves leaves a table.
+// order orders that what stands between these leaves leaves a table, once that is old enough: the clock
+// goes on until then.
 func (r *rig) order(t testing.TB, h *hands, logNo int, table, class string, ranges ...evidence.TargetRange) []ledger.Receipt {
 	t.Helper()
+	before, wait := h.dayEnd(), time.Duration(evidence.RetentionDays(class)+1)*24*time.Hour
+	h.move(wait, wait)
 	_, receipts, err := r.OrderExpiry(context.Background(), "acme", []ledger.ExpiryOrder{{
-		LogNo: logNo, Table: table, Ranges: ranges, From: 1, Before: h.dayEnd(), Class: class, Days: evidence.RetentionDays(class), Rows: 1, Reason: "due",
+		LogNo: logNo, Table: table, Ranges: ranges, From: 1, Before: before, Class: class, Days: evidence.RetentionDays(class), Rows: 1, Reason: "due",
 	}})
 	if err != nil {
 		t.Fatal(err)

@@ -70,6 +70,9 @@ func newCoverage(targets []target, order map[string]int) coverage {
 	c := coverage{}
 	for _, t := range targets {
 		s := stretch{t.From, min(t.To, t.before)}
+		if t.until != 0 {
+			s.to = min(s.to, t.young)
+		}
 		if s.from >= s.to || t.by.LogNo < order[t.log] {
 			continue
 		}

@@ -60,6 +60,10 @@ type target struct {
 	log    string
 	before int64          // only leaves before this one
 	by     store.Position // of the record
+	// until is the time before which leaves were recorded that a RetentionApplied is about,
+	// and young the first leaf that was not; 0: whenever.
+	until evidence.Micros
+	young int64
 	// kind is that of the leaves that a RetentionApplied of its table is about, and
 	// synthetic says that it is only about synthetic ones; 0: of any kind.
 	kind      evidence.Kind
@@ -377,6 +381,9 @@ func (e *examiner) collectTargets(c *chunk, leaf *evidence.Leaf, opened map[stri
 	own := target{log: e.log.Origin, before: leaf.Seq, by: store.Position{LogNo: e.log.No, Seq: leaf.Seq}}
 	if leaf.Text("event_type") == eventRetention {
 		own.kind, own.synthetic = evidence.KindOfTable(leaf.Text("entity_id")), leaf.Text("rule_id") == evidence.ClassSynthetic
+		if until, ok := leaf.Int("valid_until"); ok && own.kind != 0 {
+			own.until = evidence.Micros(until)
+		}
 		if own.kind == evidence.KindAudit && !own.synthetic {
 			e.leafFinding(c, CodeColumn, "audit_ledger", "targets", leaf.Seq, "", "", "orders the removal of audit records, which are never removed")
 		}

@@ -33,12 +33,13 @@ type logFold struct {
 	saidTo   int64 // attestations below this size were read
 	segments map[int64]segmentUse
 	tiles    map[tileKey]evidence.Hash // that the log must have
-	opened   *evidence.Leaf            // leaf 0
-	closed   bool                      // its last leaf is LOG_CLOSED
-	previous *logFold                  // the tenant's log before
-	usable   bool                      // there is a key and a head to compare with
-	anchor   []byte                    // as read before the snapshot
-	lost     int                       // accepted rollbacks
+	days     []firstOfDay
+	opened   *evidence.Leaf // leaf 0
+	closed   bool           // its last leaf is LOG_CLOSED
+	previous *logFold       // the tenant's log before
+	usable   bool           // there is a key and a head to compare with
+	anchor   []byte         // as read before the snapshot
+	lost     int            // accepted rollbacks
 	noAnchor bool
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/c2sp"
 	"github.com/runledger/runledger/internal/store"
+	"github.com/runledger/runledger/verify"
 )
 
 // tenantFold takes the logs of one tenant in order. What spans logs (runs,
@@ -26,6 +27,7 @@ type tenantFold struct {
 	missing []missingField
 	targets []target
 	orders  orders
+	kept    verify.RetentionRules
 	// Once all leaves were read:
 	expiries expiryList
 	coverage coverage
@@ -76,6 +78,7 @@ func (v *liveVerifier) tenant(ctx context.Context, tenant string) error {
 	t := &tenantFold{
 		v: v, read: v.cfg.Reader, tenant: tenant, runs: map[string]store.RunState{}, terms: map[termKey]termValue{},
 		sizes: map[int]int64{}, origins: map[int]string{}, erasedTerms: map[string]bool{},
+		kept:  verify.RetentionRules{Defaults: true},
 		folds: map[int]*logFold{}, absent: absences{list: map[absentKey][]stretch{}, shut: map[absentKey]bool{}}, orders: newOrders(),
 	}
 	if err := t.checkKeys(ctx); err != nil {
@@ -104,7 +107,9 @@ func (v *liveVerifier) tenant(ctx context.Context, tenant string) error {
 	if err := t.readExpiries(ctx); err != nil {
 		return err
 	}
-	t.cover()
+	if err := t.cover(ctx); err != nil {
+		return err
+	}
 	if err := t.eachLog(ctx, (*logFold).finish); err != nil {
 		return err
 	}
@@ -207,6 +212,13 @@ func (t *tenantFold) leaf(f *logFold, leaf *evidence.Leaf) {
 		t.byID++
 	}
 	t.orders.leaf(f.lg.No, leaf)
+	if early := t.kept.Next(leaf); early != nil {
+		f.finding(Finding{
+			Code: CodeUnaccounted, Table: "audit_ledger", Column: "valid_until", From: leaf.Seq, To: leaf.Seq + 1,
+			Expected: early.Expected, Found: early.Found, Message: early.Message,
+		})
+	}
+	f.dayOf(leaf)
 	if leaf.Run == "" {
 		return
 	}
@@ -256,12 +268,35 @@ func (t *tenantFold) term(logNo int, e expectedTerm) {
 }
 
 // cover puts together what the tenant's records say is gone.
-func (t *tenantFold) cover() {
+func (t *tenantFold) cover(ctx context.Context) error {
 	order := make(map[string]int, len(t.origins))
 	for no, origin := range t.origins {
 		order[origin] = no
 	}
+	type moment struct {
+		log string
+		at  evidence.Micros
+	}
+	firsts := map[moment]int64{} // the first leaf recorded then or later
+	for i := range t.targets {
+		x := &t.targets[i]
+		f := t.folds[order[x.log]]
+		if x.until == 0 || f == nil || !f.usable {
+			continue
+		}
+		m := moment{x.log, x.until}
+		first, known := firsts[m]
+		if !known {
+			var err error
+			if first, err = f.recordedFrom(ctx, m.at); err != nil {
+				return err
+			}
+			firsts[m] = first
+		}
+		x.young = first
+	}
 	t.coverage = newCoverage(t.targets, order)
+	return nil
 }
 
 // checkMissing: content that is not there must be accounted for.

@@ -29,7 +29,7 @@ func (e *expiry) retire(ctx context.Context, policies []Policy) error {
 		return fmt.Errorf("retire keys: %w", err)
 	}
 	// And what outlived its day's key and has gone now takes its key along.
-	more, err := e.s.cfg.Ledger.FinishErasures(ctx, e.tenant)
+	more, err := e.s.finishErasures(ctx, e.tenant)
 	if err != nil {
 		return fmt.Errorf("retire keys: %w", err)
 	}

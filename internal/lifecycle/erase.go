@@ -26,7 +26,8 @@ const (
 	// microseconds, a space, and the certificate, compressed and encrypted. It names
 	// records by their places, so it is not kept for longer than it is fetched, nor open.
 	settingCertificate = "erasure_certificate/"
-	// eventRefused is the audit entry of an erasure that a hold forbade; its entity is the hold.
+	// eventRefused is the audit entry of an erasure that holds forbade. Its entity is the first of
+	// them; all are named in its sealed /after_state.
 	eventRefused = "ErasureRefused"
 )
 
@@ -54,12 +55,21 @@ func (s *Service) Erase(ctx context.Context, tenant string, r ErasureRequest, by
 		return out, nil
 	}
 	done, err := s.cfg.Ledger.Erase(ctx, tenant, e)
+	if err != nil && done.ID != "" { // it has happened: what is left is done below, or at the next start
+		s.cfg.Logger.Error("an erasure is executed, but not finished", "tenant", tenant, "erasure", done.ID, "err", err)
+		err = nil
+	}
 	if err != nil {
 		result := resultFailed
 		if errors.Is(err, store.ErrHeld) {
 			result = resultHeld
-			err = heldErasure{err, plan.Held}
-			if rerr := s.recordRefusal(ctx, tenant, e, plan.Held, by); rerr != nil {
+			var held *ledger.HeldError
+			holds := plan.Held
+			if errors.As(err, &held) {
+				holds = held.Holds
+			}
+			err = heldErasure{err, holds}
+			if rerr := s.recordRefusal(ctx, tenant, e, holds, by); rerr != nil {
 				err = errors.Join(err, rerr)
 			}
 		}
@@ -69,7 +79,7 @@ func (s *Service) Erase(ctx context.Context, tenant string, r ErasureRequest, by
 	s.metrics.erasures.WithLabelValues(resultExecuted).Inc()
 	out.ID, out.Records, out.Fields, out.Runs, out.Keys = done.ID, done.Records, done.Fields, done.Runs, done.Keys
 	out.Retire, out.ScrubLater = plan.Retire, done.ScrubLater
-	// It has happened: what fails from here on does not undo it, and is done at the next start.
+	// What fails from here on does not undo it, and is done at the next start or round.
 	if _, err := s.cfg.Ledger.FinishErasures(ctx, tenant); err != nil {
 		s.cfg.Logger.Error("finish an erasure", "tenant", tenant, "erasure", done.ID, "err", err)
 	}
@@ -88,6 +98,9 @@ func (s *Service) recordRefusal(ctx context.Context, tenant string, e ledger.Era
 	}
 	r := s.auditRecord(eventRefused, id, by, e.Reason)
 	r.SetText("decision", "DENIED")
+	if len(holds) > 0 {
+		r.SetSealed("/after_state", jsonOf(map[string][]string{"held_by": holds}))
+	}
 	if e.Run != "" {
 		r.SetText("about_run", e.Run)
 	}
@@ -216,12 +229,20 @@ func (s *Service) certify(ctx context.Context, tenant string, e ledger.Erased) (
 	return cert, s.cfg.Store.SetSetting(ctx, name, strconv.FormatInt(int64(s.now()), 10)+" "+base64.StdEncoding.EncodeToString(wrapped))
 }
 
-// Certificate returns the certificate of an erasure that is not older than 30 days, as JSON.
+func noCertificate(id string) error {
+	return fmt.Errorf("certificate %s: %w: it is kept for %d days", id, evidence.ErrNotFound, certificatesFor/(24*time.Hour))
+}
+
+// Certificate returns the certificate of an erasure that is not older than 30 days, as JSON. One that
+// could not be made when the erasure was executed is made now.
 func (s *Service) Certificate(ctx context.Context, tenant, id string) ([]byte, error) {
 	name := settingCertificate + tenant + "/" + id
 	value, err := s.cfg.Store.Setting(ctx, name)
-	if err == nil && value == "" || isNotFound(err) {
-		return nil, fmt.Errorf("certificate %s: %w: it is kept for %d days", id, evidence.ErrNotFound, certificatesFor/(24*time.Hour))
+	if isNotFound(err) {
+		return s.fromLog(ctx, tenant, id)
+	}
+	if err == nil && value == "" {
+		return nil, noCertificate(id)
 	}
 	if err != nil {
 		return nil, err

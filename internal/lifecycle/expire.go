@@ -155,11 +155,13 @@ func (e *expiry) expire(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if h.tenant != "" {
+	if len(h.tenant) > 0 {
 		e.block(heldTenant(h.tenant))
 		return nil
 	}
-	if err := e.steps(ctx); err != nil { // what was begun before
+	rows, err := s.resume(ctx, e.tenant) // what was begun before
+	e.removed += rows
+	if err != nil {
 		return err
 	}
 	policies, err := s.policies(ctx, e.tenant)

@@ -2,8 +2,8 @@ package lifecycle
 
 import (
 	"fmt"
-	"strings"
 
+	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/store"
 )
 
@@ -18,10 +18,13 @@ type heldErasure struct {
 
 // Error implements error.
 func (e heldErasure) Error() string {
-	if len(e.holds) == 0 { // one was placed just now
+	if len(e.holds) == 0 { // the database refused, for one that was placed just now
 		return "nothing is erased: a legal hold is in force on it"
 	}
-	return "nothing is erased: a legal hold is in force on it: " + strings.Join(e.holds, ", ")
+	if len(e.holds) > 1 {
+		return "nothing is erased: legal holds are in force on it: " + ledger.HoldNames(e.holds)
+	}
+	return "nothing is erased: a legal hold is in force on it: " + e.holds[0]
 }
 
 // Unwrap implements errors.Unwrap.

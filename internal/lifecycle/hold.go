@@ -15,7 +15,7 @@ import (
 
 // holds are a tenant's holds in force, as far as a selection must know them.
 type holds struct {
-	tenant string       // a hold of the whole tenant
+	tenant []string     // holds of the whole tenant
 	times  []store.Hold // of scope time
 	some   bool         // there are holds of runs or subjects: the store knows which
 	runs   map[string]string
@@ -31,7 +31,7 @@ func (s *Service) holdsOf(ctx context.Context, tenant string) (holds, error) {
 		}
 		switch x.Scope {
 		case store.HoldTenant:
-			h.tenant = x.ID
+			h.tenant = append(h.tenant, x.ID)
 		case store.HoldTime:
 			h.times = append(h.times, x)
 		default:

@@ -93,7 +93,7 @@ func (p *Policy) take(f *ledger.Fetched) error {
 		return fmt.Errorf("leaf %d of %s: %w: it was found as the policy of %s", f.Seq, f.Leaf.Log, evidence.ErrTampered, p.Class)
 	}
 	p.Days, p.Default = days, false
-	p.Record, p.Since = f.Leaf.ID.String(), micros(f.Leaf.RecordedAt)
+	p.Record, p.Since = f.Leaf.ID.String(), micros(f.Leaf.OccurredAt)
 	var state struct {
 		Archive        bool `json:"archive"`
 		ArchiveContent bool `json:"archive_content"`

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/store"
 )
 
@@ -35,7 +36,7 @@ func (s *Service) Preview(ctx context.Context, tenant string, when time.Time) (P
 		return out, err
 	}
 	switch {
-	case h.tenant != "":
+	case len(h.tenant) > 0:
 		out.Blocked = heldTenant(h.tenant).text
 	case when.IsZero():
 		if out.Blocked, err = s.clock(ctx, false); err != nil {
@@ -70,8 +71,12 @@ func (s *Service) Preview(ctx context.Context, tenant string, when time.Time) (P
 
 func all(string) bool { return true }
 
-func heldTenant(hold string) blocked {
-	return blocked{reasonHold, fmt.Sprintf("the legal hold %s covers the whole tenant", hold)}
+func heldTenant(holds []string) blocked {
+	text := "the legal hold " + holds[0] + " covers the whole tenant"
+	if len(holds) > 1 {
+		text = "the legal holds " + ledger.HoldNames(holds) + " cover the whole tenant"
+	}
+	return blocked{reasonHold, text}
 }
 
 // archiveBlocks says why nothing can be archived now.

@@ -132,6 +132,7 @@ func (s *Service) round(ctx context.Context, do func(ctx context.Context, tenant
 	s.countHolds(ctx)
 	s.countPending(ctx, tenants)
 	s.forgetCertificates(ctx)
+	s.certifyMissing(ctx)
 }
 
 func (s *Service) failed(ctx context.Context, tenant string, err error) {
@@ -153,18 +154,16 @@ func (s *Service) finish(ctx context.Context, tenant string) error {
 	}
 	defer release()
 	var errs []error
-	if _, err := s.cfg.Ledger.FinishErasures(ctx, tenant); err != nil {
-		errs = append(errs, fmt.Errorf("finish erasures: %w", err))
-	}
-	n, err := s.steps(ctx, tenant)
+	_, err = s.finishErasures(ctx, tenant)
+	errs = append(errs, err)
+	n, err := s.resume(ctx, tenant)
 	if !errors.Is(err, store.ErrHeld) { // what is held goes on when it is not
 		errs = append(errs, err)
 	}
 	if n > 0 { // keys may have to follow what has gone
-		if _, err := s.cfg.Ledger.FinishErasures(ctx, tenant); err != nil {
-			errs = append(errs, fmt.Errorf("finish erasures: %w", err))
-		}
-		_, err := s.clean(ctx)
+		_, err := s.finishErasures(ctx, tenant)
+		errs = append(errs, err)
+		_, err = s.clean(ctx)
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)

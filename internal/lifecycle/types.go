@@ -24,7 +24,7 @@ type Policy struct {
 	// Default: no RetentionPolicyChanged says so. Else Record is that record's id.
 	Default bool   `json:"default"`
 	Record  string `json:"record_id,omitempty"`
-	Since   string `json:"since,omitempty"` // when it was recorded
+	Since   string `json:"since,omitempty"` // when it was set: occurred_at of the record
 }
 
 // PolicyList is what holds for a tenant, and within which bounds it can be changed.

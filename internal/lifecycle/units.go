@@ -11,8 +11,8 @@ import (
 	"github.com/runledger/runledger/internal/store"
 )
 
-// Archive writes what is not archived yet, whatever is due.
-func (s *Service) Archive(ctx context.Context, tenant string, r ArchiveRequest, by Actor) (ArchiveList, error) {
+// archiveNow writes what is not archived yet. What it returns stands there, whatever the error.
+func (s *Service) archiveNow(ctx context.Context, tenant string, r ArchiveRequest) (ArchiveList, error) {
 	out := ArchiveList{TenantID: tenant, Units: []UnitInfo{}}
 	var until evidence.Micros
 	if r.Until != "" {

@@ -67,6 +67,7 @@ func TestLifecyclePermissions(t *testing.T) {
 		{"GET", "/api/v1/holds?all=true", "", []string{"auditor", "tenant_admin"}, 200},
 		{"GET", "/api/v1/archives", "", []string{"auditor", "tenant_admin"}, 200},
 		{"GET", "/api/v1/archives/records?run_id=nobody", "", []string{"auditor", "tenant_admin"}, 404},
+		{"GET", "/api/v1/erasures?limit=5", "", []string{"auditor", "tenant_admin"}, 200},
 		{"GET", "/api/v1/erasures/erasure-000000000000/certificate", "", []string{"auditor", "tenant_admin"}, 404},
 		{"PUT", "/api/v1/retention/llm_runs", `{"days":200,"reason":"r"}`, []string{"tenant_admin"}, 200},
 		{"POST", "/api/v1/holds/hold-000000000000/release", `{"reason":"r"}`, []string{"tenant_admin"}, 404},
@@ -106,6 +107,7 @@ func TestLifecycleRequests(t *testing.T) {
 		{"GET", "/api/v1/retention?class=audit", "", "class", 400},
 		{"GET", "/api/v1/retention/preview?at=tomorrow", "", "at", 422},
 		{"GET", "/api/v1/holds?all=yes", "", "all", 422},
+		{"GET", "/api/v1/erasures?limit=0", "", "limit", 422},
 		{"PUT", "/api/v1/retention/llm_runs", `{"dayz":3,"reason":"r"}`, "dayz", 422},
 		{"PUT", "/api/v1/retention/llm_runs", `{"days":"3","reason":"r"}`, "days", 422},
 		{"PUT", "/api/v1/retention/llm_runs", `{"days":4000,"reason":"r"}`, "days", 422},
@@ -178,6 +180,17 @@ func TestHolds(t *testing.T) {
 	}
 	wantAt(t, r.ask(t, admin, e["certificate_url"].(string), http.StatusOK), object{"format": "runledger erasure certificate v1", "tenant_id": own})
 	r.ask(t, keys["foreign"], e["certificate_url"].(string), http.StatusNotFound)
+	// Who may read content is told why; nobody is told of another tenant.
+	wantAt(t, r.ask(t, keys["auditor"], "/api/v1/erasures", http.StatusOK), object{"more": false, "erasures.0.erasure_id": e["erasure_id"], "erasures.0.reason": "r"})
+	for _, x := range listOf(t, r.ask(t, admin, "/api/v1/erasures", http.StatusOK), "erasures") {
+		if m := x.(object); m["erasure_id"] != e["erasure_id"] || m["reason"] != nil || m["ordered_by"] != nil {
+			t.Errorf("to an administrator: %v", m)
+		}
+	}
+	if other := r.ask(t, keys["foreign"], "/api/v1/erasures", http.StatusOK); len(listOf(t, other, "erasures")) != 0 {
+		t.Errorf("another tenant sees %v", other)
+	}
+	r.ask(t, keys["foreign"], "/api/v1/erasures?before="+e["erasure_id"].(string), http.StatusNotFound)
 }
 
 func jsonText(t *testing.T, v any) string {

@@ -30,7 +30,7 @@ var words = []string{
 	"", "\n", "\n\n", " ", "\r\n", "\t", "\x00", "\x7f", "\xff", "\xc3\x28", "\xed\xa0\x80", "\ufeff", "\u2028", "é", "😀", "\"", "\\", "\\u0000",
 	"\\u001f", "\\u001F", "\\u000a", "\\n", "\\/", "\\ud800", "\\ud83d\\ude00", "0", "-0", "00", "01", "1", "-1", "1.0", "1e0", "9007199254740991", "9007199254740992",
 	"9223372036854775807", "9223372036854775808", "18446744073709551616", "null", "true", "false", "[]", "{}", "[", "]", "{", "}", ",", ":", "=", "+", "-", "/", "_",
-	"LOG_OPENED", "LOG_CLOSED", "LOG_EXPORT", "ErasureExecuted", "RetentionApplied", "export", "system", "audit", "llm_run", "metric", "erased", "expired",
+	"LOG_OPENED", "LOG_CLOSED", "LOG_EXPORT", "ErasureExecuted", "RetentionApplied", "RetentionPolicyChanged", "LIFECYCLE_ACKNOWLEDGED", "export", "system", "audit", "llm_run", "metric", "erased", "expired",
 	"requested", "not_permitted", "/prompt", "/targets", "/actor", "/none", "run-1", "run-2", `,"x":1`, `"n":0,`, `"producer":"key-1",`, "old 0", "index 1", "logs/0", "logs/1",
 	"2026-11-23T16:00:02.000000Z", "2026-02-29T16:00:02.000000Z", "0000-01-01T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z", "— ", "quorum none\n", "group g any w\n",
 }

@@ -73,6 +73,7 @@ class Checker {
       if (this.stopped()) return;
     }
     this.chain();
+    this.expiredEarly();
     for (const l of this.logs) {
       if (l === null) continue;
       await this.quorum(l);
@@ -175,6 +176,9 @@ class Checker {
         k, report, key, ...this.man.logs[k], files: this.dirs[k], sparse: this.man.profile !== 'log',
         anchors: [], proofs: [], marks: new Map(), predecessor: null, held: new Findings(), claims: [], own: [],
         stretch: {inside: 0, holes: []}, unshared: false,
+        // What records say of how long evidence is kept, the seq after the last leaf, and whether
+        // leaves are missing behind the last of these.
+        retention: [], next: 0, apart: false,
       };
       let path = `${l.dir}/checkpoint`;
       try {

@@ -42,6 +42,25 @@ Object.assign(Checker.prototype, {
     }
   },
 
+  // expiredEarly looks for expiries of what was too young, in each log as far as the bundle
+  // has what came before. What was known is forgotten where leaves are missing: a policy may
+  // stand among them. Predecessors stand behind their successors.
+  expiredEarly() {
+    const after = new Map(); // what is known at the end of a log that is all there
+    for (const l of [...this.logs].reverse()) {
+      if (l === null) continue;
+      let known = new Retention();
+      const older = this.logs[this.before(l)] ?? null;
+      if (older !== null && older.k > l.k && older.next === l.predecessor.size) known = new Retention(after.get(older.k));
+      for (const f of l.retention) {
+        if (f.apart) known = new Retention();
+        const early = known.next(f);
+        if (early !== null) l.held.add(ofLeaf('E_UNACCOUNTED', l, f.seq, early.message, early));
+      }
+      if (!l.apart) after.set(l.k, known);
+    }
+  },
+
   // chain finds the tenant's logs among the directories of a sparse bundle: logs/0, then
   // the log that its LOG_OPENED names as its predecessor, and so on. A directory outside
   // that holds nothing but shared system records is the system's log.

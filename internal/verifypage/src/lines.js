@@ -143,12 +143,74 @@ const coverReasons = {ErasureExecuted: 'erased', RetentionApplied: 'expired'};
 // kinds, and made says that it is synthetic ones alone. An erasure means the very leaves that
 // it names. What expires leaves one table, which the record names as its entity: its ranges go
 // over the leaves of other kinds that stand between, and say nothing of them; where the
-// record's class is that of synthetic records, of others neither. The records of the audit
-// ledger never expire, but for synthetic ones.
+// record's class is that of synthetic records, of others neither, and nothing of what was
+// recorded from its valid_until on (before; '' says nothing). The records of the audit ledger
+// never expire, but for synthetic ones.
 function about(leaf, reason) {
-  if (reason !== 'expired') return {kind: '', made: false};
+  if (reason !== 'expired') return {kind: '', made: false, before: ''};
   const kind = tables.kinds.find((k) => k.table === textFact(leaf, 'entity_id'))?.name ?? '';
-  return {kind, made: kind === 'audit' || textFact(leaf, 'rule_id') === 'synthetic'};
+  const before = kind === '' ? '' : textFact(leaf, 'valid_until');
+  return {kind, made: kind === 'audit' || textFact(leaf, 'rule_id') === 'synthetic', before};
+}
+
+// classes are those of retention, with the days of the defaults.
+const classes = {llm_runs: 90, system_logs: 30, audit: 2557, log_exports: 365, synthetic: 7};
+const classOf = {
+  llm_run: 'llm_runs', trace: 'llm_runs', trace_step: 'llm_runs', trace_event: 'llm_runs',
+  system: 'system_logs', metric: 'system_logs', audit: 'audit', export: 'log_exports',
+};
+
+// retentionOf returns what a leaf says of how long evidence is kept, or null: see the type
+// RetentionRules of package verify.
+function retentionOf(leaf) {
+  const event = textFact(leaf, 'event_type');
+  const f = {seq: leaf.seq, t: leaf.t, event, apart: false};
+  if (leaf.kind === 'system' && event === 'LIFECYCLE_ACKNOWLEDGED') return f;
+  if (leaf.kind !== 'audit' || textFact(leaf, 'entity_type') !== 'RETENTION') return null;
+  const entity = textFact(leaf, 'entity_id');
+  if (event === 'RetentionPolicyChanged') {
+    f.class = Object.hasOwn(classes, entity) ? entity : '';
+  } else if (event === 'RetentionApplied') {
+    const {kind, made, before} = about(leaf, 'expired');
+    f.class = kind !== '' && made ? 'synthetic' : classOf[kind] ?? '';
+    f.before = before;
+  } else {
+    return null;
+  }
+  const limit = textFact(leaf, 'limit_value');
+  f.days = /^[0-9]+$/.test(limit) && Number(limit) <= 1000000 ? Number(limit) : -1;
+  return f.class === '' ? null : f;
+}
+
+// Retention judges whether what has expired was old enough, by the policy on record then.
+class Retention {
+  constructor(from = {acknowledged: false, days: {}}) {
+    this.acknowledged = from.acknowledged;
+    this.days = {...from.days};
+  }
+
+  // next returns what is wrong with a RetentionApplied, or null.
+  next(f) {
+    if (f.event === 'LIFECYCLE_ACKNOWLEDGED') this.acknowledged = true;
+    if (f.event === 'RetentionPolicyChanged') this.days[f.class] = f.days;
+    if (f.event !== 'RetentionApplied') return null;
+    const days = this.days[f.class] ?? (this.acknowledged ? classes[f.class] : undefined);
+    if (days === undefined) return null;
+    if (days < 0) {
+      return {message: `says that records of the class ${f.class} have expired, while a policy of no whole number of days let none go`};
+    }
+    const latest = micros(f.t) - BigInt(days) * 86400000000n;
+    if (f.before === '' || micros(f.before) > latest) {
+      return {
+        expected: `valid_until not after ${timeText(latest)}`, found: f.before || 'none',
+        message: `says that records of the class ${f.class} have expired that were younger than the ${days} days of the policy of that time: evidence was removed too early`,
+      };
+    }
+    if (f.days < days) { // more: the policy became shorter while it was at work
+      return {expected: `limit_value ${days} or more`, found: `${f.days}`, message: `names fewer days than the policy of the class ${f.class} of that time`};
+    }
+    return null;
+  }
 }
 
 // parseTargets reads the /targets of the record at seq of a log. A record can only speak
@@ -187,16 +249,18 @@ function parseTargets(value, log, seq, reason) {
 }
 
 // uncovered returns the claims about the log of directory k that no record covers.
-// Directories stand newest first, and a log is closed before the next one opens: a record
+// Claims are in order of seq, and so of t. Directories stand newest first, and a log is closed before the next one opens: a record
 // that stands behind k is older than all of its leaves.
 function uncovered(log, k, claims, covers) {
   const by = new Map();
   const key = (path, kind, made, reason) => `${path} ${kind} ${made} ${reason}`;
   for (const c of covers) {
-    if (c.log !== log || c.by > k || c.from >= c.to) continue;
+    if (c.log !== log || c.by > k) continue;
+    const to = c.before === '' ? c.to : Math.min(c.to, youngest(claims, c.before));
+    if (c.from >= to) continue;
     const of = key(c.path, c.kind, c.made, c.reason);
     if (!by.has(of)) by.set(of, []);
-    by.get(of).push(c);
+    by.get(of).push({from: c.from, to});
   }
   // What covers the claims of one path, kind and reason, found when the first one comes.
   const covering = new Map();
@@ -225,6 +289,18 @@ function uncovered(log, k, claims, covers) {
     return lo < list.length && list[lo].from <= seq;
   };
   return claims.filter((c) => !inside(coveringOf(c), c.seq));
+}
+
+// youngest returns the seq of the first claim about a leaf of that time or later.
+function youngest(claims, t) {
+  let lo = 0;
+  let hi = claims.length;
+  while (lo < hi) {
+    const mid = (lo + hi) >> 1;
+    if (claims[mid].t < t) lo = mid + 1;
+    else hi = mid;
+  }
+  return lo < claims.length ? claims[lo].seq : Infinity;
 }
 
 // mergeRanges sorts ranges and joins those that touch.

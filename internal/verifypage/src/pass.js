@@ -46,6 +46,14 @@ const passMethods = {
     if (leaf.seq === 0) l.predecessor = this.predecessor;
     c.count('leaves');
     c.count(leaf.kind);
+    l.apart ||= leaf.seq !== l.next;
+    l.next = leaf.seq + 1;
+    const retention = retentionOf(leaf);
+    if (retention !== null) {
+      retention.apart = l.apart;
+      l.apart = false;
+      l.retention.push(retention);
+    }
     const ending = checkEnding(leaf);
     if (ending !== '') l.held.add(this.fail('E_GAP', leaf.seq, ending));
     this.covering = leaf.kind === 'audit' && Object.hasOwn(coverReasons, event) ? coverReasons[event] : '';
@@ -96,7 +104,7 @@ const passMethods = {
       if (account) say('E_UNACCOUNTED', 'is neither disclosed nor said to be withheld, erased or expired');
     } else {
       c.count(`withheld_${held.reason}`);
-      if (held.reason === 'erased' || held.reason === 'expired') this.claims.push({...held, kind: leaf.kind, made: leaf.pub.is_synthetic === true});
+      if (held.reason === 'erased' || held.reason === 'expired') this.claims.push({...held, t: leaf.t, kind: leaf.kind, made: leaf.pub.is_synthetic === true});
     }
   },
 

@@ -1,0 +1,192 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/store"
+	"github.com/runledger/runledger/verify"
+)
+
+// erasurePage is how many records of erasures are read at once.
+const erasurePage = 512
+
+// erasureID begins the ids of erasures; the entity of an order is the order's own id.
+const erasureID = "erasure-"
+
+// Erasure returns an erasure as the log has it, by its id: for a certificate that could not
+// be made when it was executed. Keys of the result is what the statement says; ScrubLater is not known.
+// The error wraps evidence.ErrNotFound where no statement has that id, and evidence.ErrTampered
+// where its orders are not there.
+func (l *Ledger) Erasure(ctx context.Context, tenant, id string) (Erased, error) {
+	ctx = store.NoLag(ctx)
+	f, err := l.statementOf(ctx, tenant, id)
+	if err != nil {
+		return Erased{}, err
+	}
+	body, ok := f.Open["/after_state"]
+	if !ok {
+		return Erased{}, fmt.Errorf("erasure %s: %w: its statement does not open", id, evidence.ErrTampered)
+	}
+	s, err := verify.ParseErasureStatement([]byte(body.JSON))
+	if err == nil && (s.ErasureID != id || s.TenantID != tenant) {
+		err = fmt.Errorf("it is about %s of %s", s.ErasureID, s.TenantID)
+	}
+	if err != nil {
+		return Erased{}, fmt.Errorf("erasure %s: %w: leaf %d is no statement of it: %w", id, evidence.ErrTampered, f.Seq, err)
+	}
+	out := Erased{
+		Records: int(s.Records), Fields: int(s.Fields), Keys: int(s.KeysDestroyed), Runs: int(s.Runs),
+		ID: id, At: s.ExecutedAt, Statement: receiptFound(f), Body: body.JSON,
+	}
+	if out.Receipts, err = l.ordersOf(ctx, tenant, f.Position, s); err != nil {
+		return Erased{}, fmt.Errorf("erasure %s: %w", id, err)
+	}
+	return out, nil
+}
+
+// statementOf returns the record of an erasure as a whole, opened.
+func (l *Ledger) statementOf(ctx context.Context, tenant, id string) (*Fetched, error) {
+	if _, err := l.current(ctx, tenant); err != nil {
+		return nil, err
+	}
+	rid := evidence.NaturalID(tenant, evidence.KindAudit, statementKey(id))
+	found, err := l.store.FindIDs(ctx, tenant, []evidence.ID{rid})
+	if err != nil {
+		return nil, err
+	}
+	at, ok := found[rid]
+	if !ok {
+		return nil, fmt.Errorf("erasure %q: %w", id, evidence.ErrNotFound)
+	}
+	place, err := l.Place(ctx, tenant, at)
+	if err != nil {
+		return nil, err
+	}
+	list, err := l.Fetch(ctx, tenant, []store.Found{place}, true)
+	if err != nil {
+		return nil, err
+	}
+	f := &list[0]
+	if !ServerErasure(f.Leaf) || f.Leaf.Text("entity_id") != id {
+		return nil, fmt.Errorf("erasure %s: %w: leaf %d does not state it", id, evidence.ErrTampered, f.Seq)
+	}
+	return f, nil
+}
+
+// ordersOf returns the records with targets that a statement sums up: they were
+// appended together, so they stand side by side before it, and their leaf hashes make its digest.
+func (l *Ledger) ordersOf(ctx context.Context, tenant string, statement store.Position, s *verify.ErasureStatement) ([]Receipt, error) {
+	n := int(s.Orders)
+	var back []Fetched // newest first
+	q := erasureQuery(tenant, statement)
+	for {
+		page, err := l.fetchFound(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		for i := range page {
+			if isStatement(page[i].Leaf) {
+				continue
+			}
+			page[i].Raw = nil
+			back = append(back, page[i])
+			if len(back) < n || n == 0 {
+				continue
+			}
+			if list := back[len(back)-n:]; together(list) && digestOf(list) == s.OrdersDigest {
+				return receiptsOf(list), nil
+			}
+		}
+		if len(page) < q.Limit {
+			return nil, fmt.Errorf("%w: its %d orders are not in the log", evidence.ErrTampered, n)
+		}
+		q.After = &page[len(page)-1].Position
+	}
+}
+
+// together reports whether records, newest first, stand side by side.
+func together(list []Fetched) bool {
+	first, last := list[len(list)-1].Position, list[0].Position
+	return first.LogNo == last.LogNo && last.Seq-first.Seq == int64(len(list)-1)
+}
+
+func digestOf(list []Fetched) evidence.Hash {
+	hashes := make([]evidence.Hash, 0, len(list))
+	for i := range list {
+		hashes = append(hashes, list[len(list)-1-i].Hash)
+	}
+	return verify.OrdersDigest(hashes)
+}
+
+func receiptsOf(list []Fetched) []Receipt {
+	out := make([]Receipt, 0, len(list))
+	for i := range list {
+		out = append(out, receiptFound(&list[len(list)-1-i]))
+	}
+	return out
+}
+
+func receiptFound(f *Fetched) Receipt {
+	return receiptOf(&openLog{Log: store.Log{LogRef: store.LogRef{Tenant: f.Tenant, No: f.LogNo}, Origin: f.Leaf.Log}}, f.Leaf, f.Hash)
+}
+
+// Erasures returns the statements of a tenant's erasures, the newest first and opened, at most limit of
+// them, and whether there are more. before is the id of the last one of the page before, or "".
+func (l *Ledger) Erasures(ctx context.Context, tenant, before string, limit int) (list []Fetched, more bool, err error) {
+	ctx = store.NoLag(ctx)
+	end := store.Position{}
+	if before != "" {
+		f, err := l.statementOf(ctx, tenant, before)
+		if err != nil {
+			return nil, false, err
+		}
+		end = f.Position
+	}
+	var places []store.Found
+	for q := erasureQuery(tenant, end); len(places) <= limit; {
+		found, err := l.Find(ctx, q)
+		if err != nil {
+			return nil, false, err
+		}
+		leaves, err := l.Fetch(ctx, tenant, found, false)
+		if err != nil {
+			return nil, false, err
+		}
+		for i := range leaves {
+			if isStatement(leaves[i].Leaf) {
+				places = append(places, found[i])
+			}
+		}
+		if len(found) < q.Limit {
+			break
+		}
+		q.After = &found[len(found)-1].Position
+	}
+	if more = len(places) > limit; more {
+		places = places[:limit]
+	}
+	list, err = l.Fetch(ctx, tenant, places, true)
+	return list, more, err
+}
+
+func isStatement(leaf *evidence.Leaf) bool {
+	return ServerErasure(leaf) && strings.HasPrefix(leaf.Text("entity_id"), erasureID)
+}
+
+func erasureQuery(tenant string, below store.Position) store.Query {
+	return store.Query{
+		Tenant: tenant, Kind: evidence.KindAudit, Order: store.Newest, Limit: erasurePage, Below: below,
+		Where: []store.Condition{{Field: "event_type", Values: []string{eventErased}}},
+	}
+}
+
+func (l *Ledger) fetchFound(ctx context.Context, q store.Query) ([]Fetched, error) {
+	found, err := l.Find(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	return l.Fetch(ctx, q.Tenant, found, false)
+}

@@ -1,0 +1,315 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/ledger"
+	"github.com/runledger/runledger/internal/store"
+	"github.com/runledger/runledger/internal/store/storerig"
+	"github.com/runledger/runledger/verify"
+)
+
+// noCertificates is a store that keeps none while it fails.
+type noCertificates struct {
+	store.Store
+	fails atomic.Bool
+}
+
+func (s *noCertificates) SetSetting(ctx context.Context, name, value string) error {
+	if s.fails.Load() && strings.HasPrefix(name, settingCertificate) {
+		return evidence.ErrUnavailable
+	}
+	return s.Store.SetSetting(ctx, name, value)
+}
+
+// TestErasures: what was erased is listed by pages, as the log states it; and a certificate that
+// could not be kept is made again, on demand or in the next round, and is the same.
+func TestErasures(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	failing := &noCertificates{}
+	r := newRig(t, func(c *Config) { failing.Store, c.Store = c.Store, failing })
+	list := func(q ErasureQuery) []string {
+		t.Helper()
+		l, err := r.Erasures(ctx, tenant, q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out []string
+		for _, e := range l.Erasures {
+			out = append(out, e.ID)
+		}
+		if l.More {
+			out = append(out, "more")
+		}
+		return out
+	}
+	if got := list(ErasureQuery{}); len(got) != 0 {
+		t.Errorf("before any: %v", got)
+	}
+	failing.fails.Store(true)
+	var ids []string
+	want := map[string]ErasureAnswer{}
+	for _, run := range []string{"run-010", "run-011", "late"} {
+		done, err := r.Erase(ctx, tenant, ErasureRequest{Run: run, Reason: "asked for " + run}, Actor{Human: "ada"})
+		if err != nil || done.ID == "" {
+			t.Fatalf("%+v %v", done, err)
+		}
+		ids = append([]string{done.ID}, ids...)
+		want[done.ID] = done
+	}
+	for _, c := range []struct {
+		q    ErasureQuery
+		want []string
+	}{
+		{ErasureQuery{}, ids},
+		{ErasureQuery{Limit: 2}, []string{ids[0], ids[1], "more"}},
+		{ErasureQuery{Limit: 2, Before: ids[1]}, ids[2:]},
+		{ErasureQuery{Limit: 3}, ids},
+	} {
+		if diff := cmp.Diff(c.want, list(c.q)); diff != "" {
+			t.Errorf("%+v: %s", c.q, diff)
+		}
+	}
+	all, err := r.Erasures(ctx, tenant, ErasureQuery{Limit: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := want[ids[0]]
+	if e := all.Erasures[0]; e.Records != int64(done.Records) || e.Fields != int64(done.Fields) || e.Runs != 1 || e.OrderedBy != "ada" ||
+		e.Reason != "asked for late" || e.Orders != 1 || e.Until != stamp(today.Add(certificatesFor)) {
+		t.Errorf("%+v", e)
+	}
+	if _, err := r.Erasures(ctx, tenant, ErasureQuery{Before: "erasure-000000000000"}); !errors.Is(err, evidence.ErrNotFound) {
+		t.Errorf("before one that is not there: %v", err)
+	}
+	_, err = r.Erasures(ctx, tenant, ErasureQuery{Limit: MaxErasures + 1})
+	isFieldError(t, err, "limit")
+
+	failing.fails.Store(false)
+	r.round(ctx, func(context.Context, string) error { return nil })
+	for _, id := range ids {
+		if value, err := r.db.Setting(ctx, settingCertificate+tenant+"/"+id); err != nil || value == "" {
+			t.Errorf("%s is not made in the next round: %v", id, err)
+		}
+		r.certified(id, int64(want[id].Records))
+	}
+	r.clock.move(31 * 24 * time.Hour)
+	r.round(ctx, func(context.Context, string) error { return nil })
+	if _, err := r.Certificate(ctx, tenant, ids[0]); !errors.Is(err, evidence.ErrNotFound) {
+		t.Errorf("after a month: %v", err)
+	}
+	if all, err := r.Erasures(ctx, tenant, ErasureQuery{Limit: 1}); err != nil || all.Erasures[0].Until != "" {
+		t.Errorf("%+v %v", all, err)
+	}
+}
+
+// certified asks for a certificate and verifies it.
+func (r *rig) certified(id string, records int64) {
+	r.t.Helper()
+	ctx := context.Background()
+	text, err := r.Certificate(ctx, tenant, id)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	logs, err := r.ledger.Logs(ctx, tenant)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	rep, err := verify.Certificate(ctx, text, verify.Options{Keys: []string{logs[0].VKey}})
+	if err != nil || rep.Erasure == nil || rep.Erasure.ErasureID != id || rep.Erasure.Records != records {
+		r.t.Errorf("%s: %+v %v", id, rep, err)
+	}
+}
+
+// TestCertificateOnDemand: of erasures with several orders, one upon the other.
+func TestCertificateOnDemand(t *testing.T) {
+	t.Parallel()
+	storerig.Only(t, storerig.SQLite, "what is read is the same")
+	ctx := context.Background()
+	failing := &noCertificates{}
+	failing.fails.Store(true)
+	r := newRig(t, func(c *Config) { failing.Store, c.Store = c.Store, failing })
+	var records []string
+	for d := 20; d < 23; d++ {
+		for _, rec := range r.add(audit(today, 2000+d, fmt.Sprintf(`,"run_id":"run-%03d","subject":"kim"`, d)), audit(today, 3000+d, fmt.Sprintf(`,"run_id":"run-%03d","subject":"lee"`, d))) {
+			records = append(records, rec.ID.String())
+		}
+	}
+	n := map[string]int64{}
+	for _, q := range []ErasureRequest{{Subject: "kim", Reason: "r"}, {Records: records[1:2], Reason: "r"}, {Subject: "lee", Reason: "r"}} {
+		done, err := r.Erase(ctx, tenant, q, Actor{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n[done.ID] = int64(done.Records)
+	}
+	failing.fails.Store(false)
+	for id, records := range n {
+		r.certified(id, records)
+	}
+	if _, err := r.Certificate(ctx, tenant, "erasure-ffffffffffff"); !errors.Is(err, evidence.ErrNotFound) {
+		t.Errorf("of none: %v", err)
+	}
+}
+
+// TestArchiveRecorded: an archive that somebody asks for is on record, with the units; one that
+// finds nothing to do is not.
+func TestArchiveRecorded(t *testing.T) {
+	t.Parallel()
+	storerig.Only(t, storerig.SQLite, "the records are the same")
+	ctx := context.Background()
+	r := newRig(t, nil)
+	until := stamp(ago(50))
+	first, err := r.Archive(ctx, tenant, ArchiveRequest{Until: until}, Actor{Human: "ada"})
+	if err != nil || len(first.Units) == 0 {
+		t.Fatalf("%+v %v", first, err)
+	}
+	if again, err := r.Archive(ctx, tenant, ArchiveRequest{Until: until}, Actor{Human: "bob"}); err != nil || len(again.Units) != 0 {
+		t.Fatalf("%+v %v", again, err)
+	}
+	list := r.audits(eventArchived)
+	if len(list) != 1 {
+		t.Fatalf("%d records", len(list))
+	}
+	u := first.Units[0]
+	got := list[0]
+	leaves, _ := got.Leaf.Int("record_count")
+	bytes, _ := got.Leaf.Int("byte_count")
+	if leaves != u.To || bytes != u.Bytes || evidence.ActorOf([]byte(got.Open["/actor"].JSON)) != "ada" || !evidence.ServerOnly(got.Leaf.Kind, eventArchived) {
+		t.Errorf("%s", got.Raw)
+	}
+	if text := got.Open["/after_state"].JSON; !strings.Contains(text, u.Name) || !strings.Contains(text, u.Manifest) {
+		t.Errorf("%s", text)
+	}
+	r.sound()
+}
+
+// audits returns the audit entries of an event, opened, the oldest first.
+func (r *rig) audits(event string) []ledger.Fetched {
+	r.t.Helper()
+	ctx := context.Background()
+	found, err := r.ledger.Find(ctx, store.Query{
+		Tenant: tenant, Kind: evidence.KindAudit, Limit: 100, Where: []store.Condition{{Field: "event_type", Values: []string{event}}},
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	list, err := r.ledger.Fetch(ctx, tenant, found, true)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return list
+}
+
+// TestAllHoldsNamed: a refusal names every hold that forbids, up to ten.
+func TestAllHoldsNamed(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	r := newRig(t, nil)
+	var ids []string
+	place := func(q HoldRequest) {
+		t.Helper()
+		q.Reason = "a case"
+		h, err := r.PlaceHold(ctx, tenant, q, Actor{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, h.ID)
+	}
+	q := ErasureRequest{Run: "run-010", Reason: "r"}
+	held := func() (ErasureAnswer, error) {
+		t.Helper()
+		dry := q
+		dry.DryRun = true
+		plan, err := r.Erase(ctx, tenant, dry, Actor{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = r.Erase(ctx, tenant, q, Actor{Human: "bob"})
+		if !errors.Is(err, store.ErrHeld) {
+			t.Fatal(err)
+		}
+		return plan, err
+	}
+	place(HoldRequest{Run: "run-011"})
+	ids = nil // it has no part in it
+	place(HoldRequest{Run: "run-010"})
+	place(HoldRequest{Run: "run-010"})
+	place(HoldRequest{Subject: "sue-run-010"})
+	place(HoldRequest{From: stamp(ago(11)), Until: stamp(ago(9))})
+	place(HoldRequest{All: true})
+	plan, err := held()
+	want := slices.Sorted(slices.Values(ids))
+	if diff := cmp.Diff(want, plan.Held); diff != "" {
+		t.Error(diff)
+	}
+	if text := err.Error(); text != "nothing is erased: legal holds are in force on it: "+strings.Join(want, ", ") {
+		t.Error(text)
+	}
+	if list := r.audits(eventRefused); len(list) != 1 || list[0].Open["/after_state"].JSON != `{"held_by":["`+strings.Join(want, `","`)+`"]}` {
+		t.Errorf("%+v", list)
+	}
+	place(HoldRequest{All: true})
+	p, err := r.Preview(ctx, tenant, time.Time{})
+	if err != nil || !strings.Contains(p.Blocked, ids[4]) || !strings.Contains(p.Blocked, ids[5]) {
+		t.Errorf("%q %v", p.Blocked, err)
+	}
+	for range 6 {
+		place(HoldRequest{Run: "run-010"})
+	}
+	if _, err := held(); !strings.HasSuffix(err.Error(), " and 2 more") || strings.Count(err.Error(), "hold-") != 10 {
+		t.Error(err)
+	}
+}
+
+// TestResumeCounted: what a process left undone that died is counted by the one that does it.
+func TestResumeCounted(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	reg := prometheus.NewRegistry()
+	r := newRig(t, func(c *Config) { c.Metrics = reg })
+	state, err := r.ledger.RunState(ctx, tenant, "run-095")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seq := state.Last.Seq - 2
+	order := ledger.ExpiryOrder{
+		LogNo: 1, Table: evidence.KindTraceStep.Table(), Ranges: []evidence.TargetRange{{From: seq, To: seq + 2}}, From: 1,
+		Before: cutoff(r.now(), llmDays), Class: evidence.ClassLLMRuns, Days: llmDays, Rows: 2, Reason: "r",
+	}
+	if _, _, err := r.ledger.OrderExpiry(ctx, tenant, []ledger.ExpiryOrder{order}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // counted once
+		if err := r.finish(ctx, tenant); err != nil {
+			t.Fatal(err)
+		}
+	}
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := 0.0
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == "runledger_lifecycle_removed_records_total" && m.GetLabel()[0].GetValue() == evidence.ClassLLMRuns {
+				got = m.GetCounter().GetValue()
+			}
+		}
+	}
+	if got != 2 {
+		t.Errorf("%v records are counted", got)
+	}
+}

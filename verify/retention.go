@@ -1,0 +1,181 @@
+package verify
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/runledger/runledger/evidence"
+)
+
+// Events that say how long evidence is kept.
+const (
+	eventPolicy       = "RetentionPolicyChanged"
+	eventAcknowledged = "LIFECYCLE_ACKNOWLEDGED"
+	entityRetention   = "RETENTION"
+)
+
+const day = evidence.Micros(24 * 60 * 60 * 1_000_000)
+
+// RetentionRules judges whether what a tenant's records say has expired was old enough, by
+// the policy that was on record then: RetentionApplied names the time before which it was
+// recorded (valid_until), and the days (limit_value). The zero value stands before the first leaf; it
+// is for one goroutine at a time.
+//
+// A policy is on record by a RetentionPolicyChanged of the class, and by
+// LIFECYCLE_ACKNOWLEDGED for the classes of which there is none: then the defaults hold.
+// Where neither is known nothing is judged.
+type RetentionRules struct {
+	// Defaults: the defaults hold without a record, too.
+	Defaults bool
+
+	acknowledged bool
+	days         map[string]int64 // of the newest policy by class; −1: one that lets nothing go
+}
+
+// EarlyExpiry says what is wrong with a RetentionApplied.
+type EarlyExpiry struct{ Expected, Found, Message string }
+
+// Next takes the next leaf of the tenant's logs, all of them in order. It returns nil where it has
+// nothing to say.
+func (r *RetentionRules) Next(l *evidence.Leaf) *EarlyExpiry {
+	if f, ok := retentionOf(l); ok {
+		return r.next(&f)
+	}
+	return nil
+}
+
+// retentionFact is what a leaf says of how long evidence is kept. It keeps none of the
+// leaf's memory.
+type retentionFact struct {
+	seq    int64
+	at     evidence.Micros
+	event  string          // one of the constants above, or "" for a RetentionApplied
+	class  string          // of evidence.RetentionClasses
+	days   int64           // −1: no whole number
+	before evidence.Micros // valid_until, or noTime
+	apart  bool            // leaves are missing between the last such fact and this one
+}
+
+func retentionOf(l *evidence.Leaf) (f retentionFact, ok bool) {
+	f = retentionFact{seq: l.Seq, at: l.RecordedAt}
+	switch event := l.Text("event_type"); {
+	case l.Kind == evidence.KindSystem && event == eventAcknowledged:
+		f.event = eventAcknowledged
+		return f, true
+	case l.Kind != evidence.KindAudit || l.Text("entity_type") != entityRetention:
+		return f, false
+	case event == eventPolicy:
+		f.event = eventPolicy
+		for _, class := range evidence.RetentionClasses() {
+			if class == l.Text("entity_id") {
+				f.class = class
+			}
+		}
+	case coverReasons[event] == Expired:
+		kind := evidence.KindOfTable(l.Text("entity_id"))
+		f.class = kind.Class()
+		if kind != 0 && about(l, Expired).made {
+			f.class = evidence.ClassSynthetic
+		}
+		f.before = noTime
+		if before, ok := l.Int("valid_until"); ok {
+			f.before = evidence.Micros(before)
+		}
+	}
+	f.days = wholeDays(l.Text("limit_value"))
+	return f, f.class != ""
+}
+
+// wholeDays reads days as the databases' guards do: a limit that is no whole number lets
+// nothing go.
+func wholeDays(text string) int64 {
+	for _, c := range []byte(text) {
+		if c < '0' || c > '9' {
+			return -1
+		}
+	}
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil && n <= 1_000_000 {
+		return n
+	}
+	return -1
+}
+
+func (r *RetentionRules) next(f *retentionFact) *EarlyExpiry {
+	switch f.event {
+	case eventAcknowledged:
+		r.acknowledged = true
+		return nil
+	case eventPolicy:
+		if r.days == nil {
+			r.days = map[string]int64{}
+		}
+		r.days[f.class] = f.days
+		return nil
+	}
+	days, known := r.days[f.class]
+	if !known {
+		if !r.acknowledged && !r.Defaults {
+			return nil
+		}
+		days = int64(evidence.RetentionDays(f.class))
+	}
+	latest := f.at - evidence.Micros(days)*day
+	switch {
+	case days < 0:
+		return &EarlyExpiry{Message: "says that records of the class " + f.class + " have expired, while a policy of no whole number of days let none go"}
+	case f.before > latest:
+		found := "none"
+		if f.before != noTime {
+			found = f.before.String()
+		}
+		return &EarlyExpiry{
+			Expected: "valid_until not after " + latest.String(), Found: found,
+			Message: fmt.Sprintf("says that records of the class %s have expired that were younger than the %d days of the policy of that time: evidence was removed too early", f.class, days),
+		}
+	case f.days < days: // more: the policy became shorter while it was at work
+		return &EarlyExpiry{
+			Expected: fmt.Sprintf("limit_value %d or more", days), Found: strconv.FormatInt(f.days, 10),
+			Message: "names fewer days than the policy of the class " + f.class + " of that time",
+		}
+	}
+	return nil
+}
+
+// follow goes on with the facts of a directory. What was known is forgotten where leaves are
+// missing: a policy may stand among them.
+func (r *RetentionRules) follow(l *logState, add func(Finding)) {
+	for i := range l.retention {
+		f := &l.retention[i]
+		if f.apart {
+			*r = RetentionRules{}
+		}
+		if e := r.next(f); e != nil {
+			add(Finding{
+				Code: EUnaccounted, Log: l.Origin, Dir: l.Dir, From: f.seq, To: f.seq + 1,
+				Expected: e.Expected, Found: e.Found, Message: e.Message,
+			})
+		}
+	}
+}
+
+// expiredEarly looks for expiries of what was too young, in each of the tenant's logs as far as
+// the bundle has what came before: of a run it rarely has. Predecessors stand behind their successors.
+func (c *checker) expiredEarly() {
+	after := map[string]RetentionRules{} // what is known at the end of a log that is all there
+	for k := len(c.logs) - 1; k >= 0; k-- {
+		l := c.logs[k]
+		if l == nil {
+			continue
+		}
+		var r RetentionRules
+		if p := l.opened.predecessor; p != nil {
+			if older := c.dirOf(p.Origin); older > k && c.logs[older] != nil && c.logs[older].next == p.Size {
+				r = after[p.Origin]
+			}
+		}
+		r.follow(l, func(f Finding) { l.held.add(f) })
+		if !l.apart {
+			after[l.Origin] = r
+		}
+	}
+}
