@@ -13,6 +13,9 @@ func (s *Service) wholeMonths(ctx context.Context, carry func(ctx context.Contex
 	if err != nil || len(planned) == 0 {
 		return nil, err
 	}
+	if b, err := s.guards(ctx); err != nil || b.text != "" {
+		return nil, err // who goes on says so
+	}
 	if err := carry(ctx); err != nil {
 		return nil, err
 	}

@@ -204,7 +204,7 @@ func TestWholeMonth(t *testing.T) {
 	if m.over.before != nil {
 		t.Fatal("nothing was dropped as planned")
 	}
-		for _, table := range []string{"aos_trace_steps", "llm_run_records"} {
+	for _, table := range []string{"aos_trace_steps", "llm_run_records"} {
 		if !slices.Contains(m.over.went, m.part(table)) {
 			t.Errorf("%s is not among what was dropped: %v", m.part(table), m.over.went)
 		}

@@ -120,16 +120,8 @@ func minPositive(a, b time.Duration) time.Duration {
 	return min(a, b)
 }
 
-// round does something for all tenants, unless another process is at it.
+// round does something for all tenants, unless another process is at it, and counts.
 func (s *Service) round(ctx context.Context, do func(ctx context.Context, tenants []string) (removed bool)) {
-	free, held, err := s.lease(ctx, "lifecycle")
-	if err != nil {
-		s.failed(ctx, "", err)
-	}
-	if err != nil || !held {
-		return
-	}
-	defer free()
 	list, err := s.cfg.Ledger.Tenants(ctx)
 	if err != nil {
 		s.failed(ctx, "", err)
@@ -139,10 +131,16 @@ func (s *Service) round(ctx context.Context, do func(ctx context.Context, tenant
 	for _, t := range list {
 		tenants = append(tenants, t.Tenant)
 	}
-	if do(ctx, tenants) {
-		if _, err := s.clean(ctx); err != nil {
-			s.failed(ctx, "", err)
+	switch free, held, err := s.lease(ctx, "lifecycle"); {
+	case err != nil:
+		s.failed(ctx, "", err)
+	case held:
+		if do(ctx, tenants) {
+			if _, err := s.clean(ctx); err != nil {
+				s.failed(ctx, "", err)
+			}
 		}
+		free()
 	}
 	if ctx.Err() != nil {
 		return

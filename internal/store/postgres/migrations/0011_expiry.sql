@@ -16,16 +16,21 @@ CREATE TABLE partition_drops (
 );
 
 -- As text, like runledger_held: that an expiry names a row r of the topic $1, be its content there or
--- not; and the same of one whose content has gone, which alone goes with its partition.
+-- not; and which rows of a partition have content still, a query by itself, so that it is one
+-- join and not a look for each row.
 CREATE FUNCTION runledger_ordered() RETURNS text LANGUAGE sql IMMUTABLE AS $$
 	SELECT '(coalesce((SELECT true FROM expiries AS e WHERE e.tenant_id = r.tenant_id AND e.log_no = r.log_no AND e.table_name = $1
 		AND e.first <= r.leaf_index AND e.until > r.leaf_index AND e.before > r.recorded_at AND (NOT e.synthetic OR r.is_synthetic = 1)
 		ORDER BY e.first DESC LIMIT 1), false))'
 $$;
-CREATE OR REPLACE FUNCTION runledger_named() RETURNS text LANGUAGE sql IMMUTABLE SET search_path FROM CURRENT AS $$
-	SELECT '(' || runledger_ordered() || ' AND NOT EXISTS (SELECT 1 FROM sealed_segments AS s
-		WHERE s.tenant_id = r.tenant_id AND s.log_no = r.log_no AND s.no IN (r.sealed_segment, r.actor_segment)))'
+CREATE FUNCTION runledger_full(partition text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+	SELECT '(' || string_agg(format('SELECT f.tenant_id, f.log_no, f.leaf_index FROM %I AS f
+		JOIN sealed_segments AS s ON s.tenant_id = f.tenant_id AND s.log_no = f.log_no AND s.no = f.%I', partition, c), ' UNION ') || ')'
+	FROM unnest(ARRAY['sealed_segment', 'actor_segment']) AS c
 $$;
+DROP FUNCTION runledger_count_partition(text, text);
+DROP FUNCTION runledger_named();
+
 -- That an expiry e names no row of its table that is left. Leaf segments are counted elsewhere.
 CREATE FUNCTION runledger_rowless(relation text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
 	SELECT CASE WHEN relation <> 'leaf_segments' THEN format('NOT EXISTS (SELECT 1 FROM %I AS r WHERE r.tenant_id = e.tenant_id AND r.log_no = e.log_no
@@ -184,6 +189,16 @@ BEGIN
 	RETURN total;
 END $$;
 
+-- Counts the rows of a partition, those that no expiry names, and those that are held all the
+-- same. Each row is asked once, which OFFSET sees to.
+CREATE FUNCTION runledger_count_partition(relation text, partition text, OUT total bigint, OUT unnamed bigint, OUT held bigint)
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+	EXECUTE format('SELECT count(*), count(*) FILTER (WHERE goes IS NULL), count(*) FILTER (WHERE NOT goes)
+		FROM (SELECT CASE WHEN %s THEN NOT %s END AS goes FROM %I AS r OFFSET 0) AS r', runledger_ordered(), runledger_held(), partition)
+		INTO total, unnamed, held USING relation;
+END $$;
+
 -- Whether the month of a partition of a table has ended, by the clock and for the logs.
 CREATE FUNCTION runledger_ended(relation text, month date) RETURNS boolean LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
 	SELECT coalesce(relation = ANY (runledger_partitioned()) AND extract(day FROM month) = 1
@@ -219,8 +234,7 @@ DECLARE
 	until_at constant bigint := ((month + interval '1 month')::date - epoch) * day_us;
 	partition constant text := relation || '_p' || to_char(month, 'YYYYMM');
 	most numeric; -- leaves that they name
-	total bigint;
-	going bigint;
+	n record;
 BEGIN
 	IF NOT runledger_ended(relation, month) OR relation = 'sealed_segments' THEN
 		RETURN false;
@@ -232,9 +246,8 @@ BEGIN
 	IF most IS NULL OR 2 * most < (SELECT c.reltuples FROM pg_class AS c WHERE c.oid = to_regclass(quote_ident(partition))) THEN
 		RETURN false;
 	END IF;
-	EXECUTE format('SELECT count(*), count(*) FILTER (WHERE %s AND NOT %s) FROM %I AS r', runledger_ordered(), runledger_held(), partition)
-		INTO total, going USING relation;
-	IF total = 0 OR 2 * going < total THEN
+	n := runledger_count_partition(relation, partition);
+	IF n.total = 0 OR 2 * (n.unnamed + n.held) > n.total THEN
 		RETURN false;
 	END IF;
 	INSERT INTO partition_drops AS d (relation, month, first_at, until_at) VALUES (relation, number, first_at, until_at)
@@ -271,6 +284,8 @@ DECLARE
 	partition constant text := relation || '_p' || to_char(month, 'YYYYMM');
 	rest constant text := partition || '_rest';
 	n record;
+	filled bigint := 0; -- rows that may go, but for their content
+	tenants bigint := 0;
 	staying bigint;
 	holding bigint[];
 BEGIN
@@ -289,31 +304,33 @@ BEGIN
 	EXECUTE format('LOCK TABLE %I IN SHARE ROW EXCLUSIVE MODE', partition);
 	holding := ARRAY[(SELECT count(*) FROM holds), (SELECT count(*) FROM hold_runs), (SELECT count(*) FROM hold_records)];
 	IF relation = 'sealed_segments' THEN
-		EXECUTE format('SELECT count(*) AS total, count(*) AS unnamed, 0::bigint AS held, 0::bigint AS tenants FROM %I', partition) INTO n;
+		EXECUTE format('SELECT count(*) AS total, count(*) AS unnamed, 0::bigint AS held FROM %I', partition) INTO n;
 	ELSE
 		n := runledger_count_partition(relation, partition);
+		EXECUTE format('SELECT count(*) FROM (SELECT r.* FROM %I AS r WHERE (r.tenant_id, r.log_no, r.leaf_index) IN %s OFFSET 0) AS r
+			WHERE %s AND NOT %s', partition, runledger_full(partition), runledger_ordered(), runledger_held()) INTO filled USING relation;
+		EXECUTE format('SELECT count(*) FROM (SELECT DISTINCT tenant_id FROM %I) AS r', partition) INTO tenants;
 	END IF;
-	staying := n.unnamed + n.held;
+	staying := n.unnamed + n.held + filled;
 	IF 2 * staying > n.total THEN
-		IF n.unnamed = 0 THEN
+		IF n.unnamed + filled = 0 THEN
 			RAISE EXCEPTION '%: most of it is under legal holds', partition USING ERRCODE = 'RL006';
 		END IF;
-		RAISE EXCEPTION '%: no record orders the expiry of % of % rows', partition, n.unnamed, n.total USING ERRCODE = 'RL002';
+		RAISE EXCEPTION '%: of % rows no record orders the expiry of %, and content is there of %', partition, n.total, n.unnamed, filled USING ERRCODE = 'RL002';
 	END IF;
 	IF number >= coalesce((SELECT max(m.month) FROM log_months AS m), 0) THEN
 		RAISE EXCEPTION '%: no log has records of a later month', partition USING ERRCODE = 'RL005';
 	END IF;
-	IF n.total > staying THEN
-		-- OFFSET: what they are asked is asked of those rows alone that have an entry.
-		EXECUTE format('DELETE FROM sealed_index AS s USING (SELECT r.* FROM %I AS r WHERE EXISTS (SELECT 1 FROM sealed_index AS i
-			WHERE i.tenant_id = r.tenant_id AND i.log_no = r.log_no AND i.leaf_index = r.leaf_index) OFFSET 0) AS r
-			WHERE s.tenant_id = r.tenant_id AND s.log_no = r.log_no AND s.leaf_index = r.leaf_index AND %s AND NOT %s',
-			partition, runledger_named(), runledger_held()) USING relation;
-	END IF;
 	IF staying > 0 THEN
 		EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE INCLUDING INDEXES)', rest, partition);
-		EXECUTE format('INSERT INTO %I SELECT r.* FROM %I AS r WHERE NOT %s OR %s', rest, partition, runledger_named(), runledger_held()) USING relation;
+		EXECUTE format('INSERT INTO %I SELECT r.* FROM %I AS r WHERE NOT %s OR %s', rest, partition, runledger_ordered(), runledger_held()) USING relation;
+		EXECUTE format('INSERT INTO %I SELECT r.* FROM (SELECT r.* FROM %I AS r WHERE (r.tenant_id, r.log_no, r.leaf_index) IN %s OFFSET 0) AS r
+			WHERE %s AND NOT %s', rest, partition, runledger_full(partition), runledger_ordered(), runledger_held()) USING relation;
 		EXECUTE format('ALTER TABLE %I ADD CONSTRAINT of_month CHECK (recorded_at >= %s AND recorded_at < %s)', rest, (month - epoch) * day_us, (next - epoch) * day_us);
+	END IF;
+	IF n.total > staying THEN
+		EXECUTE format('DELETE FROM sealed_index AS s USING %I AS r WHERE s.tenant_id = r.tenant_id AND s.log_no = r.log_no AND s.leaf_index = r.leaf_index %s', partition,
+			CASE WHEN staying > 0 THEN format('AND NOT EXISTS (SELECT 1 FROM %I AS x WHERE x.tenant_id = r.tenant_id AND x.log_no = r.log_no AND x.leaf_index = r.leaf_index)', rest) END);
 	END IF;
 	EXECUTE format('ALTER TABLE %I DETACH PARTITION %I', relation, partition);
 	LOCK TABLE holds, hold_runs, hold_records IN SHARE MODE;
@@ -329,12 +346,12 @@ BEGIN
 		PERFORM runledger_guard_truncate(partition);
 	ELSE
 		INSERT INTO expired_partitions (relation, month, tenants, row_count, expired_at)
-			VALUES (relation, number, n.tenants, n.total, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
+			VALUES (relation, number, tenants, n.total, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
 			ON CONFLICT DO NOTHING;
 	END IF;
 	RETURN n.total - staying;
 END $$;
 
-REVOKE ALL ON FUNCTION runledger_ordered(), runledger_rowless(text), runledger_ended(text, date), runledger_plan_drop(text, date),
+REVOKE ALL ON FUNCTION runledger_ordered(), runledger_full(text), runledger_rowless(text), runledger_count_partition(text, text), runledger_ended(text, date), runledger_plan_drop(text, date),
 	runledger_forget_drop(text, date), runledger_settle_expiries(text)
 FROM PUBLIC;
