@@ -39,8 +39,8 @@ type expiryPass struct {
 
 // ExpireStep goes on with the expiries of a tenant that were ordered and are not done, by
 // one small transaction, so that appends wait for milliseconds. Who calls it until
-// More is false has done all of them, be it after a crash. An expiry some of whose rows are held
-// stays undone; the next round looks at it again.
+// More is false has done all of them, be it after a crash. An expiry some of whose rows are held,
+// or wait for a drop that is planned, stays undone; the next round looks at it again.
 func (l *Ledger) ExpireStep(ctx context.Context, tenant string) (ExpiryStep, error) {
 	ctx = store.NoLag(ctx)
 	step, err := l.expireStep(ctx, tenant)
@@ -177,24 +177,26 @@ func (p *expiryPass) end() (end int64) {
 	return end
 }
 
-// finish marks what the pass has done, all of it but for what is kept.
+// finishPass marks what the pass has done, all of it but for what is kept. The store may know
+// of rows that go later, with their partition; so none has another pass in this round.
 func (l *Ledger) finishPass(ctx context.Context, tenant string, life *tenantLife) error {
 	p := life.pass
 	var done []store.Expiry
 	for _, e := range p.list {
 		if !p.kept[e] {
 			done = append(done, e)
-			continue
 		}
-		if life.skip == nil {
-			life.skip = map[store.Expiry]bool{}
-		}
-		life.skip[e] = true
 	}
 	for part := range slices.Chunk(done, expireList) {
 		if _, err := l.store.Expire(ctx, tenant, part, 0, 0, true, nil); err != nil {
 			return err
 		}
+	}
+	if life.skip == nil {
+		life.skip = map[store.Expiry]bool{}
+	}
+	for _, e := range p.list {
+		life.skip[e] = true
 	}
 	life.pass = nil
 	return nil

@@ -22,7 +22,7 @@ type tenantLife struct {
 	mu     sync.Mutex
 	holder string
 	// pass goes through the expiries of one log; skip are those of this round that had a
-	// pass and keep rows, for holds are in force on them.
+	// pass, some of which keep rows.
 	pass *expiryPass
 	skip map[store.Expiry]bool
 	// named is how far the index was looked through for a hold of a subject.

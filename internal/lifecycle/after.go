@@ -82,7 +82,10 @@ func (e *expiry) moveLeaves(ctx context.Context) error {
 				Reason: "these leaves are read from the archive since", By: e.by.Human,
 			}
 			had := e.removed
-			if err := e.orderAll(ctx, []ledger.ExpiryOrder{o}); err != nil {
+			if err := e.place(ctx, []ledger.ExpiryOrder{o}); err != nil {
+				return err
+			}
+			if err := e.steps(ctx); err != nil {
 				return err
 			}
 			moved[lg.No] = u.To
@@ -94,12 +97,6 @@ func (e *expiry) moveLeaves(ctx context.Context) error {
 }
 
 // clean gives back what belongs to nobody any more.
-func (e *expiry) clean(ctx context.Context) error {
-	names, err := e.s.clean(ctx)
-	e.out.Dropped = append(e.out.Dropped, names...)
-	return err
-}
-
 func (s *Service) clean(ctx context.Context) ([]string, error) {
 	names, err := s.cfg.Store.DropExpired(ctx)
 	if err != nil {

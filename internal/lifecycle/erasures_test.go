@@ -98,7 +98,7 @@ func TestErasures(t *testing.T) {
 	isFieldError(t, err, "limit")
 
 	failing.fails.Store(false)
-	r.round(ctx, func(context.Context, string) error { return nil })
+	r.round(ctx, func(context.Context, []string) bool { return false })
 	for _, id := range ids {
 		if value, err := r.db.Setting(ctx, settingCertificate+tenant+"/"+id); err != nil || value == "" {
 			t.Errorf("%s is not made in the next round: %v", id, err)
@@ -106,7 +106,7 @@ func TestErasures(t *testing.T) {
 		r.certified(id, int64(want[id].Records))
 	}
 	r.clock.move(31 * 24 * time.Hour)
-	r.round(ctx, func(context.Context, string) error { return nil })
+	r.round(ctx, func(context.Context, []string) bool { return false })
 	if _, err := r.Certificate(ctx, tenant, ids[0]); !errors.Is(err, evidence.ErrNotFound) {
 		t.Errorf("after a month: %v", err)
 	}
@@ -293,9 +293,7 @@ func TestResumeCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 { // counted once
-		if err := r.finish(ctx, tenant); err != nil {
-			t.Fatal(err)
-		}
+		r.finishAll(ctx, []string{tenant})
 	}
 	families, err := reg.Gather()
 	if err != nil {

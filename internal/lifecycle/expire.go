@@ -35,27 +35,16 @@ func (s *Service) Expire(ctx context.Context, tenant string, r RunRequest, by Ac
 			return out, err
 		}
 	}
-	why, err := s.see(ctx, r.ConfirmClock)
-	if err != nil {
-		return out, err
-	}
-	b := blocked{reasonClock, why}
-	if why == "" {
-		if b, err = s.guards(ctx); err != nil {
-			return out, err
-		}
-	}
 	e := s.newExpiry(tenant, r, by)
-	if b.text != "" {
-		s.setBlocked(tenant, b)
-		e.block(b)
-		return e.result(), nil
-	}
-	err = e.run(ctx)
+	e.do(ctx, e.order)
+	e.do(ctx, e.wholeMonths)
+	e.do(ctx, e.finish)
+	e.end()
 	if e.removed > 0 {
-		err = errors.Join(err, e.clean(ctx))
+		names, err := s.clean(ctx)
+		e.out.Dropped, e.err = append(e.out.Dropped, names...), errors.Join(e.err, err)
 	}
-	return e.result(), err
+	return e.result(), e.err
 }
 
 // guards says whether the database may be trusted to refuse what must not go: nothing is
@@ -77,19 +66,24 @@ func emptyResult(tenant string) RunResult {
 
 // expiry is one go at what is due of a tenant.
 type expiry struct {
-	s       *Service
-	tenant  string
-	req     RunRequest
-	by      Actor
-	at      evidence.Micros
-	classes []string
-	found   map[string]*chosen
-	blocked map[string]blocked // by class
-	done    map[string]*ClassResult
-	out     RunResult
-	archive *archiving
-	failed  bool  // the archive did
-	removed int64 // rows, sealed and leaf segments, keys
+	s        *Service
+	tenant   string
+	req      RunRequest
+	by       Actor
+	at       evidence.Micros
+	classes  []string
+	found    map[string]*chosen
+	policies []Policy
+	blocked  map[string]blocked // by class
+	done     map[string]*ClassResult
+	out      RunResult
+	archive  *archiving
+	failed   error // of the archive
+	ordered  bool  // something was
+	removed  int64 // rows, sealed and leaf segments, keys, partitions
+	// over: nothing more is to be done in this go, for err or what blocks it.
+	over bool
+	err  error
 }
 
 func (s *Service) newExpiry(tenant string, r RunRequest, by Actor) *expiry {
@@ -129,9 +123,18 @@ func (e *expiry) result() RunResult {
 	return e.out
 }
 
-// run does all but what concerns the whole store.
-func (e *expiry) run(ctx context.Context) error {
-	err := e.expire(ctx)
+// do does a part of it, unless one before was the last.
+func (e *expiry) do(ctx context.Context, part func(ctx context.Context) error) {
+	if e.over {
+		return
+	}
+	if err := part(ctx); err != nil {
+		e.err, e.over = errors.Join(e.err, err), true
+	}
+}
+
+// end says why what is due does not go.
+func (e *expiry) end() {
 	b := blocked{}
 	for _, class := range e.classes {
 		if x := e.blocked[class]; x.reason != "" && (e.found[class] == nil || e.found[class].rows > 0) {
@@ -139,35 +142,51 @@ func (e *expiry) run(ctx context.Context) error {
 		}
 	}
 	switch {
-	case err == nil || b.reason != "":
-	case e.failed:
-		b = blocked{reasonArchive, err.Error()}
+	case e.err == nil || b.reason != "":
+	case e.failed != nil:
+		b = blocked{reasonArchive, e.err.Error()}
 	default:
-		b = blocked{reasonFailed, err.Error()}
+		b = blocked{reasonFailed, e.err.Error()}
 	}
 	e.s.setBlocked(e.tenant, b)
-	return err
 }
 
-func (e *expiry) expire(ctx context.Context) error {
+// order orders the expiry of what is due, once what was begun before is done. Nothing of it is
+// removed yet.
+func (e *expiry) order(ctx context.Context) error {
 	s := e.s
+	why, err := s.see(ctx, e.req.ConfirmClock)
+	if err != nil {
+		return err
+	}
+	b := blocked{reasonClock, why}
+	if why == "" {
+		if b, err = s.guards(ctx); err != nil {
+			return err
+		}
+	}
+	if b.text != "" {
+		e.block(b)
+		e.over = true
+		return nil
+	}
 	h, err := s.holdsOf(ctx, e.tenant)
 	if err != nil {
 		return err
 	}
 	if len(h.tenant) > 0 {
 		e.block(heldTenant(h.tenant))
+		e.over = true
 		return nil
 	}
-	rows, err := s.resume(ctx, e.tenant) // what was begun before
-	e.removed += rows
-	if err != nil {
+	if err := e.settle(ctx); err != nil {
 		return err
 	}
 	policies, err := s.policies(ctx, e.tenant)
 	if err != nil {
 		return err
 	}
+	e.policies = policies
 	e.archive = &archiving{s: s, tenant: e.tenant, content: contentOf(policies), checked: map[string]bool{}}
 	if s.cfg.Archive == nil {
 		e.block(s.archiveBlocks(ctx), archived(policies)...)
@@ -175,26 +194,38 @@ func (e *expiry) expire(ctx context.Context) error {
 	if err := e.choose(ctx, policies, h); err != nil {
 		return err
 	}
-	failed := e.archiveDue(ctx, policies)
+	e.failed = e.archiveDue(ctx, policies)
 	e.out.Archived = append(e.out.Archived, e.archive.infos()...)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if e.failed = failed != nil; e.failed {
-		e.block(blocked{reasonArchive, "the archive fails: " + failed.Error()}, archived(policies)...)
+	if e.failed != nil {
+		e.block(blocked{reasonArchive, "the archive fails: " + e.failed.Error()}, archived(policies)...)
 		// Again, without the classes that stay for it: no range may lie across what stays.
 		if err := e.choose(ctx, policies, h); err != nil {
-			return errors.Join(failed, err)
+			return errors.Join(e.failed, err)
 		}
 	}
-	if err := e.order(ctx); err != nil {
-		return errors.Join(failed, err)
+	if err := e.orderDue(ctx); err != nil {
+		return errors.Join(e.failed, err)
 	}
-	if err := e.retire(ctx, policies); err != nil {
-		return errors.Join(failed, err)
+	return nil
+}
+
+// finish carries out what was ordered and is left, and then what follows from it.
+func (e *expiry) finish(ctx context.Context) error {
+	if err := e.steps(ctx); err != nil {
+		return errors.Join(e.failed, err)
 	}
-	if failed != nil {
-		return failed
+	for _, class := range e.classes {
+		if e.ordered && e.blocked[class].reason == "" {
+			c, d := e.found[class], e.done[class]
+			d.Removed, d.Tables = c.rows, c.tables()
+			e.s.metrics.removed.WithLabelValues(class).Add(float64(c.rows))
+		}
+	}
+	if err := e.retire(ctx, e.policies); err != nil || e.failed != nil {
+		return errors.Join(e.failed, err)
 	}
 	return e.moveLeaves(ctx)
 }
@@ -266,8 +297,8 @@ func (e *expiry) archiveDue(ctx context.Context, policies []Policy) error {
 	return nil
 }
 
-// order orders the expiry of what is due and carries it out.
-func (e *expiry) order(ctx context.Context) error {
+// orderDue orders the expiry of what was chosen.
+func (e *expiry) orderDue(ctx context.Context) error {
 	var orders []ledger.ExpiryOrder
 	for _, class := range e.classes {
 		c := e.found[class]
@@ -291,17 +322,17 @@ func (e *expiry) order(ctx context.Context) error {
 	if len(orders) == 0 {
 		return nil
 	}
-	if err := e.orderAll(ctx, orders); err != nil {
-		return err
-	}
-	for _, class := range e.classes {
-		if e.blocked[class].reason == "" {
-			c, d := e.found[class], e.done[class]
-			d.Removed, d.Tables = c.rows, c.tables()
-			e.s.metrics.removed.WithLabelValues(class).Add(float64(c.rows))
+	e.ordered = true
+	return e.place(ctx, orders)
+}
+
+// forgetRanges drops what is long and needed no more once it is ordered.
+func (e *expiry) forgetRanges() {
+	for _, c := range e.found {
+		for _, d := range c.due {
+			d.ranges = nil
 		}
 	}
-	return nil
 }
 
 func (e *expiry) reason(otherwise string) string {
@@ -311,15 +342,13 @@ func (e *expiry) reason(otherwise string) string {
 	return otherwise
 }
 
-func (e *expiry) orderAll(ctx context.Context, orders []ledger.ExpiryOrder) error {
+// place has the ledger order these.
+func (e *expiry) place(ctx context.Context, orders []ledger.ExpiryOrder) error {
 	_, receipts, err := e.s.cfg.Ledger.OrderExpiry(ctx, e.tenant, orders)
 	if err != nil {
 		return fmt.Errorf("order an expiry: %w", err)
 	}
-	if err := e.sortReceipts(ctx, receipts); err != nil {
-		return err
-	}
-	return e.steps(ctx)
+	return e.sortReceipts(ctx, receipts)
 }
 
 // sortReceipts notes the record of each class.
@@ -342,8 +371,8 @@ func (e *expiry) sortReceipts(ctx context.Context, receipts []ledger.Receipt) er
 
 // steps carries out what was ordered, in small steps.
 func (e *expiry) steps(ctx context.Context) error {
-	rows, err := e.s.steps(ctx, e.tenant)
-	e.removed += rows
+	n, err := e.s.steps(ctx, e.tenant)
+	e.removed += n
 	return err
 }
 

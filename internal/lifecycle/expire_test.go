@@ -359,7 +359,7 @@ func TestClock(t *testing.T) {
 		t.Error("it has gone")
 	}
 	// Nor does it by looking often.
-	r.round(context.Background(), r.scheduled)
+	r.round(context.Background(), r.expireAll)
 	if runs, _ := r.rows(); runs["run-100"] != 3 || runs["made-up"] != 3 {
 		t.Error("it has gone")
 	}

@@ -59,6 +59,8 @@ type mortal struct {
 	left  int // writes until it dies; < 0: it lives
 	after bool
 	dead  bool
+	// dropped are the partitions that went as a whole.
+	dropped int
 }
 
 func (m *mortal) write(do func() error) error {
@@ -104,6 +106,17 @@ func (m *mortal) Expire(ctx context.Context, tenant string, list []store.Expiry,
 func (m *mortal) ExpireLeaves(ctx context.Context, log store.LogRef, limit int) (n int64, err error) {
 	err = m.write(func() error { n, err = m.Store.ExpireLeaves(ctx, log, limit); return err })
 	return n, err
+}
+
+func (m *mortal) PlanDrop(ctx context.Context) (names []string, err error) {
+	err = m.write(func() error { names, err = m.Store.PlanDrop(ctx); return err })
+	return names, err
+}
+
+func (m *mortal) DropPlanned(ctx context.Context) (dropped, left []string, err error) {
+	err = m.write(func() error { dropped, left, err = m.Store.DropPlanned(ctx); return err })
+	m.dropped += len(dropped)
+	return dropped, left, err
 }
 
 func (m *mortal) DropExpired(ctx context.Context) (names []string, err error) {
@@ -206,12 +219,25 @@ func (h *history) open() {
 // finds half-done.
 func (h *history) revive() {
 	h.t.Helper()
+	dropped := h.store.dropped
 	h.store.dead = true
 	h.close()
 	h.open()
-	if err := h.Service.finish(context.Background(), tenant); err != nil {
+	_, err := h.wholeMonths(context.Background(), func(ctx context.Context) error {
+		_, err := h.Service.steps(ctx, tenant)
+		return err
+	})
+	if err != nil {
+		h.t.Fatalf("finish whole months: %v", err)
+	}
+	n, err := h.Service.finish(context.Background(), tenant)
+	if err == nil && n > 0 {
+		_, err = h.clean(context.Background())
+	}
+	if err != nil {
 		h.t.Fatalf("finish what was begun: %v", err)
 	}
+	h.store.dropped += dropped
 }
 
 // dying lets do run in a process that dies at some write, or, as often as not, at none. It
@@ -373,15 +399,18 @@ func (h *history) release() {
 }
 
 func (h *history) policy() {
-	days := []int{30, 60, 90, 200}[h.rng.IntN(4)]
+	h.setPolicy([]int{30, 60, 90, 200}[h.rng.IntN(4)])
+}
+
+func (h *history) setPolicy(days int) {
 	if _, err := h.SetPolicy(context.Background(), tenant, PolicyChange{Class: evidence.ClassLLMRuns, Days: &days, Reason: "new rules"}, Actor{"op"}); err != nil {
 		h.t.Fatal(err)
 	}
 	h.days = days
 }
 
-// expireDue expires. The model knows by itself what is due.
-func (h *history) expireDue() {
+// expireDue expires, and reports whether all of it was done. The model knows by itself what is due.
+func (h *history) expireDue() bool {
 	before := cutoff(evidence.MicrosOf(h.clk.now()), h.days)
 	var due []*fact
 	loose := map[*fact]bool{} // that are not known to stay
@@ -421,6 +450,7 @@ func (h *history) expireDue() {
 		f.noBackup = f.noBackup || done && f.at < gone && f.subject == ""
 	}
 	h.check()
+	return done
 }
 
 func (h *history) eraseSome() {
@@ -566,10 +596,26 @@ func (h *history) about(run string) {
 	h.t.Logf("  held by %v: %v, may be %v", h.held, is, may)
 }
 
+// expireAllOf lets all go that ever was, months at once: with partitions they go as a whole.
+func (h *history) expireAllOf() {
+	for len(h.held) > 0 {
+		h.release()
+	}
+	h.setPolicy(30)
+	h.clk.move(ago(20).Sub(h.clk.now()))
+	for !h.expireDue() {
+		h.logf("again")
+	}
+	if storerig.OnPostgres() && h.store.dropped == 0 {
+		h.t.Error("no partition went as a whole")
+	}
+}
+
 // finish checks what takes longer.
 func (h *history) finish() {
 	t, ctx := h.t, context.Background()
 	h.expireDue()
+	h.expireAllOf()
 	h.copyAll()
 	h.sound()
 	if len(h.facts) > 0 {

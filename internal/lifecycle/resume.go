@@ -22,17 +22,26 @@ func (s *Service) finishErasures(ctx context.Context, tenant string) (ledger.Ret
 }
 
 // resume carries out what was ordered before, by a process that died or a go that failed, and
-// counts it. It returns how many rows went.
-func (s *Service) resume(ctx context.Context, tenant string) (int64, error) {
+// counts what is done by that. It returns how many rows went.
+func (s *Service) resume(ctx context.Context, tenant string) (rows int64, err error) {
+	err = s.counting(ctx, tenant, func() (err error) {
+		rows, err = s.steps(ctx, tenant)
+		return err
+	})
+	return rows, err
+}
+
+// counting does something that may end what was ordered before, and counts that.
+func (s *Service) counting(ctx context.Context, tenant string, do func() error) error {
 	before, err := s.pendingOrders(ctx, tenant)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	rows, err := s.steps(ctx, tenant)
+	err = do()
 	if len(before) == 0 || ctx.Err() != nil {
-		return rows, err
+		return err
 	}
-	return rows, errors.Join(err, s.countRecovered(ctx, tenant, before))
+	return errors.Join(err, s.countRecovered(ctx, tenant, before))
 }
 
 // pendingOrders are the RetentionApplied records of which something is left to do.

@@ -87,6 +87,12 @@ func newRig(t testing.TB, change func(c *Config)) *rig {
 
 func openRig(t testing.TB, base string, c *clock, change func(c *Config)) *rig {
 	t.Helper()
+	return openRigOver(t, base, c, change, func(s store.Store) store.Store { return s })
+}
+
+// openRigOver has something stand before the store.
+func openRigOver(t testing.TB, base string, c *clock, change func(c *Config), over func(store.Store) store.Store) *rig {
+	t.Helper()
 	ctx := context.Background()
 	dir := filepath.Join(base, "data")
 	db, err := storerig.Open(ctx, dir)
@@ -105,7 +111,7 @@ func openRig(t testing.TB, base string, c *clock, change func(c *Config)) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.db = archive.Cold(db, func(store.ArchiveUnit) (*archive.Archive, error) { return arch, nil })
+	r.db = over(archive.Cold(db, func(store.ArchiveUnit) (*archive.Archive, error) { return arch, nil }))
 	r.sealer = seal.New(r.db, master)
 	r.ledger, err = ledger.Open(ctx, ledger.Config{
 		Store: r.db, Sealer: r.sealer, Anchor: r.anchor, Instance: "test.example", Logger: slog.New(slog.DiscardHandler),
@@ -204,6 +210,11 @@ func (r *rig) run(name string, at time.Time, more string) {
 }
 
 func (r *rig) add(lines ...string) []ledger.Receipt {
+	r.t.Helper()
+	return r.addTo(tenant, lines...)
+}
+
+func (r *rig) addTo(tenant string, lines ...string) []ledger.Receipt {
 	r.t.Helper()
 	records, err := evidence.ParseNDJSON([]byte(strings.Join(lines, "\n")))
 	if err != nil {

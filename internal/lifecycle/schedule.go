@@ -30,14 +30,24 @@ func (s *Service) begin(ctx context.Context, tenant string) (release func(), err
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	name := "lifecycle/" + tenant
-	held, err := s.cfg.Lease(ctx, name, leaseFor)
+	free, held, err := s.lease(ctx, "lifecycle/"+tenant)
 	if err == nil && !held {
 		err = busy
 	}
 	if err != nil {
 		<-s.working
 		return nil, err
+	}
+	return func() {
+		free()
+		<-s.working
+	}, nil
+}
+
+// lease makes this process the only one that has something of this name, where no other has it.
+func (s *Service) lease(ctx context.Context, name string) (free func(), held bool, err error) {
+	if held, err = s.cfg.Lease(ctx, name, leaseFor); err != nil || !held {
+		return nil, held, err
 	}
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -50,8 +60,7 @@ func (s *Service) begin(ctx context.Context, tenant string) (release func(), err
 		if _, err := s.cfg.Lease(context.WithoutCancel(ctx), name, 0); err != nil {
 			s.cfg.Logger.Warn("give up a lease", "name", name, "err", err)
 		}
-		<-s.working
-	}, nil
+	}, true, nil
 }
 
 // extend keeps a lease until stop is closed. Who loses it goes on: the database lets
@@ -80,7 +89,7 @@ func (s *Service) Run(ctx context.Context, ready <-chan struct{}) {
 			return
 		}
 	}
-	s.round(ctx, s.finish)
+	s.round(ctx, s.finishAll)
 	every := s.cfg.Every
 	// The clock is looked at more often than anything is expired, and where nothing is, too.
 	look := time.NewTicker(minPositive(every, seenEvery))
@@ -89,7 +98,7 @@ func (s *Service) Run(ctx context.Context, ready <-chan struct{}) {
 	for {
 		if every > 0 && (last.IsZero() || time.Since(last) >= every-every/100) {
 			last = time.Now()
-			s.round(ctx, s.scheduled)
+			s.round(ctx, s.expireAll)
 			s.metrics.last.Set(float64(s.now()) / 1e6)
 		} else if why, err := s.see(ctx, false); err != nil && ctx.Err() == nil {
 			s.cfg.Logger.Warn("look at the clock", "err", err)
@@ -111,8 +120,8 @@ func minPositive(a, b time.Duration) time.Duration {
 	return min(a, b)
 }
 
-// round does something for each tenant. One that fails does not stop the others.
-func (s *Service) round(ctx context.Context, do func(ctx context.Context, tenant string) error) {
+// round does something for all tenants, unless another process is at it, and counts.
+func (s *Service) round(ctx context.Context, do func(ctx context.Context, tenants []string) (removed bool)) {
 	list, err := s.cfg.Ledger.Tenants(ctx)
 	if err != nil {
 		s.failed(ctx, "", err)
@@ -120,19 +129,47 @@ func (s *Service) round(ctx context.Context, do func(ctx context.Context, tenant
 	}
 	var tenants []string
 	for _, t := range list {
-		began := time.Now()
 		tenants = append(tenants, t.Tenant)
-		if err := do(ctx, t.Tenant); err != nil {
-			s.failed(ctx, t.Tenant, err)
+	}
+	switch free, held, err := s.lease(ctx, "lifecycle"); {
+	case err != nil:
+		s.failed(ctx, "", err)
+	case held:
+		if do(ctx, tenants) {
+			if _, err := s.clean(ctx); err != nil {
+				s.failed(ctx, "", err)
+			}
 		}
-		if s.pause(ctx, time.Since(began)) != nil {
-			return
-		}
+		free()
+	}
+	if ctx.Err() != nil {
+		return
 	}
 	s.countHolds(ctx)
 	s.countPending(ctx, tenants)
 	s.forgetCertificates(ctx)
 	s.certifyMissing(ctx)
+}
+
+// each does something for each tenant that nobody else is at. One that fails does not stop
+// the others.
+func (s *Service) each(ctx context.Context, tenants []string, do func(ctx context.Context, tenant string) error) {
+	for _, tenant := range tenants {
+		began := time.Now()
+		release, err := s.begin(ctx, tenant)
+		if err == nil {
+			err = do(ctx, tenant)
+			release()
+		} else if errors.Is(err, evidence.ErrUnavailable) {
+			err = nil // another process is at it
+		}
+		if err != nil {
+			s.failed(ctx, tenant, err)
+		}
+		if s.pause(ctx, time.Since(began)) != nil {
+			return
+		}
+	}
 }
 
 func (s *Service) failed(ctx context.Context, tenant string, err error) {
@@ -143,45 +180,79 @@ func (s *Service) failed(ctx context.Context, tenant string, err error) {
 	s.cfg.Logger.Error("lifecycle", "tenant", tenant, "err", err)
 }
 
-// finish goes on with what a process began that is no more.
-func (s *Service) finish(ctx context.Context, tenant string) error {
-	release, err := s.begin(ctx, tenant)
-	if errors.Is(err, evidence.ErrUnavailable) {
-		return nil // another process is at it
-	}
+// monthsOf does wholeMonths for these tenants together. carry is steps, or resume for what was
+// begun before.
+func (s *Service) monthsOf(ctx context.Context, tenants []string, carry func(ctx context.Context, tenant string) (int64, error)) (removed bool) {
+	dropped, err := s.wholeMonths(ctx, func(ctx context.Context) error {
+		s.each(ctx, tenants, func(ctx context.Context, tenant string) error {
+			_, _ = carry(ctx, tenant) // what fails is tried again right after, and said then
+			removed = true
+			return nil
+		})
+		return ctx.Err()
+	})
 	if err != nil {
-		return err
+		s.failed(ctx, "", err)
 	}
-	defer release()
+	return removed || len(dropped) > 0
+}
+
+// finishAll goes on with what a process began that is no more.
+func (s *Service) finishAll(ctx context.Context, tenants []string) (removed bool) {
+	removed = s.monthsOf(ctx, tenants, s.resume)
+	s.each(ctx, tenants, func(ctx context.Context, tenant string) error {
+		n, err := s.finish(ctx, tenant)
+		removed = removed || n > 0
+		return err
+	})
+	return removed
+}
+
+func (s *Service) finish(ctx context.Context, tenant string) (removed int64, err error) {
 	var errs []error
 	_, err = s.finishErasures(ctx, tenant)
 	errs = append(errs, err)
-	n, err := s.resume(ctx, tenant)
+	n, dropped, err := s.settle(ctx, tenant)
 	if !errors.Is(err, store.ErrHeld) { // what is held goes on when it is not
 		errs = append(errs, err)
 	}
-	if n > 0 { // keys may have to follow what has gone
+	if n += int64(len(dropped)); n > 0 { // keys may have to follow what has gone
 		_, err := s.finishErasures(ctx, tenant)
 		errs = append(errs, err)
-		_, err = s.clean(ctx)
-		errs = append(errs, err)
 	}
-	return errors.Join(errs...)
+	return n, errors.Join(errs...)
 }
 
-// scheduled is what the scheduler does for a tenant.
-func (s *Service) scheduled(ctx context.Context, tenant string) error {
-	if err := s.Acknowledge(ctx, tenant); err != nil {
-		return err
-	}
-	res, err := s.Expire(ctx, tenant, RunRequest{}, Actor{})
-	if errors.Is(err, evidence.ErrUnavailable) && len(res.Classes) == 0 {
-		return nil // another process is at it
-	}
-	for _, c := range res.Classes {
-		if c.Removed > 0 || c.Blocked != "" {
-			s.cfg.Logger.Info("expired", "tenant", tenant, "class", c.Class, "records", c.Removed, "blocked", c.Blocked)
+// expireAll is what the scheduler does. The expiries of all tenants are ordered before any is
+// carried out, so that a month of all of them can go as a whole.
+func (s *Service) expireAll(ctx context.Context, tenants []string) (removed bool) {
+	removed = s.monthsOf(ctx, tenants, s.resume) // what was begun before
+	goes := map[string]*expiry{}
+	s.each(ctx, tenants, func(ctx context.Context, tenant string) error {
+		if err := s.Acknowledge(ctx, tenant); err != nil {
+			return err
 		}
-	}
-	return err
+		e := s.newExpiry(tenant, RunRequest{}, Actor{})
+		e.do(ctx, e.order)
+		e.forgetRanges()
+		goes[tenant] = e
+		return nil
+	})
+	removed = s.monthsOf(ctx, tenants, s.steps) || removed
+	s.each(ctx, tenants, func(ctx context.Context, tenant string) error {
+		e := goes[tenant]
+		if e == nil {
+			return nil
+		}
+		e.do(ctx, e.finish)
+		e.end()
+		for _, c := range e.result().Classes {
+			if c.Removed > 0 || c.Blocked != "" {
+				s.cfg.Logger.Info("expired", "tenant", tenant, "class", c.Class, "records", c.Removed, "blocked", c.Blocked)
+			}
+		}
+		removed = removed || e.removed > 0
+		return e.err
+	})
+	return removed
 }

@@ -24,8 +24,8 @@ const TableLeaves = "leaf_segments"
 // ledger, whose records are removed only where they are synthetic.
 //
 // An expiry is named by By, LogNo and From; another one of that name is
-// evidence.ErrConflict. A limit of a policy that is no whole number of days lets nothing of
-// its class go. Refusals are evidence.ErrForbidden, and ErrHeld under a hold of the tenant.
+// evidence.ErrConflict. A limit of a policy that is no whole number of days, from 1 up, in at
+// most six digits lets nothing of its class go. Refusals are evidence.ErrForbidden, and ErrHeld under a hold of the tenant.
 //
 // Of leaf segments only a prefix of the log may go, and only what stands in an
 // archive: From is 0 or the To of the expiry before, and both are those of an ArchiveUnit.
@@ -125,9 +125,10 @@ type Lifecycle interface {
 	// out r (nil: nothing), whose By is the record of one of them. Rows that a hold of a
 	// run, a subject or a time covers are left out; one of the tenant is ErrHeld. It
 	// returns how many rows went. done marks the expiries as Done: the caller says that no row of them
-	// is left. Of TableLeaves nothing is removed here. Errors: ErrHeld; evidence.ErrForbidden
-	// where an expiry is not written down just so, or r is by none of their records;
-	// evidence.ErrConflict where a segment of r is not the one that it expects (Removal.IDs);
+	// is left. (PostgreSQL looks for itself: some may wait for a drop, see PlanDrop.) Of
+	// TableLeaves nothing is removed here. Errors: ErrHeld; evidence.ErrForbidden where an
+	// expiry is not written down just so, or r is by none of their records; evidence.ErrConflict
+	// where a segment of r is not the one that it expects (Removal.IDs);
 	// evidence.ErrInvalid where there is no expiry, or they are of several logs.
 	Expire(ctx context.Context, tenant string, list []Expiry, from, to int64, done bool, r *Removal) (rows int64, err error)
 	// ExpireLeaves removes the leaf segments that lie wholly in the prefix that the
@@ -139,10 +140,21 @@ type Lifecycle interface {
 	// goes on. Errors are those of Commit's Removal, and evidence.ErrConflict as in
 	// Expire.
 	Remove(ctx context.Context, tenant string, r *Removal) error
-	// DropExpired gives back at once what belongs to nobody any more: in PostgreSQL the
-	// partitions of months that have ended and that hold nothing, or nothing but
-	// rows that expiries name; what must stay of a partition most of which may go is
-	// moved first. It returns the names. A backend without partitions does nothing.
+	// PlanDrop plans, in PostgreSQL, that partitions of months that have ended are
+	// dropped as a whole, with what must stay moved before: those of whose rows expiries that
+	// are not done name at least half, all tenants' together. It returns the names of those that
+	// are planned now, be it before. Of such a partition Expire removes what it is
+	// to remove but the rows, and marks no expiry as Done that names one, until DropPlanned. A
+	// backend without partitions plans nothing.
+	PlanDrop(ctx context.Context) ([]string, error)
+	// DropPlanned drops what is planned, and marks as Done the expiries that name no row any
+	// more. Rows whose sealed content is there stay, and what a hold covers. A plan that
+	// does not succeed is given up: Expire removes its rows then. It returns the names
+	// of both. Without an answer of the database plans stay for the next call.
+	DropPlanned(ctx context.Context) (dropped, left []string, err error)
+	// DropExpired gives back what belongs to nobody any more: in PostgreSQL the
+	// partitions of months that have ended and that hold nothing. It returns the names. A
+	// backend without partitions does nothing.
 	DropExpired(ctx context.Context) ([]string, error)
 	// ExtendHold adds runs and records to a hold in force of a subject; what it has is no
 	// error. Errors: evidence.ErrNotFound; evidence.ErrConflict where it is released;

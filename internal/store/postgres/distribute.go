@@ -39,10 +39,11 @@ import (
 // unique, and in order as long as all processes connect to the coordinator. Nothing that
 // is signed or proven depends on either.
 
-// Lifecycle (migration 0010) keeps to that but for three things, none of which was tried
+// Lifecycle (migrations 0010, 0011) keeps to that but for three things, none of which was tried
 // on a cluster: the tables of holds are locked on the coordinator, where all processes
 // connect; rows of one tenant are locked by FOR UPDATE; and a partition that is made anew
-// is filled before it is attached, so that Citus has to distribute what is in it.
+// is filled before it is attached, so that Citus has to distribute what is in it. What is
+// planned (partition_drops) is read by itself and becomes a condition as text.
 
 // Versions of Citus below this one were not looked at: identity columns of distributed
 // tables, and triggers of their partitions, are as described from there on.

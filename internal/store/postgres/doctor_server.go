@@ -13,7 +13,7 @@ import (
 const oldestServer = 150000
 
 // platformTables have no tenant: migrations/0001 says why.
-var platformTables = []string{"origins", "settings", "api_keys", "leases", "expired_partitions", "schema_migrations"}
+var platformTables = []string{"origins", "settings", "api_keys", "leases", "expired_partitions", "partition_drops", "schema_migrations"}
 
 const (
 	// Constraints and unique indexes that do not have the tenant: a distributed

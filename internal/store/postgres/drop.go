@@ -30,12 +30,8 @@ type partition struct {
 
 func (p partition) String() string { return p.parent + "_p" + p.month.first().Format("200601") }
 
-// DropExpired implements store.Store. A partition that somebody reads for long is left
-// for the next time, without an error. None is left without its guards at any moment that
-// others can see.
-func (db *DB) DropExpired(ctx context.Context) (dropped []string, err error) {
-	var list []partition
-	now := time.Now()
+// pastPartitions are those of months that have ended, oldest first.
+func (db *DB) pastPartitions(ctx context.Context, now time.Time) (list []partition, err error) {
 	err = db.lend(ctx, func(conn *pooled) error { // of the primary
 		return (&reader{conn: conn.Conn}).run(ctx, sqlPartitions, func(rows pgx.Rows) error {
 			var parent, digits string
@@ -48,6 +44,15 @@ func (db *DB) DropExpired(ctx context.Context) (dropped []string, err error) {
 			return nil
 		}, partitioned)
 	})
+	return list, fault(err)
+}
+
+// DropExpired implements store.Store. A partition that somebody reads for long is left
+// for the next time, without an error. None is left without its guards at any moment that
+// others can see.
+func (db *DB) DropExpired(ctx context.Context) (dropped []string, err error) {
+	now := time.Now()
+	list, err := db.pastPartitions(ctx, now)
 	if err != nil {
 		return nil, err
 	}
@@ -67,9 +72,6 @@ func (db *DB) DropExpired(ctx context.Context) (dropped []string, err error) {
 
 func (db *DB) dropExpired(ctx context.Context, p partition, now time.Time) (may bool, err error) {
 	err = db.transact(ctx, func(ctx context.Context, c *pooled) error {
-		if _, err := c.Exec(ctx, sqlDropSession); err != nil {
-			return err
-		}
 		return c.QueryRow(ctx, sqlExpirable, p.parent, p.month.date()).Scan(&may)
 	})
 	if err != nil || !may {

@@ -23,7 +23,7 @@ func monthly(t *testing.T) (dsns pgtest.DSNs, db *postgres.DB, logs []*testLog, 
 	t.Helper()
 	dsns = migrated(t)
 	db = open(t, dsns)
-	times := monthsOf(4)
+	times := monthsOf(5) // but for the last but one: whatever the date, what is before it is a day old
 	logs = []*testLog{newLog("a"), newLog("b")}
 	for i, at := range times[:3] {
 		for _, l := range logs {
@@ -35,8 +35,8 @@ func monthly(t *testing.T) (dsns pgtest.DSNs, db *postgres.DB, logs []*testLog, 
 			}
 		}
 	}
-	for _, l := range logs { // at 3: whatever the date, a month that has ended is old enough
-		l.append(t, db, retention("RetentionPolicyChanged", evidence.ClassLLMRuns, audited("limit_value", "0")))
+	for _, l := range logs { // at 3, now
+		l.append(t, db, retention("RetentionPolicyChanged", evidence.ClassLLMRuns, audited("limit_value", "1")))
 	}
 	return dsns, db, logs, func(i int) time.Time {
 		return time.Date(times[i].Year(), times[i].Month(), 1, 0, 0, 0, 0, time.UTC)
@@ -61,7 +61,7 @@ func TestExpirePartition(t *testing.T) {
 	}
 	refused("a month without an order", "RL002", steps, first(0), first(2))
 	refused("a month that is younger than said", "RL005", steps, first(1), first(1))
-	refused("the present month", "RL005", steps, first(3), first(3).AddDate(0, 1, 0))
+	refused("the present month", "RL005", steps, first(4), first(4).AddDate(0, 1, 0))
 	refused("a day that lies ahead", "RL005", steps, first(0), time.Now().AddDate(0, 0, 2))
 	refused("a table without partitions", "22023", "tiles", first(0), first(2))
 	refused("a name that is none", "22023", `x"; DROP TABLE heads`, first(0), first(2))
@@ -127,23 +127,57 @@ func TestExpirePartition(t *testing.T) {
 }
 
 // TestDropExpired sees which partitions are given back: empty ones of months that have
-// ended, and those whose rows may go, all or most.
+// ended, and those whose rows may go, all or most, as planned.
 func TestDropExpired(t *testing.T) {
 	t.Parallel()
-	_, db, logs, first := monthly(t)
+	dsns, db, logs, first := monthly(t)
 	a, b := logs[0], logs[1]
-	drop := func(want ...string) {
+	owner := shell(t, dsns.Owner)
+	same := func(what string, got []string, want ...string) {
+		t.Helper()
+		slices.Sort(got)
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			t.Errorf("%d partitions %s: %q\nwant %d: %q", len(got), what, got, len(want), want)
+		}
+		wantDoctor(t, db)
+	}
+	give := func(want ...string) {
 		t.Helper()
 		got, err := db.DropExpired(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		slices.Sort(got)
-		slices.Sort(want)
-		if !slices.Equal(got, want) {
-			t.Errorf("%d partitions given back: %q\nwant %d: %q", len(got), got, len(want), want)
+		same("given back", got, want...)
+	}
+	plan := func(want ...string) {
+		t.Helper()
+		got, err := db.PlanDrop(t.Context())
+		if err != nil {
+			t.Fatal(err)
 		}
-		wantDoctor(t, db)
+		same("planned", got, want...)
+	}
+	drop := func(want ...string) (left []string) {
+		t.Helper()
+		got, left, err := db.DropPlanned(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		same("dropped", got, want...)
+		if got := texts(t, shell(t, dsns.Owner), "SELECT relation FROM partition_drops"); len(got) > 0 {
+			t.Errorf("planned still: %q", got)
+		}
+		return left
+	}
+	// carry takes the steps of an expiry as the ledger does, and returns how many rows went.
+	carry := func(l *testLog, e store.Expiry) int64 {
+		t.Helper()
+		n, err := db.Expire(t.Context(), l.ref.Tenant, []store.Expiry{e}, 0, 10, true, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
 	}
 	part := func(table string, i int) string { return table + "_p" + first(i).Format("200601") }
 	// What is empty, of the months that have ended; steps and sealed content are not.
@@ -158,36 +192,64 @@ func TestDropExpired(t *testing.T) {
 	for _, table := range append([]string{"sealed_segments"}, tables()...) { // of the suite's records
 		empty = append(empty, table+"_p202511")
 	}
-	drop(empty...)
-	drop()
+	give(empty...)
+	give()
+	plan()
 	wantRows(t, db, a, 0, 1, 2)
 
+	// Half of each month is a's.
 	mine := a.expiry(t, db, steps, 0, 3, first(3))
 	b.hold(t, db, store.Hold{ID: "hold-1", Scope: store.HoldRun, Runs: []string{"run 2"}})
+	plan(part(steps, 0), part(steps, 1), part(steps, 2))
 	theirs := b.expiry(t, db, steps, 1, 3, first(3))
-	drop() // their content is still there, which would be left over
+	give() // a plan is none of its business
+	// Rows wait for it, without their entries of the index, but for what is held.
+	if n := carry(a, mine) + carry(b, theirs); n != 0 {
+		t.Errorf("%d rows of planned drops went", n)
+	}
 	wantRows(t, db, a, 0, 1, 2)
-	a.erase(t, db, mine, 0, 1, 2)
-	b.erase(t, db, theirs, 1, 2)
-	// The first and third are made anew for b's.
-	drop(part(steps, 0), part(steps, 1), part(steps, 2), part("sealed_segments", 1), part("sealed_segments", 2))
-	wantRows(t, db, a)
-	wantRows(t, db, b, 0, 2)
+	wantRows(t, db, b, 0, 1, 2)
 	wantIndex(t, db, "a")
 	wantIndex(t, db, "b", 2, 0)
-	for _, e := range []store.Expiry{mine, theirs} {
-		tenant := map[bool]string{true: "a", false: "b"}[e == mine]
-		if n, err := db.Expire(t.Context(), tenant, []store.Expiry{e}, 0, 10, true, nil); err != nil || n != 0 {
-			t.Errorf("expiry of %s: %d rows, %v", tenant, n, err)
-		}
+	wantPending(t, db, "a", 1)
+	// The content of the last is still there, which would be left over: it is given up.
+	a.erase(t, db, mine, 0, 1)
+	b.erase(t, db, theirs, 1)
+	if left := drop(part(steps, 0), part(steps, 1)); !slices.Equal(left, []string{part(steps, 2)}) {
+		t.Errorf("given up are %q", left)
 	}
-	drop()
+	wantRows(t, db, a, 2)
+	wantRows(t, db, b, 0, 2)
+	wantPending(t, db, "a", 1)
+	a.erase(t, db, mine, 2)
+	b.erase(t, db, theirs, 2)
+	if n := carry(a, mine); n != 1 {
+		t.Errorf("%d rows of the last went", n)
+	}
+	if n := carry(b, theirs); n != 0 {
+		t.Errorf("%d rows went that are held", n)
+	}
+	wantPending(t, db, "a", 0)
+	wantPending(t, db, "b", 1)
+	give(part("sealed_segments", 1), part("sealed_segments", 2))
+
+	// Released, it goes at once, as a whole, and its expiry is done.
+	// Who reads for long makes it give up; another process plans anew.
 	b.release(t, db, "hold-1")
-	if n, err := db.Expire(t.Context(), "b", []store.Expiry{theirs}, 0, 10, true, nil); err != nil || n != 1 {
-		t.Errorf("what was held: %d rows, %v", n, err)
+	plan(part(steps, 2))
+	run(t, owner, "BEGIN; SELECT 1 FROM aos_trace_steps")
+	if left := drop(); !slices.Equal(left, []string{part(steps, 2)}) {
+		t.Errorf("given up are %q", left)
+	}
+	run(t, owner, "COMMIT")
+	plan() // nothing has changed
+	if got, err := open(t, dsns).PlanDrop(t.Context()); err != nil || !slices.Equal(got, []string{part(steps, 2)}) {
+		t.Errorf("planned anew: %q, %v", got, err)
 	}
 	drop(part(steps, 2))
 	wantRows(t, db, b, 0)
+	wantIndex(t, db, "b", 0)
+	wantPending(t, db, "b", 0)
 
 	// The rest of the log is written and read as before.
 	for _, l := range logs {
@@ -204,6 +266,21 @@ func TestDropExpired(t *testing.T) {
 		if _, err := db.SealedSegment(t.Context(), l.ref.Tenant, store.SegmentRef{LogNo: 1, No: 1 << 4}); !errors.Is(err, evidence.ErrNotFound) {
 			t.Errorf("content that went: %v", err)
 		}
+	}
+}
+
+// wantPending checks how many expiries of a tenant are not done.
+func wantPending(t *testing.T, db *postgres.DB, tenant string, want int) {
+	t.Helper()
+	n := 0
+	err := db.Expiries(t.Context(), tenant, func(e store.Expiry) error {
+		if !e.Done {
+			n++
+		}
+		return nil
+	})
+	if err != nil || n != want {
+		t.Errorf("%d expiries of %s are not done, %v; want %d", n, tenant, err, want)
 	}
 }
 

@@ -24,7 +24,7 @@ var (
 	sealedTables      = []string{"sealed_segments", "sealed_index", "data_keys"}
 	operationalTables = []string{"heads", "run_states", "settings", "api_keys", "leases"}
 	// Written by the owner's functions and migrations alone.
-	ownersTables = []string{"removals", "schema_migrations", "open_runs", "expired_partitions"}
+	ownersTables = []string{"removals", "schema_migrations", "open_runs", "expired_partitions", "partition_drops"}
 
 	// appFunctions do for the application what it has no right to do itself.
 	appFunctions = []string{
@@ -35,6 +35,9 @@ var (
 		"runledger_ensure_partitions(date, date)",
 		"runledger_expire_partition(text, date, date)",
 		"runledger_expirable(text, date)",
+		"runledger_plan_drop(text, date)",
+		"runledger_forget_drop(text, date)",
+		"runledger_settle_expiries(text)",
 		"runledger_expire_rows(text, bigint, text[], bigint[], bigint[], bigint[], boolean[], bigint[], bigint[], bigint, bigint, boolean)",
 		"runledger_expire_leaves(text, bigint, bigint)",
 		"runledger_release_hold(text, text, bigint, bigint)",

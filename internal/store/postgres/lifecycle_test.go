@@ -116,7 +116,7 @@ func aged(t *testing.T) (*postgres.DB, *testLog, func(dsn string) *pgx.Conn) {
 // what must not go, or to say that it may.
 func TestLifecycleByHand(t *testing.T) {
 	t.Parallel()
-	_, l, as := aged(t)
+	db, l, as := aged(t)
 	app, owner := as("app"), as("owner")
 	by := l.head.Size - 2 // the RetentionApplied
 	young := time.Now().UnixMicro() - 89*86_400_000_000
@@ -134,6 +134,7 @@ func TestLifecycleByHand(t *testing.T) {
 		{name: "rows of another table", sql: "DELETE FROM audit_ledger", code: noOrder},
 		{name: "leaves", sql: "DELETE FROM leaf_segments", code: noOrder},
 		{name: "the index of a row that is there", sql: "DELETE FROM sealed_index", code: noOrder},
+		{name: "the index of what is held", sql: "DELETE FROM sealed_index WHERE leaf_index = 0", code: noOrder},
 		{name: "an update", sql: "UPDATE aos_trace_steps SET run_id = 'run'", code: appendOnly},
 		{name: "a run's name taken off a hold", sql: "DELETE FROM hold_runs", code: appendOnly},
 		{name: "a hold changed to another scope", sql: "UPDATE holds SET scope = 'subject'", code: appendOnly},
@@ -181,13 +182,38 @@ func TestLifecycleByHand(t *testing.T) {
 			stops(t, conn, strings.Split(c.sql, "; "), code)
 		}
 	}
-	// What may go, goes, also by hand of the owner; then its entry of the index.
-	run(t, owner, "DELETE FROM aos_trace_steps WHERE run_id = 'run'")
+	// What may go, goes, also by hand of the owner; its entry of the index before it, too.
 	run(t, owner, "DELETE FROM sealed_index WHERE leaf_index = 3")
-	if got := texts(t, owner, "SELECT leaf_index::text FROM aos_trace_steps ORDER BY leaf_index"); !slices.Equal(got, []string{"0", "1", "4", "5"}) {
-		t.Errorf("left are %v", got)
+	run(t, owner, "DELETE FROM aos_trace_steps WHERE run_id = 'run'")
+	wantLeft := func(want ...string) {
+		t.Helper()
+		if got := texts(t, owner, "SELECT leaf_index::text FROM aos_trace_steps ORDER BY leaf_index"); !slices.Equal(got, want) {
+			t.Errorf("left are %v, want %v", got, want)
+		}
 	}
+	wantLeft("0", "1", "4", "5")
 	refuses(t, app, "DELETE FROM aos_trace_steps WHERE run_id = 'other'", noRight)
+
+	// A plan that is forged permits nothing, and the application can forge none.
+	for _, sql := range []string{"INSERT INTO partition_drops VALUES ('aos_trace_steps', 24310, 0, 9000000000000000)", "DELETE FROM partition_drops"} {
+		refuses(t, app, sql, noRight)
+	}
+	run(t, owner, "INSERT INTO partition_drops VALUES ('aos_trace_steps', 24310, 0, 9000000000000000)")
+	const drop = "SELECT runledger_expire_partition('aos_trace_steps', '2025-11-01', '2026-01-01')"
+	for _, conn := range []*pgx.Conn{app, owner} {
+		refuses(t, conn, drop, noOrder) // held are two of four, and one is young
+		run(t, conn, "SELECT runledger_plan_drop('aos_trace_steps', '2025-11-01'), runledger_settle_expiries('aos_trace_steps')")
+	}
+	wantLeft("0", "1", "4", "5")
+	if got := texts(t, owner, "SELECT 1::text FROM expiries WHERE done"); len(got) > 0 {
+		t.Error("an expiry is done that names rows")
+	}
+	l.release(t, db, "hold-1")
+	run(t, app, drop)
+	wantLeft("5")
+	if list, err := db.Guards(t.Context()); err != nil || len(list) > 0 {
+		t.Errorf("guards: %q, %v", list, err)
+	}
 }
 
 const (

@@ -119,6 +119,7 @@ type DB struct {
 	claims   chan struct{} // as many places as there may be claims
 	metrics  *metrics
 	months   months
+	planned  planState
 	applied  []Migration
 	closed   atomic.Bool
 }

@@ -285,9 +285,19 @@ func (db *DB) Remove(ctx context.Context, tenant string, r *store.Removal) error
 
 // DropExpired implements store.Store: there are no partitions. Pages that are free are
 // used again.
-func (db *DB) DropExpired(context.Context) ([]string, error) {
+func (db *DB) DropExpired(context.Context) ([]string, error) { return nil, db.isOpen() }
+
+// PlanDrop implements store.Store: there are no partitions.
+func (db *DB) PlanDrop(context.Context) ([]string, error) { return nil, db.isOpen() }
+
+// DropPlanned implements store.Store: there are no partitions.
+func (db *DB) DropPlanned(context.Context) (dropped, left []string, err error) {
+	return nil, nil, db.isOpen()
+}
+
+func (db *DB) isOpen() error {
 	if db.closed.Load() {
-		return nil, errClosed
+		return errClosed
 	}
-	return nil, nil
+	return nil
 }

@@ -283,9 +283,15 @@ func testExpiryAge(t *testing.T, s store.Store) {
 	l.policy(evidence.ClassSynthetic, "3")
 	ages(l, tableSteps, 3, true)
 	ages(l, tableSteps, 40, false)
-	// A limit that is no number of days is no permission.
-	for _, limit := range []string{"", "-5", "0.5", "1e0"} {
+	// A limit that is no number of days is no permission, nor is one of none.
+	long := 1_000_000 // days
+	for _, limit := range []string{"", "-5", "+5", "0.5", "1e0", " 5", "5 ", "5\n", "0x5", "\u0665", "five", "0000005", "1000000", "0", "000000"} {
 		l.policy(evidence.ClassLLMRuns, limit)
 		wantErr(t, fmt.Sprintf("a limit of %q days", limit), try(l, tableSteps, 80, false), evidence.ErrForbidden)
+		wantErr(t, fmt.Sprintf("a limit of %q days, of what is old", limit), try(l, tableSteps, long, false), evidence.ErrForbidden)
+	}
+	for limit, days := range map[string]int{"1": 1, "007": 7, "000040": 40, "20000": 20000} {
+		l.policy(evidence.ClassLLMRuns, limit)
+		ages(l, tableSteps, days, false)
 	}
 }

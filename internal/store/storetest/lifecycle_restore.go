@@ -147,11 +147,13 @@ func testLifecycleClosed(t *testing.T, s store.Store) {
 	}
 	_, expire := s.Expire(ctx, "a", []store.Expiry{e}, 0, 1, true, nil)
 	_, leaves := s.ExpireLeaves(ctx, l.ref, 1)
+	_, plan := s.PlanDrop(ctx)
+	_, _, planned := s.DropPlanned(ctx)
 	_, drop := s.DropExpired(ctx)
 	_, runs := s.HeldRuns(ctx, "a", []string{"r"})
 	_, records := s.HeldRecords(ctx, "a", []store.Position{e.By})
 	for what, err := range map[string]error{
-		"Expire": expire, "ExpireLeaves": leaves, "DropExpired": drop, "HeldRuns": runs, "HeldRecords": records,
+		"Expire": expire, "ExpireLeaves": leaves, "PlanDrop": plan, "DropPlanned": planned, "DropExpired": drop, "HeldRuns": runs, "HeldRecords": records,
 		"Remove":           s.Remove(ctx, "a", &store.Removal{By: e.By}),
 		"ExtendHold":       s.ExtendHold(ctx, "a", "h", []string{"r"}, nil),
 		"KeepArchive":      s.KeepArchive(ctx, l.unit(0, 1)),

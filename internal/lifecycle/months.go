@@ -1,0 +1,63 @@
+package lifecycle
+
+import "context"
+
+// Whole months: where most of an ended month's partition is to go, content goes first, of all
+// tenants, and then the partition with its rows (store.Lifecycle, PlanDrop). A store without
+// partitions plans none, and rows go with their content.
+
+// wholeMonths has the store plan what can be dropped as a whole, carries out what was ordered,
+// and drops. What carry leaves undone stays: the plan is given up then, or the rows are moved.
+func (s *Service) wholeMonths(ctx context.Context, carry func(ctx context.Context) error) (dropped []string, err error) {
+	planned, err := s.cfg.Store.PlanDrop(ctx)
+	if err != nil || len(planned) == 0 {
+		return nil, err
+	}
+	if b, err := s.guards(ctx); err != nil || b.text != "" {
+		return nil, err // who goes on says so
+	}
+	if err := carry(ctx); err != nil {
+		return nil, err
+	}
+	dropped, _, err = s.cfg.Store.DropPlanned(ctx)
+	return dropped, err
+}
+
+// wholeMonths does so for one tenant: of others it takes what has no content any more.
+func (e *expiry) wholeMonths(ctx context.Context) error {
+	names, err := e.s.wholeMonths(ctx, e.steps)
+	e.dropped(names)
+	return err
+}
+
+// settle carries out what was ordered before and drops what was planned, so that nothing
+// waits: what is there then and is due was not ordered, or is held.
+func (e *expiry) settle(ctx context.Context) error {
+	n, names, err := e.s.settle(ctx, e.tenant)
+	e.removed += n
+	e.dropped(names)
+	return err
+}
+
+func (s *Service) settle(ctx context.Context, tenant string) (removed int64, dropped []string, err error) {
+	err = s.counting(ctx, tenant, func() error {
+		removed, err = s.steps(ctx, tenant)
+		if err != nil {
+			return err
+		}
+		var left []string
+		dropped, left, err = s.cfg.Store.DropPlanned(ctx)
+		if err != nil || len(dropped)+len(left) == 0 {
+			return err
+		}
+		n, err := s.steps(ctx, tenant)
+		removed += n
+		return err
+	})
+	return removed, dropped, err
+}
+
+func (e *expiry) dropped(names []string) {
+	e.out.Dropped = append(e.out.Dropped, names...)
+	e.removed += int64(len(names))
+}
