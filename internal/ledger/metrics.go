@@ -21,6 +21,7 @@ type metrics struct {
 	anomalies  *prometheus.CounterVec // by code
 	verified   prometheus.Counter
 	scrubbedAt prometheus.Gauge
+	guards     prometheus.Gauge
 }
 
 func newMetrics(reg prometheus.Registerer, l *Ledger) *metrics {
@@ -53,6 +54,9 @@ func newMetrics(reg prometheus.Registerer, l *Ledger) *metrics {
 		}),
 		scrubbedAt: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "runledger_last_scrub_timestamp_seconds", Help: "End of the last full verification.",
+		}),
+		guards: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "runledger_guards_broken", Help: "Guards of the database that were missing or damaged when they were last looked at.",
 		}),
 	}
 	if reg != nil {
