@@ -71,7 +71,7 @@ func newMetrics(reg prometheus.Registerer, l *Ledger) *metrics {
 		waiting := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "runledger_requests_waiting", Help: "Appends that wait for a committer.",
 		}, func() float64 { return float64(l.committers.waiting()) })
-		reg.MustRegister(m.records, m.commits, m.seconds, m.batch, m.conflicts, m.claims, m.anomalies, m.verified, m.scrubbedAt, writable, waiting)
+		reg.MustRegister(m.records, m.commits, m.seconds, m.batch, m.conflicts, m.claims, m.anomalies, m.verified, m.scrubbedAt, m.guards, writable, waiting)
 	}
 	return m
 }
