@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -8,6 +9,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/runledger/runledger/internal/store/pgtest"
+	"github.com/runledger/runledger/internal/store/postgres"
 )
 
 // TestProcessesTogether asks one process for what another was told.
@@ -33,6 +37,7 @@ func TestProcessesTogether(t *testing.T) {
 	t.Run("revocation", func(t *testing.T) { revokedElsewhere(t, f, admin) })
 	t.Run("exports", func(t *testing.T) { exportedElsewhere(t, f, f.key(a, "acme", "operator")) })
 	t.Run("streams", func(t *testing.T) { streamGoesOn(t, f) })
+	t.Run("verification", func(t *testing.T) { verifiedElsewhere(t, f, admin) })
 }
 
 // send appends records through a member and returns their receipts.
@@ -227,6 +232,47 @@ func streamGoesOn(t *testing.T, f *fleet) {
 		other.send(t, f.keys["acme"], fmt.Sprintf(aSystemRecord, fmt.Sprintf("00000000-0000-7000-8000-%012d", i), rightNow(), component(i)))
 	}
 	within(t, 60*time.Second, all(40))
+}
+
+// verifiedElsewhere kills the process that verifies a tenant. Another one goes on, and finds
+// that what it writes is altered as it comes.
+func verifiedElsewhere(t *testing.T, f *fleet, admin string) {
+	alive, verifies := f.members[0], f.members[1]
+	for _, m := range f.members { // one was killed before
+		m.kill()
+		if err := m.start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	conn, err := pgtest.As(t.Context(), f.dsn.Super, postgres.DefaultSchema)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	integrity := func(m *member, status string) func() error {
+		return func() error {
+			if code, answer := m.ask(http.MethodGet, "/api/v1/logs/audit/integrity", admin, nil, ""); code != http.StatusOK || !strings.Contains(string(answer), `"integrity_status":"`+status+`"`) {
+				return fmt.Errorf("%s: %d %s", m.name, code, answer)
+			}
+			return nil
+		}
+	}
+	for _, m := range f.members {
+		within(t, 60*time.Second, integrity(m, "verified"))
+	}
+	verifies.send(t, f.keys["acme"], fmt.Sprintf(aStep, rightNow(), "verified", 9001, ""))
+	time.Sleep(time.Second)
+	verifies.kill()
+	for _, sql := range []string{
+		`CREATE FUNCTION evil() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.status := ''failure''; RETURN NEW; END'`,
+		`CREATE TRIGGER evil BEFORE INSERT ON aos_trace_steps FOR EACH ROW EXECUTE FUNCTION evil()`,
+	} {
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	alive.send(t, f.keys["acme"], fmt.Sprintf(aStep, rightNow(), "verified", 9002, ""))
+	within(t, 60*time.Second, integrity(alive, "compromised"))
 }
 
 // has reports whether a member has logged something of late.

@@ -44,6 +44,7 @@ type integrityState struct {
 	mu      sync.Mutex
 	tenants map[string]*tenantIntegrity
 	wake    chan struct{}
+	guards  []Anomaly // what is missing of the database's own protection now
 }
 
 type tenantIntegrity struct {
@@ -52,6 +53,9 @@ type tenantIntegrity struct {
 	lastVerified *evidence.Micros
 	through      map[int]int64 // log_no -> leaves checked
 	failed       error         // why the last verification could not be made
+
+	told     verdict // what the processes said last, this one included
+	toldText string  // as it is stored
 }
 
 // maxAnomalies bounds what is kept of each tenant; the first ones matter.
@@ -103,7 +107,7 @@ func (s *integrityState) add(findings []Finding, now evidence.Micros) []Finding 
 			tenant = evidence.SystemTenant
 		}
 		t := s.of(tenant)
-		key := f.String()
+		key := f.key()
 		if t.seen[key] || len(t.anomalies) >= maxAnomalies {
 			continue
 		}
@@ -134,16 +138,22 @@ func (l *Ledger) Integrity(tenant string) Integrity {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.of(tenant)
-	out.Anomalies = append(out.Anomalies, t.anomalies...)
-	out.LastVerified = t.lastVerified
-	out.VerifiedThrough = t.through[no]
-	for _, a := range t.anomalies {
+	out.Anomalies = append(out.Anomalies, t.all()...)
+	if tenant == evidence.SystemTenant {
+		out.Anomalies = append(out.Anomalies, s.guards...)
+	}
+	if out.LastVerified = t.lastVerified; t.told.At > 0 && (out.LastVerified == nil || t.told.At > *out.LastVerified) {
+		at := t.told.At
+		out.LastVerified = &at
+	}
+	out.VerifiedThrough = max(t.through[no], t.told.Through[no])
+	for _, a := range out.Anomalies {
 		if a.Code[0] == 'E' {
 			out.Status = StatusCompromised
 			return out
 		}
 	}
-	for _, a := range s.of(evidence.SystemTenant).anomalies {
+	for _, a := range append(s.of(evidence.SystemTenant).all(), s.guards...) {
 		if a.Tenant == "" && a.Code[0] == 'E' { // of the database as a whole
 			out.Status, out.Why = StatusDegraded, a.Message
 			return out
@@ -155,7 +165,7 @@ func (l *Ledger) Integrity(tenant string) Integrity {
 		out.Status, out.Why = StatusDegraded, forClients(err)
 	} else if t.failed != nil {
 		out.Status, out.Why = StatusDegraded, forClients(t.failed)
-	} else if t.lastVerified != nil {
+	} else if out.LastVerified != nil {
 		out.Status = StatusVerified
 	}
 	return out

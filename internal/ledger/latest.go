@@ -61,25 +61,83 @@ func (l *Ledger) newer(ctx context.Context, o *openLog) (logState, error) {
 // known. It leaves alone what the committer owns.
 func (l *Ledger) learn(ctx context.Context, o *openLog) (logState, error) {
 	known := o.state() // first: this process may commit more while the store is read here
-	st, err := l.loadState(ctx, o)
+	st, last, err := l.extended(ctx, o, known)
 	if err != nil {
 		return logState{}, err
 	}
-	if err := extends(&st.tree, known.tree.size(), known.tree.root(), l.tileOf(ctx, o.LogRef)); err != nil {
-		return logState{}, fmt.Errorf("log %s: the database does not extend what this process knows: %w", o.Origin, err)
-	}
-	last, _, err := l.provenLeaf(ctx, o.Log, &st.tree, st.tree.size()-1)
-	if err != nil {
-		return logState{}, err
-	}
-	st.lastT = last.RecordedAt
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.closed = o.closed || isClosing(last)
+	o.closed = o.closed || last != nil && isClosing(last)
 	if st.tree.size() > o.durable.tree.size() {
 		o.durable = st
 	}
 	return o.durable, nil
+}
+
+// nearBehind is how many leaves are read rather than the right edge of the tree.
+const nearBehind = 4096
+
+// extended returns the state of a log that the store has, which must extend the one that
+// is known, and its last leaf; that is nil where nothing came.
+//
+// Where little came since, only that is read: its leaves, put to the tree that is known,
+// must have the root that is signed now. That proves them, and that the one tree extends
+// the other, with nothing read anew of what was proven before. If they do not, or if they
+// are many, the edge of the tree is read, and says what is wrong.
+func (l *Ledger) extended(ctx context.Context, o *openLog, known logState) (logState, *evidence.Leaf, error) {
+	if st, last, err := l.grown(ctx, o, known); err == nil {
+		return st, last, nil
+	} else if !errors.Is(err, errNotGrown) {
+		return logState{}, nil, err
+	}
+	st, err := l.loadState(ctx, o)
+	if err != nil {
+		return logState{}, nil, err
+	}
+	if err := extends(&st.tree, known.tree.size(), known.tree.root(), l.tileOf(ctx, o.LogRef)); err != nil {
+		return logState{}, nil, fmt.Errorf("log %s: the database does not extend what this process knows: %w", o.Origin, err)
+	}
+	last, _, err := l.provenLeaf(ctx, o.Log, &st.tree, st.tree.size()-1)
+	if err != nil {
+		return logState{}, nil, err
+	}
+	st.lastT = last.RecordedAt
+	return st, last, nil
+}
+
+var errNotGrown = errors.New("the leaves since do not make up the signed tree")
+
+// grown is extended by the leaves that came since, or errNotGrown.
+func (l *Ledger) grown(ctx context.Context, o *openLog, known logState) (st logState, last *evidence.Leaf, err error) {
+	head, err := checkedHead(ctx, l.store, o)
+	if err != nil {
+		return st, nil, err
+	}
+	from := known.tree.size()
+	if from == 0 || head.Size < from || head.Size-from > nearBehind {
+		return st, nil, errNotGrown
+	}
+	st = logState{tree: known.tree.fork(), note: head.Note, lastT: known.lastT}
+	var raw []byte
+	err = eachLeaf(ctx, l.store, o.LogRef, from, head.Size, func(seq int64, leaf []byte) error {
+		st.tree.append(evidence.LeafHash(leaf), func(store.Tile) {})
+		if seq+1 == head.Size {
+			raw = bytes.Clone(leaf)
+		}
+		return nil
+	})
+	switch {
+	case errors.Is(err, evidence.ErrTampered) || err == nil && st.tree.root() != head.Root:
+		return st, nil, errNotGrown
+	case err != nil || raw == nil:
+		return st, nil, err
+	}
+	last, err = evidence.ParseLeaf(raw)
+	if err != nil || last.Seq != head.Size-1 || last.Log != o.Origin {
+		return st, nil, errNotGrown
+	}
+	st.lastT = last.RecordedAt
+	return st, last, nil
 }
 
 // isClosing reports whether a leaf closes its log.

@@ -88,8 +88,10 @@ type Ledger struct {
 	metrics  *metrics
 	instance string
 
-	// shared: other processes may write the same logs.
+	// shared: other processes may write the same logs. holder is who this one is to them.
 	shared     bool
+	holder     string
+	turns      turns
 	committers committers
 	room       *semaphore.Weighted // records that wait for a committer
 	near       near                // what was read of the logs
@@ -128,13 +130,14 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 		cfg: cfg, store: cfg.Store, sealer: cfg.Sealer, anchor: cfg.Anchor, log: cfg.Logger,
 		clock:  newClockGuard(cfg.Clock, cfg.Dev, cfg.Logger),
 		shared: !cfg.Store.SingleWriter(),
+		holder: randomHex(8),
 		room:   semaphore.NewWeighted(int64(cfg.MaxQueuedRecords)),
 		logs:   map[store.LogRef]*openLog{},
 		newest: map[string]*openLog{},
 		making: map[string]bool{},
 		stop:   make(chan struct{}),
 	}
-	l.committers.l = l
+	l.committers.l, l.turns.l, l.turns.lease = l, l, defaultLease
 	l.metrics = newMetrics(cfg.Metrics, l)
 	if l.shared {
 		// Of two processes that find an empty database, one makes what all share.

@@ -411,25 +411,17 @@ func (l *Ledger) checkOpened(ctx context.Context, lg store.Log, t *tree) error {
 // extend what this process last saw durable.
 func (l *Ledger) reloadLog(ctx context.Context, o *openLog) error {
 	known := o.state() // first: a reader may learn of more while the store is read here
-	st, err := l.loadState(ctx, o)
+	st, last, err := l.extended(ctx, o, known)
 	if err != nil {
 		return err
 	}
-	if err := extends(&st.tree, known.tree.size(), known.tree.root(), l.tileOf(ctx, o.LogRef)); err != nil {
-		return fmt.Errorf("log %s: the database does not extend what this process wrote: %w", o.Origin, err)
-	}
-	last, _, err := l.provenLeaf(ctx, o.Log, &st.tree, st.tree.size()-1)
-	if err != nil {
-		return err
-	}
-	st.lastT = last.RecordedAt
 	o.next, o.reload = st, false
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if st.tree.size() >= o.durable.tree.size() {
 		o.durable = st
 	}
-	o.closed = o.closed || isClosing(last)
+	o.closed = o.closed || last != nil && isClosing(last)
 	return nil
 }
 

@@ -21,6 +21,7 @@ type metrics struct {
 	anomalies  *prometheus.CounterVec // by code
 	verified   prometheus.Counter
 	scrubbedAt prometheus.Gauge
+	guards     prometheus.Gauge
 }
 
 func newMetrics(reg prometheus.Registerer, l *Ledger) *metrics {
@@ -54,6 +55,9 @@ func newMetrics(reg prometheus.Registerer, l *Ledger) *metrics {
 		scrubbedAt: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "runledger_last_scrub_timestamp_seconds", Help: "End of the last full verification.",
 		}),
+		guards: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "runledger_guards_broken", Help: "Guards of the database that were missing or damaged when they were last looked at.",
+		}),
 	}
 	if reg != nil {
 		writable := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -67,7 +71,7 @@ func newMetrics(reg prometheus.Registerer, l *Ledger) *metrics {
 		waiting := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "runledger_requests_waiting", Help: "Appends that wait for a committer.",
 		}, func() float64 { return float64(l.committers.waiting()) })
-		reg.MustRegister(m.records, m.commits, m.seconds, m.batch, m.conflicts, m.claims, m.anomalies, m.verified, m.scrubbedAt, writable, waiting)
+		reg.MustRegister(m.records, m.commits, m.seconds, m.batch, m.conflicts, m.claims, m.anomalies, m.verified, m.scrubbedAt, m.guards, writable, waiting)
 	}
 	return m
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/runledger/runledger/evidence"
@@ -18,7 +19,14 @@ type WatchConfig struct {
 	ScrubRate int
 	// ScrubEvery is the pause between two full verifications. Default 1 h.
 	ScrubEvery time.Duration
+	// GuardsEvery is how often the database's own protection is looked at. Default 1 h.
+	GuardsEvery time.Duration
+	// Lease is after how long others take over what a process verified that died. Default
+	// 15 s.
+	Lease time.Duration
 }
+
+const defaultLease = 15 * time.Second
 
 // Watch verifies continuously until ctx is done: new leaves as soon as they
 // are durable, everything again and again at a configured pace. What it
@@ -32,18 +40,31 @@ func (l *Ledger) Watch(ctx context.Context, cfg WatchConfig) {
 	if cfg.ScrubEvery <= 0 {
 		cfg.ScrubEvery = time.Hour
 	}
+	if cfg.GuardsEvery <= 0 {
+		cfg.GuardsEvery = time.Hour
+	}
+	if cfg.Lease > 0 {
+		l.turns.lease = cfg.Lease
+	}
 	wake := make(chan struct{}, 1)
 	l.state.mu.Lock()
 	l.state.wake = wake
 	l.state.mu.Unlock()
 	fresh := make(chan store.LogRef, 64)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		l.watchNew(ctx, wake, fresh)
-	}()
-	l.scrubLoop(ctx, cfg, fresh)
-	<-done
+	var watching sync.WaitGroup
+	watching.Go(func() { l.watchGuards(ctx, cfg.GuardsEvery) })
+	if l.shared {
+		if err := l.hear(ctx); err != nil && ctx.Err() == nil {
+			l.log.Warn("what other processes verified is not known", "err", err)
+		}
+		watching.Go(func() { l.watchShared(ctx, wake) })
+		l.scrubShared(ctx, cfg)
+	} else {
+		watching.Go(func() { l.watchNew(ctx, wake, fresh) })
+		l.scrubLoop(ctx, cfg, fresh)
+	}
+	watching.Wait()
+	l.turns.giveAll(ctx)
 }
 
 // scrubLoop verifies all tenants again and again, and in the pauses those with a log
@@ -73,12 +94,7 @@ func (l *Ledger) scrub(ctx context.Context, cfg WatchConfig) {
 		l.log.Error("verify", "err", err)
 		return
 	}
-	// Logs and tenants that are gone altogether are in no report of a tenant.
-	unknown, err := (&liveVerifier{cfg: LiveConfig{Reader: l.store, Anchor: l.anchor}}).unknownAnchors(ctx)
-	if err != nil {
-		l.log.Error("verify anchors", "err", err)
-	}
-	l.anomalies(ctx, unknown)
+	l.scrubAnchors(ctx)
 	for _, info := range tenants {
 		if ctx.Err() != nil {
 			return
@@ -88,11 +104,23 @@ func (l *Ledger) scrub(ctx context.Context, cfg WatchConfig) {
 	l.metrics.scrubbedAt.SetToCurrentTime()
 }
 
-func (l *Ledger) scrubTenant(ctx context.Context, cfg WatchConfig, tenant string) {
+// scrubAnchors finds logs and tenants that are gone altogether: they are in no report of a
+// tenant.
+func (l *Ledger) scrubAnchors(ctx context.Context) {
+	unknown, err := (&liveVerifier{cfg: LiveConfig{Reader: l.store, Anchor: l.anchor}}).unknownAnchors(ctx)
+	if err != nil {
+		l.log.Error("verify anchors", "err", err)
+	}
+	l.anomalies(ctx, unknown)
+}
+
+// scrubTenant reports whether all of a tenant was verified.
+func (l *Ledger) scrubTenant(ctx context.Context, cfg WatchConfig, tenant string) bool {
 	report, err := Verify(ctx, LiveConfig{
-		Reader: l.store, Sealer: l.sealer, Anchor: l.anchor, Tenant: tenant, pace: pacer(cfg.ScrubRate),
+		Reader: l.store, Sealer: l.sealer, Anchor: l.anchor, Tenant: tenant, pace: pacer(cfg.ScrubRate), watched: true,
 	})
 	l.scrubbed(ctx, tenant, report, err)
+	return err == nil && ctx.Err() == nil
 }
 
 // A full verification works for at most one part in scrubShare of the time: where leaves
@@ -153,24 +181,30 @@ var stops = []string{CodeLeaf, CodeInclusion, CodeTile, CodeHead, CodeFork}
 func (l *Ledger) anomalies(ctx context.Context, findings []Finding) {
 	now := evidence.MicrosOf(l.clock.Now())
 	for _, f := range l.state.add(findings, now) {
-		l.metrics.anomalies.WithLabelValues(f.Code).Inc()
-		l.log.Error("integrity anomaly", "code", f.Code, "tenant", f.Tenant, "log", f.Log, "table", f.Table,
-			"from", f.From, "to", f.To, "message", f.Message)
-		if f.Code[0] != 'E' {
-			continue // it is recorded where it happened
-		}
-		if slices.Contains(stops, f.Code) {
-			l.stopLog(f)
-		}
-		r := l.systemRecord(now, eventAnomaly, "CRITICAL", f.String())
-		setDetails(r, "/details", f)
-		if err := l.appendOwn(ctx, evidence.SystemTenant, r); err != nil {
-			l.log.Error("record integrity anomaly", "err", err)
-		}
+		l.report(ctx, f, now)
 	}
 }
 
-func (l *Ledger) stopLog(f Finding) {
+func (l *Ledger) report(ctx context.Context, f Finding, now evidence.Micros) {
+	l.metrics.anomalies.WithLabelValues(f.Code).Inc()
+	l.log.Error("integrity anomaly", "code", f.Code, "tenant", f.Tenant, "log", f.Log, "table", f.Table,
+		"from", f.From, "to", f.To, "message", f.Message)
+	if f.Code[0] != 'E' {
+		return // it is recorded where it happened
+	}
+	l.stopFor(f)
+	r := l.systemRecord(now, eventAnomaly, "CRITICAL", f.String())
+	setDetails(r, "/details", f)
+	if err := l.appendOwn(ctx, evidence.SystemTenant, r); err != nil {
+		l.log.Error("record integrity anomaly", "err", err)
+	}
+}
+
+// stopFor stops the log of a finding after which it is not to be signed.
+func (l *Ledger) stopFor(f Finding) {
+	if !slices.Contains(stops, f.Code) {
+		return
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, o := range l.logs {
@@ -184,6 +218,9 @@ func (l *Ledger) stopLog(f Finding) {
 type tail struct {
 	tree  tree
 	lastT evidence.Micros
+	// skip is up to where another process has looked. Beyond the tree, that is to be read
+	// before the tail goes on from there.
+	skip int64
 }
 
 // New leaves are looked at at most every followEvery, and for no more than one part in
@@ -203,7 +240,7 @@ func (l *Ledger) watchNew(ctx context.Context, wake <-chan struct{}, fresh chan<
 	l.mu.Lock()
 	for ref, o := range l.logs {
 		st := o.state()
-		tails[ref] = &tail{st.tree.fork(), st.lastT}
+		tails[ref] = &tail{tree: st.tree.fork(), lastT: st.lastT}
 	}
 	l.mu.Unlock()
 	var took time.Duration
@@ -248,7 +285,7 @@ func (l *Ledger) newTail(o *openLog) *tail {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	st := o.loaded
-	return &tail{st.tree.fork(), st.lastT}
+	return &tail{tree: st.tree.fork(), lastT: st.lastT}
 }
 
 // follow checks what a log got since the last call.
@@ -306,7 +343,7 @@ func (l *Ledger) follow(ctx context.Context, o *openLog, t *tail) error {
 	l.state.mu.Lock()
 	defer l.state.mu.Unlock()
 	in := l.state.of(o.Tenant)
-	if in.through[o.No] >= from {
+	if max(in.through[o.No], in.told.Through[o.No]) >= from {
 		in.through[o.No] = to
 	}
 	return nil

@@ -357,7 +357,7 @@ func (r *row) run(s *store.RunState) {
 // platform reads what is of no tenant.
 func (d *digester) platform(ctx context.Context) error {
 	err := d.read.Settings(ctx, func(name, value string) error {
-		if name == store.SettingMove {
+		if store.IsLocal(name) {
 			return nil
 		}
 		d.begin(store.LogRef{}).text(name, value)

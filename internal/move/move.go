@@ -330,7 +330,7 @@ func (c *copier) copyPlatform(ctx context.Context) error {
 		return err
 	}
 	err = c.cfg.From.Settings(ctx, func(name, value string) error {
-		if was, ok := have[name]; name != store.SettingMove && (!ok || was != value) {
+		if was, ok := have[name]; !store.IsLocal(name) && (!ok || was != value) {
 			settings = append(settings, pair{name, value})
 		}
 		return nil

@@ -22,9 +22,10 @@ const (
 	reasonProcess     = "process"     // another process has this one's name
 	reasonObservation = "observation" // self-observation fails, or has not passed for long
 	reasonLifecycle   = "lifecycle"   // what is due does not expire
+	reasonGuards      = "guards"      // the database's own protection of evidence is not whole
 )
 
-var allReasons = []string{reasonIntegrity, reasonWitnesses, reasonReplicas, reasonPartitions, reasonDisk, reasonProcess, reasonObservation, reasonLifecycle}
+var allReasons = []string{reasonIntegrity, reasonWitnesses, reasonReplicas, reasonPartitions, reasonDisk, reasonProcess, reasonObservation, reasonLifecycle, reasonGuards}
 
 // degradedEvery is after how many looks at readiness the rest is looked at: it asks
 // the database, and tells of nothing that is lost in between.
@@ -78,6 +79,7 @@ func (s *server) look(ctx context.Context, now time.Time) {
 	}
 	add(reasonObservation, s.observationReason(now))
 	add(reasonLifecycle, s.lifecycleReason())
+	add(reasonGuards, s.d.Ledger.Unguarded())
 	s.state.mu.Lock()
 	defer s.state.mu.Unlock()
 	s.state.reasons = list

@@ -118,6 +118,9 @@ func (h *health) degraded(now time.Time) {
 	if slices.Contains(codes, reasonPartitions) {
 		severity = "ERROR"
 	}
+	if slices.Contains(codes, reasonGuards) {
+		severity = "CRITICAL"
+	}
 	h.s.log.Warn("degraded", "reasons", details)
 	h.owe(now, severity, "The server is degraded: "+reasons+".", details)
 }

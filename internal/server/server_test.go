@@ -68,20 +68,22 @@ type running struct {
 	log     *logLines
 }
 
-func serve(t *testing.T, dir string) *running {
+func serve(t *testing.T, dir string, change ...func(*server.ServeConfig)) *running {
 	t.Helper()
 	r := &running{dir: dir, log: &logLines{}}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	cfg := server.Stored(t, server.Config{Data: dir, Version: "1.2.3", Logger: slog.New(slog.NewJSONHandler(r.log, nil))})
-	go func() {
-		done <- server.Serve(ctx, server.ServeConfig{
-			Config: cfg,
-			Listen: "127.0.0.1:0", OTLPHTTP: "127.0.0.1:0", OTLPGRPC: "127.0.0.1:0", MetricsAddress: "127.0.0.1:0",
-			RootQuiet: 300 * time.Millisecond, Quiet: time.Second, Idle: 2 * time.Second,
-			Watch: ledger.WatchConfig{ScrubRate: -1},
-		})
-	}()
+	c := server.ServeConfig{
+		Config: cfg,
+		Listen: "127.0.0.1:0", OTLPHTTP: "127.0.0.1:0", OTLPGRPC: "127.0.0.1:0", MetricsAddress: "127.0.0.1:0",
+		RootQuiet: 300 * time.Millisecond, Quiet: time.Second, Idle: 2 * time.Second,
+		Watch: ledger.WatchConfig{ScrubRate: -1},
+	}
+	for _, f := range change {
+		f(&c)
+	}
+	go func() { done <- server.Serve(ctx, c) }()
 	var once sync.Once
 	var stopped error
 	r.stop = func() error {
@@ -159,7 +161,7 @@ func systemEvents(t *testing.T, dir string) []string {
 	err = d.Ledger.Records(context.Background(), evidence.SystemTenant, 1, 0, head.Size, func(r ledger.LogRecord) error {
 		l := r.Leaf
 		// Tenants see what runs below them, not who knocked at the door.
-		own := slices.Contains([]string{"LOG_OPENED", "ACCESS_DENIED", "LIFECYCLE_ACKNOWLEDGED"}, l.Text("event_type"))
+		own := slices.Contains([]string{"LOG_OPENED", "ACCESS_DENIED", "LIFECYCLE_ACKNOWLEDGED", "INTEGRITY_ANOMALY"}, l.Text("event_type"))
 		if shared := l.Text("visibility") == "shared"; shared == own {
 			t.Errorf("%s: shared %v", r.Raw, shared)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/runledger/runledger/evidence"
@@ -34,6 +35,15 @@ type MoveMark struct {
 	// Heads is a digest of the logs and heads that were copied.
 	Heads string          `json:"heads"`
 	At    evidence.Micros `json:"at"`
+}
+
+// SettingVerified begins the names of the settings by which processes tell each other what
+// they verified of a tenant, which follows.
+const SettingVerified = "verified/"
+
+// IsLocal reports whether a setting speaks of this very database: no copy takes it along.
+func IsLocal(setting string) bool {
+	return setting == SettingMove || strings.HasPrefix(setting, SettingVerified)
 }
 
 // ParseMoveMark reads the value of SettingMove.

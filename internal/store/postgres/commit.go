@@ -134,21 +134,13 @@ func (db *DB) writeLog(ctx context.Context, conn *pooled, c *store.LogCommit, l 
 	if err := db.places.addMonths(ctx, conn, c); err != nil {
 		return err
 	}
-	for _, rows := range l.all() {
-		if err := rows.send(ctx, conn); err != nil {
-			return err
-		}
+	if err := l.send(ctx, conn, c); err != nil {
+		return err
 	}
 	if c.KeepCheckpoint {
 		if err := keepCheckpoint(ctx, conn, c.Log, store.Checkpoint{Size: c.Next.Size, Note: c.Next.Note}); err != nil {
 			return err
 		}
-	}
-	if err := addIndex(ctx, conn, c.Log.Tenant, c.Index); err != nil {
-		return err
-	}
-	if err := setRuns(ctx, conn, c.Log.Tenant, c.Runs); err != nil {
-		return err
 	}
 	if err := addLifecycle(ctx, conn, c); err != nil {
 		return err
@@ -157,6 +149,20 @@ func (db *DB) writeLog(ctx context.Context, conn *pooled, c *store.LogCommit, l 
 		return remove(ctx, conn, c.Log, c.Removal)
 	}
 	return nil
+}
+
+// send writes the rows of a commit, and what is sent with them: many rows of a table by
+// COPY, and all else together in one flight.
+func (l *load) send(ctx context.Context, conn *pooled, c *store.LogCommit) error {
+	f := &flight{conn: conn}
+	for _, rows := range l.all() {
+		if err := rows.send(ctx, f); err != nil {
+			return err
+		}
+	}
+	addIndex(ctx, f, c.Log.Tenant, c.Index)
+	setRuns(ctx, f, c.Log.Tenant, c.Runs)
+	return f.fly(ctx)
 }
 
 // note makes a missing note an empty one: nil would be NULL.
@@ -207,9 +213,9 @@ func keepCheckpoint(ctx context.Context, conn *pooled, log store.LogRef, c store
 
 // setRuns writes run states. A run that is named twice has the later one, at
 // the place of the earlier.
-func setRuns(ctx context.Context, conn *pooled, tenant string, list []store.RunState) error {
+func setRuns(ctx context.Context, f *flight, tenant string, list []store.RunState) {
 	if len(list) == 0 {
-		return nil
+		return
 	}
 	var runs []string
 	var nextN, nextStep, revision, lastLog, lastLeaf []int64
@@ -228,6 +234,5 @@ func setRuns(ctx context.Context, conn *pooled, tenant string, list []store.RunS
 		nextN[at], nextStep[at], revision[at] = r.NextN, r.NextStep, r.Revision
 		lastLog[at], lastLeaf[at], open[at] = int64(r.Last.LogNo), r.Last.Seq, r.Open
 	}
-	_, err := conn.Exec(ctx, sqlSetRuns, tenant, runs, nextN, nextStep, revision, lastLog, lastLeaf, open)
-	return err
+	f.query(ctx, sqlSetRuns, tenant, runs, nextN, nextStep, revision, lastLog, lastLeaf, open)
 }

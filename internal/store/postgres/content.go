@@ -2,8 +2,11 @@ package postgres
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -76,22 +79,50 @@ func addKeys(ctx context.Context, conn *pooled, tenant string, keys []store.Data
 	return nil
 }
 
-func addIndex(ctx context.Context, conn *pooled, tenant string, entries []store.IndexEntry) error {
-	if len(entries) == 0 {
-		return nil
+// addIndex adds index entries. Of those that a trace has once the first of the commit is
+// the one: most steps of a trace repeat what the first of them brought, and the database
+// would look for each again. They go in the order of their key, so that those that belong
+// to one page come together.
+func addIndex(ctx context.Context, f *flight, tenant string, entries []store.IndexEntry) {
+	list := firstOfTraces(entries)
+	if len(list) == 0 {
+		return
 	}
-	n := len(entries)
+	slices.SortStableFunc(list, func(a, b *store.IndexEntry) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), bytes.Compare(a.MAC[:], b.MAC[:]))
+	})
+	n := len(list)
 	names, macs, traces := make([]string, n), make([][]byte, n), make([]*string, n)
 	logs, leaves := make([]int64, n), make([]int64, n)
-	for i := range entries {
-		e := &entries[i]
+	for i, e := range list {
 		names[i], macs[i], logs[i], leaves[i] = e.Name, e.MAC[:], int64(e.LogNo), e.Seq
 		if e.Trace != "" {
 			traces[i] = &e.Trace
 		}
 	}
-	_, err := conn.Exec(ctx, sqlAddIndex, tenant, names, macs, logs, leaves, traces)
-	return err
+	f.query(ctx, sqlAddIndex, tenant, names, macs, logs, leaves, traces)
+}
+
+// firstOfTraces leaves out what a trace has already by an entry before.
+func firstOfTraces(entries []store.IndexEntry) []*store.IndexEntry {
+	type once struct {
+		trace, name string
+		mac         [16]byte
+	}
+	seen := make(map[once]struct{})
+	list := make([]*store.IndexEntry, 0, len(entries))
+	for i := range entries {
+		e := &entries[i]
+		if e.Trace != "" {
+			k := once{e.Trace, e.Name, e.MAC}
+			if _, again := seen[k]; again {
+				continue
+			}
+			seen[k] = struct{}{}
+		}
+		list = append(list, e)
+	}
+	return list
 }
 
 // remove takes sealed content away, through functions of the owner: they write
@@ -159,7 +190,11 @@ func removeSegments(ctx context.Context, conn *pooled, log store.LogRef, r *stor
 		}
 		again.addSealed(seg, had.at) // it keeps its place
 	}
-	return again.sealed.send(ctx, conn)
+	f := &flight{conn: conn}
+	if err := again.sealed.send(ctx, f); err != nil {
+		return err
+	}
+	return f.fly(ctx)
 }
 
 func refusedRemoval(err error, by store.Position) error {

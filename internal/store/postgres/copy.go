@@ -5,6 +5,11 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // A copier writes rows for COPY in PostgreSQL's binary format ("COPY", section
@@ -71,21 +76,69 @@ func (c *copier) appended(f func([]byte) []byte) {
 	binary.BigEndian.PutUint32(c.buf[at:], uint32(len(c.buf)-at-4))
 }
 
-// send copies the rows, if there are any.
-func (c *copier) send(ctx context.Context, to *pooled) error {
-	if c.rows == 0 {
-		return nil
+// insertedRows is up to how many rows of a table go as an INSERT each: those take one round
+// trip with whatever else there is to say, and each is prepared. COPY takes two of its own,
+// and the server looks everything up again.
+const insertedRows = 4
+
+// few reports that the rows, if there are any, are better inserted than copied.
+func (c *copier) few() bool { return c.rows <= insertedRows }
+
+// send writes the rows, at once or as a part of a flight.
+func (c *copier) send(ctx context.Context, f *flight) error {
+	if !c.few() {
+		return c.copy(ctx, f.conn)
 	}
+	c.insert(ctx, f)
+	return nil
+}
+
+// insert adds the rows to a flight.
+func (c *copier) insert(ctx context.Context, f *flight) {
+	at := c.buf[len(copyHeader)*int(min(c.rows, 1)):]
+	for range c.rows {
+		at = at[2:] // the number of columns
+		args := make([][]byte, len(c.columns))
+		for i := range args {
+			n := int32(binary.BigEndian.Uint32(at))
+			if at = at[4:]; n != copyNull {
+				args[i], at = at[:n:n], at[n:]
+			}
+		}
+		f.add(ctx, insertOf(c.table, c.columns), args, func(_ pgconn.CommandTag, err error) error { return c.refused(err) })
+	}
+}
+
+var inserts sync.Map // by table, for each there is one list of columns
+
+func insertOf(table string, columns []string) string {
+	if sql, known := inserts.Load(table); known {
+		return sql.(string)
+	}
+	places := make([]string, len(columns))
+	for i := range places {
+		places[i] = "$" + strconv.Itoa(i+1)
+	}
+	sql := "INSERT INTO " + table + " (" + quoted(columns) + ") VALUES (" + strings.Join(places, ", ") + ")"
+	inserts.Store(table, sql)
+	return sql
+}
+
+// copy copies the rows.
+func (c *copier) copy(ctx context.Context, to *pooled) error {
 	c.buf = append(c.buf, copyEnd...)
 	sql := "COPY " + c.table + " (" + quoted(c.columns) + ") FROM STDIN (FORMAT binary)"
 	tag, err := to.PgConn().CopyFrom(ctx, bytes.NewReader(c.buf), sql)
-	switch {
-	case err != nil && isTaken(err):
-		return c.taken(err, c.what)
-	case err != nil:
-		return err
-	case tag.RowsAffected() != c.rows:
+	if err == nil && tag.RowsAffected() != c.rows {
 		return fmt.Errorf("postgres: %d of %d rows were copied to %s", tag.RowsAffected(), c.rows, c.table)
 	}
-	return nil
+	return c.refused(err)
+}
+
+// refused is the error of the rows, with what it means that one is there already.
+func (c *copier) refused(err error) error {
+	if err != nil && isTaken(err) {
+		return c.taken(err, c.what)
+	}
+	return err
 }

@@ -2,7 +2,10 @@ package postgres
 
 import (
 	"context"
+	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/runledger/runledger/internal/store"
 )
@@ -32,4 +35,22 @@ func (db *DB) WriterSetting(ctx context.Context, name string) (value string, err
 	defer c.release()
 	err = c.QueryRow(ctx, `SELECT current_setting($1)`, name).Scan(&value)
 	return value, err
+}
+
+// Backends are the processes of the database's server that serve connections to it.
+func Backends(t testing.TB, db *DB) (pids []int) {
+	t.Helper()
+	c, err := db.writer(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.release()
+	rows, err := c.Query(t.Context(), `SELECT pid FROM pg_stat_activity WHERE datname = current_database()`)
+	if err == nil {
+		pids, err = pgx.CollectRows(rows, pgx.RowTo[int])
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pids
 }

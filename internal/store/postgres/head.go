@@ -15,11 +15,12 @@ const (
 	sqlMoveHead = `UPDATE heads SET size = $3, root = $4, note = $5
 		WHERE tenant_id = $1 AND log_no = $2 AND size = $6 AND root = $7 AND note = $8`
 	sqlHoldHead  = `SELECT size FROM heads WHERE tenant_id = $1 AND log_no = $2 FOR UPDATE`
-	sqlLastLog   = `SELECT coalesce(max(log_no), 0) FROM logs WHERE tenant_id = $1`
 	sqlAddLog    = `INSERT INTO logs (tenant_id, log_no, origin, vkey, wrapped_key) VALUES ($1, $2, $3, $4, $5)`
 	sqlAddOrigin = `INSERT INTO origins (origin, tenant_id, log_no) VALUES ($1, $2, $3)`
 	sqlAddHead   = `INSERT INTO heads (tenant_id, log_no, size, root, note) VALUES ($1, $2, $3, $4, $5)`
 	sqlKeysHere  = `SELECT count(*) FROM data_keys WHERE tenant_id = $1 AND id = ANY ($2::bytea[])`
+	sqlLastLog   = `SELECT (SELECT coalesce(max(log_no), 0) FROM logs WHERE tenant_id = $1),
+		(SELECT count(*) FROM data_keys WHERE tenant_id = $1 AND id = ANY ($2::bytea[]))`
 )
 
 // moveHead swaps the head, or opens the log with it. Where no transaction is
@@ -108,11 +109,8 @@ func openAlready(l *store.Log) error {
 func standing(ctx context.Context, conn *pooled, b *pgx.Batch, c *store.LogCommit) (last int64, lost, err error) {
 	mark := ""
 	queueFence(b, &mark)
-	b.Queue(sqlLastLog, c.Log.Tenant).QueryRow(func(row pgx.Row) error { return row.Scan(&last) })
 	needs, have := keysNeeded(c), 0
-	if len(needs) > 0 {
-		b.Queue(sqlKeysHere, c.Log.Tenant, needs).QueryRow(func(row pgx.Row) error { return row.Scan(&have) })
-	}
+	b.Queue(sqlLastLog, c.Log.Tenant, needs).QueryRow(func(row pgx.Row) error { return row.Scan(&last, &have) })
 	if err = conn.SendBatch(ctx, b).Close(); err == nil {
 		err = fenced(ctx, mark)
 	}

@@ -1,0 +1,140 @@
+package ledger
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// turns are the tenants that it is this process's turn to verify, where several serve one
+// database (ADR 036). A turn is a lease: it ends by itself where the process dies. It is
+// asked for beside commits, never in one, and for as long as there is something to verify.
+type turns struct {
+	l     *Ledger
+	lease time.Duration
+
+	mu  sync.Mutex
+	all map[string]*turn
+}
+
+type turn struct {
+	held  bool
+	asked time.Time // when the store last said so
+	used  time.Time // when something was last verified in it
+}
+
+func leaseOf(tenant string) string { return "verify/" + tenant }
+
+func (t *turns) of(tenant string) *turn {
+	if t.all == nil {
+		t.all = map[string]*turn{}
+	}
+	x := t.all[tenant]
+	if x == nil {
+		x = &turn{}
+		t.all[tenant] = x
+	}
+	return x
+}
+
+// every is how often the store is asked again, whatever it said.
+func (t *turns) every() time.Duration { return t.lease / 3 }
+
+// take reports whether this process is the one to verify a tenant, and extends its turn.
+// A store that cannot be asked is one that cannot be verified.
+func (t *turns) take(ctx context.Context, tenant string) bool {
+	if !t.l.shared {
+		return true
+	}
+	t.mu.Lock()
+	x := t.of(tenant)
+	held, fresh := x.held, time.Since(x.asked) < t.every()
+	t.mu.Unlock()
+	if fresh {
+		return held
+	}
+	asked := time.Now() // before: the lease ends no earlier than is known here
+	held, err := t.l.store.Lease(ctx, leaseOf(tenant), t.l.holder, t.lease)
+	if err != nil && ctx.Err() == nil {
+		t.l.log.Warn("ask for the turn to verify", "tenant", tenant, "err", err)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if held && !x.held {
+		x.used = asked
+	}
+	x.held, x.asked = held, asked
+	return held
+}
+
+// use notes that something was verified.
+func (t *turns) use(tenant string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.of(tenant).used = time.Now()
+}
+
+// keep extends a turn until the function that it returns is called.
+func (t *turns) keep(ctx context.Context, tenant string) (stop func()) {
+	if !t.l.shared {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var keeping sync.WaitGroup
+	keeping.Go(func() {
+		tick := time.NewTicker(t.every() / 2)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				t.use(tenant)
+				t.take(ctx, tenant)
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return func() {
+		cancel()
+		keeping.Wait()
+	}
+}
+
+// held are the tenants of this process, and of them those in which it has had nothing to
+// verify for as long as a lease.
+func (t *turns) held() (all, idle []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for tenant, x := range t.all {
+		if !x.held {
+			continue
+		}
+		if all = append(all, tenant); time.Since(x.used) > t.lease {
+			idle = append(idle, tenant)
+		}
+	}
+	return all, idle
+}
+
+// give gives a turn up, so that who writes the tenant now can have it.
+func (t *turns) give(ctx context.Context, tenant string) {
+	t.mu.Lock()
+	delete(t.all, tenant)
+	t.mu.Unlock()
+	if _, err := t.l.store.Lease(ctx, leaseOf(tenant), t.l.holder, 0); err != nil {
+		t.l.log.Warn("give up the turn to verify", "tenant", tenant, "err", err)
+	}
+}
+
+// giveAll is the end of Watch. What it cannot give up ends by itself.
+func (t *turns) giveAll(ctx context.Context) {
+	if !t.l.shared {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), refreshWait)
+	defer cancel()
+	all, _ := t.held()
+	for _, tenant := range all {
+		t.give(ctx, tenant)
+	}
+}
