@@ -44,7 +44,7 @@ const (
 )
 
 // operational tables may change, within limits that have tests of their own.
-var operational = []string{"run_states", "settings", "api_keys", "leases", "schema_migrations"}
+var operational = []string{"run_states", "settings", "api_keys", "leases", "partition_drops", "schema_migrations"}
 
 // TestAppRefused tries, as the application's role, every way to change what it
 // may only add to.
