@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/runledger/runledger/internal/store/pgtest"
+	"github.com/runledger/runledger/internal/store/postgres"
 )
 
 // fleet is several servers of ours on one PostgreSQL, each a process of its own.
@@ -47,11 +48,36 @@ type member struct {
 	outcome error
 }
 
-// newFleet makes a database and starts n servers on it. flags are of all of them.
+// newFleet makes a database on the test process's PostgreSQL and starts n servers on it.
+// flags are of all of them.
 func newFleet(t *testing.T, n int, flags ...string) *fleet {
 	t.Helper()
-	f := &fleet{t: t, dir: t.TempDir(), pg: pgtest.Start(t), flags: flags, keys: map[string]string{}}
+	f := &fleet{t: t, flags: flags, pg: pgtest.Get(t)}
+	f.dsn = pgtest.Copy(t, "migrated", func(d pgtest.DSNs) error {
+		db, err := postgres.Open(t.Context(), postgres.Config{DSN: d.App, OwnerDSN: d.Owner})
+		if err != nil {
+			return err
+		}
+		return db.Close()
+	})
+	f.settle(n)
+	return f
+}
+
+// newFleetAlone is newFleet on a PostgreSQL of its own, for what stops or copies it; the
+// database is empty at first.
+func newFleetAlone(t *testing.T, n int) *fleet {
+	t.Helper()
+	f := &fleet{t: t, pg: pgtest.Start(t)}
 	f.dsn = f.pg.Database(t)
+	f.settle(n)
+	return f
+}
+
+func (f *fleet) settle(n int) {
+	t := f.t
+	t.Helper()
+	f.dir, f.keys = t.TempDir(), map[string]string{}
 	f.cli("init", "--data", f.path("first"), "--store-owner", f.dsn.Owner)
 	for i := range n {
 		m := &member{f: f, name: fmt.Sprintf("p%d", i+1), dsn: f.dsn.App, api: freeAddress(t)}
@@ -65,7 +91,6 @@ func newFleet(t *testing.T, n int, flags ...string) *fleet {
 			}
 		}
 	})
-	return f
 }
 
 func (f *fleet) path(name string) string { return filepath.Join(f.dir, name) }
@@ -232,9 +257,12 @@ type producer struct {
 	slowest time.Duration
 }
 
-// run sends until ctx is done. What it has begun it brings to its end.
+// run sends until ctx is done. What it has begun it brings to its end. Now and then it
+// draws breath: a machine that does nothing but take records starts no server, and shows
+// no more than one that is busy.
 func (p *producer) run(ctx context.Context) {
 	for ctx.Err() == nil {
+		time.Sleep(time.Duration(p.rng.IntN(80)) * time.Millisecond)
 		body := p.batch()
 		began := time.Now()
 		for try := 0; ; try++ {

@@ -43,7 +43,7 @@ func TestProcessesKilled(t *testing.T) {
 // TestDatabaseStops takes the database away from two servers, without a goodbye, and
 // brings it back.
 func TestDatabaseStops(t *testing.T) {
-	f := newFleet(t, 2).start()
+	f := newFleetAlone(t, 2).start()
 	f.tenant(f.members[0], "acme")
 	stop := f.load(6, "acme")
 	for range 3 {

@@ -15,7 +15,7 @@ import (
 // TestReadReplica reads from a real standby that is held back: an answer is behind
 // where the client allows it, and knows of a record where it shows the receipt.
 func TestReadReplica(t *testing.T) {
-	f := newFleet(t, 1)
+	f := newFleetAlone(t, 1)
 	m := f.members[0]
 	standby := f.pg.Standby(t)
 	replica := standby.Of(t, f.dsn)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"reflect"
+	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -17,7 +18,6 @@ import (
 
 // Document returns the OpenAPI 3.1 document, indented.
 func (a *API) Document() []byte {
-	a.finish()
 	compact, err := a.huma.OpenAPI().MarshalJSON()
 	if err != nil {
 		panic("api: " + err.Error()) // made from types of the program
@@ -68,17 +68,18 @@ func (contentSchema) Schema(r huma.Registry) *huma.Schema {
 	return &huma.Schema{Ref: "#/components/schemas/" + name}
 }
 
-// document serves the document and its page.
+// document serves the document and its page. They are made when somebody asks: no
+// command does, and making them takes longer than most commands do.
 func (a *API) document() {
-	doc := a.Document()
-	page := a.page()
+	a.finish()
+	doc, page := sync.OnceValue(a.Document), sync.OnceValue(a.page)
 	a.mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write(doc) // a client that is gone needs no answer
+		_, _ = w.Write(doc()) // a client that is gone needs no answer
 	})
 	a.mux.HandleFunc("GET /docs", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
-		_, _ = w.Write(page)
+		_, _ = w.Write(page())
 	})
 }

@@ -131,14 +131,7 @@ func start() (_ *Cluster, err error) {
 		}
 	}()
 	data := filepath.Join(c.dir, "data")
-	// A locale in which text is not ordered by its bytes, so that whatever relies
-	// on the database's is found; PostgreSQL may have been built without it.
-	args := []string{"-D", data, "-U", superuser, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--data-checksums"}
-	args = slices.Clip(args)
-	if err = c.run("initdb", append(args, "--locale-provider=icu", "--icu-locale=en")...); err != nil {
-		err = c.run("initdb", args...)
-	}
-	if err != nil {
+	if err = c.initialise(data); err != nil {
 		return nil, err
 	}
 	err = appendTo(filepath.Join(data, "postgresql.conf"), settings+"unix_socket_directories = '"+c.dir+"'\n")
@@ -146,6 +139,49 @@ func start() (_ *Cluster, err error) {
 		return nil, err
 	}
 	return c, c.control("start")
+}
+
+// initialise makes the data directory of a server that is new, by copying where somebody
+// has made one before: initdb takes longer than most tests.
+func (c *Cluster) initialise(data string) error {
+	kept := os.Getenv(envInitdb)
+	if kept == "" {
+		return c.initdb(data)
+	}
+	if _, err := os.Stat(kept); err == nil {
+		return copyTree(kept, data)
+	}
+	if err := c.initdb(data); err != nil {
+		return err
+	}
+	whole := fmt.Sprintf("%s.%d", kept, os.Getpid())
+	if err := copyTree(data, whole); err != nil {
+		return errors.Join(err, os.RemoveAll(whole))
+	}
+	if err := os.Rename(whole, kept); err != nil { // another process was faster
+		return os.RemoveAll(whole)
+	}
+	return nil
+}
+
+// copyTree copies a directory with the owners of what is in it.
+func copyTree(from, to string) error {
+	if out, err := exec.Command("cp", "-a", from, to).CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
+}
+
+func (c *Cluster) initdb(data string) error {
+	// A locale in which text is not ordered by its bytes, so that whatever relies
+	// on the database's is found; PostgreSQL may have been built without it.
+	args := []string{"-D", data, "-U", superuser, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--data-checksums"}
+	args = slices.Clip(args)
+	err := c.run("initdb", append(args, "--locale-provider=icu", "--icu-locale=en")...)
+	if err != nil {
+		err = c.run("initdb", args...)
+	}
+	return err
 }
 
 // keep starts the process that ends the cluster.

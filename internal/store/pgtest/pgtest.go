@@ -8,6 +8,11 @@
 //
 // RUNLEDGER_TEST_POSTGRES_DSN names a server to use instead, as a superuser.
 // Without either, tests are skipped, loudly; where CI is set they fail.
+//
+// RUNLEDGER_TEST_INITDB names a directory that does not exist yet: the first cluster
+// puts a copy of its data directory there before it begins, and all others, of whatever
+// process, are copies of it. Whoever sets it removes it. Their system identifiers are
+// the same, which matters to none that follows another.
 package pgtest
 
 import (
@@ -23,7 +28,10 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-const envDSN = "RUNLEDGER_TEST_POSTGRES_DSN"
+const (
+	envDSN    = "RUNLEDGER_TEST_POSTGRES_DSN"
+	envInitdb = "RUNLEDGER_TEST_INITDB"
+)
 
 // Roles of every database that this package makes.
 const (

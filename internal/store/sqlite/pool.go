@@ -130,24 +130,24 @@ func blob(s *sqlite.Stmt, col int) []byte {
 	return b
 }
 
-// pool lends reading connections. It opens them as they are wanted.
+// pool lends reading connections. It opens one only where none of those that are open
+// is free: each has read the schema, which takes as long as dozens of queries.
 type pool struct {
 	path string
 	use  use
-	idle chan *reader  // nil entries stand for connections not yet open
+	lent chan struct{} // as many as are lent
 	done chan struct{} // closed by close
 	once sync.Once
+
+	mu   sync.Mutex // guards idle
+	idle []*reader  // open; the last is the one used last
 }
 
 func newPool(path string, u use, size int) *pool {
 	if size <= 0 {
 		size = max(4, 2*runtime.GOMAXPROCS(0))
 	}
-	p := &pool{path: path, use: u, idle: make(chan *reader, size), done: make(chan struct{})}
-	for range size {
-		p.idle <- nil
-	}
-	return p
+	return &pool{path: path, use: u, lent: make(chan struct{}, size), done: make(chan struct{})}
 }
 
 // with lends a connection to f.
@@ -160,25 +160,43 @@ func (p *pool) with(ctx context.Context, f func(*reader) error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	var r *reader
 	select {
-	case r = <-p.idle:
+	case p.lent <- struct{}{}:
 	case <-p.done:
 		return errClosed
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	// Given back also where f panics, else the pool would run dry.
-	defer func() { p.idle <- r }()
+	defer func() { <-p.lent }()
+	r := p.take()
 	if r == nil {
 		var err error
 		if r, err = newReader(p.path, p.use); err != nil {
-			r = nil
 			return fault(err, false)
 		}
 	}
+	// Given back also where f panics, else it would stay open.
+	defer p.give(r)
 	r.forget()
 	return f(r)
+}
+
+func (p *pool) take() *reader {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := len(p.idle) - 1
+	if n < 0 {
+		return nil
+	}
+	r := p.idle[n]
+	p.idle = p.idle[:n]
+	return r
+}
+
+func (p *pool) give(r *reader) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.idle = append(p.idle, r)
 }
 
 // close waits for lent connections.
@@ -186,10 +204,11 @@ func (p *pool) close() error {
 	var errs []error
 	p.once.Do(func() {
 		close(p.done)
-		for range cap(p.idle) {
-			if r := <-p.idle; r != nil {
-				errs = append(errs, r.close())
-			}
+		for range cap(p.lent) {
+			p.lent <- struct{}{}
+		}
+		for r := p.take(); r != nil; r = p.take() {
+			errs = append(errs, r.close())
 		}
 	})
 	return errors.Join(errs...)
