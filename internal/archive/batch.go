@@ -39,23 +39,11 @@ type batch struct {
 // parse reads the leaves of a bundle and hashes them. A leaf must be one of this log, and at
 // its place.
 func (b *batch) parse(origin string, width int) error {
-	text := unsafe.String(unsafe.SliceData(b.data), len(b.data)) // not changed before all users are done
-	b.raw, b.hash = b.raw[:0], b.hash[:0]
-	if cap(b.leaf) < batchLeaves {
-		b.leaf = make([]evidence.Leaf, batchLeaves)
+	if err := b.split(width); err != nil {
+		return err
 	}
-	b.leaf = b.leaf[:batchLeaves]
-	at := 0
-	for i := range width {
-		if at+2 > len(text) || at+2+int(binary.BigEndian.Uint16(b.data[at:])) > len(text) || i == batchLeaves {
-			return fmt.Errorf("%w: bundle of leaf %d does not have %d leaves", evidence.ErrTampered, b.first, width)
-		}
-		n := int(binary.BigEndian.Uint16(b.data[at:]))
-		at += 2
-		raw := text[at : at+n]
-		b.raw = append(b.raw, raw)
-		b.hash = append(b.hash, evidence.LeafHash(b.data[at:at+n]))
-		at += n
+	b.leaf = b.leaf[:width]
+	for i, raw := range b.raw {
 		seq := b.first + int64(i)
 		if err := b.leaf[i].ParseText(raw); err != nil {
 			return fmt.Errorf("leaf %d: %w: %w", seq, evidence.ErrTampered, err)
@@ -64,10 +52,30 @@ func (b *batch) parse(origin string, width int) error {
 			return fmt.Errorf("%w: leaf %d is that of log %s, leaf %d", evidence.ErrTampered, seq, l.Log, l.Seq)
 		}
 	}
+	return nil
+}
+
+// split cuts a bundle into its leaves and hashes them.
+func (b *batch) split(width int) error {
+	text := unsafe.String(unsafe.SliceData(b.data), len(b.data)) // not changed before all users are done
+	b.raw, b.hash = b.raw[:0], b.hash[:0]
+	if cap(b.leaf) < batchLeaves {
+		b.leaf = make([]evidence.Leaf, batchLeaves)
+	}
+	at := 0
+	for i := range width {
+		if at+2 > len(text) || at+2+int(binary.BigEndian.Uint16(b.data[at:])) > len(text) || i == batchLeaves {
+			return fmt.Errorf("%w: bundle of leaf %d does not have %d leaves", evidence.ErrTampered, b.first, width)
+		}
+		n := int(binary.BigEndian.Uint16(b.data[at:]))
+		at += 2
+		b.raw = append(b.raw, text[at:at+n])
+		b.hash = append(b.hash, evidence.LeafHash(b.data[at:at+n]))
+		at += n
+	}
 	if at != len(text) {
 		return fmt.Errorf("%w: bundle of leaf %d has more than %d leaves", evidence.ErrTampered, b.first, width)
 	}
-	b.leaf = b.leaf[:width]
 	return nil
 }
 

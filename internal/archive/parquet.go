@@ -4,7 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
+	"slices"
 	"unsafe"
 
 	"github.com/parquet-go/parquet-go"
@@ -26,11 +28,13 @@ type parquetWriter struct {
 	*columns
 	w      *parquet.GenericWriter[any]
 	groupN int
+	sums   *columnSums // of what was written
 }
 
-func newParquetWriter(w io.Writer, kind evidence.Kind, tenant string, logNo int) *parquetWriter {
+func newParquetWriter(w io.Writer, kind evidence.Kind, tenant string, logNo int, seed maphash.Seed) *parquetWriter {
+	c := newColumns(kind, tenant, logNo)
 	return &parquetWriter{
-		columns: newColumns(kind, tenant, logNo),
+		columns: c, sums: newColumnSums(seed, c.count()),
 		w: parquet.NewGenericWriter[any](w, &parquet.WriterConfig{
 			Schema: schemaOf(kind), CreatedBy: "runledger", Compression: codec, DataPageVersion: 1, PageBufferSize: 256 << 10,
 			MaxRowsPerRowGroup: groupRows, DictionaryMaxBytes: 1 << 20,
@@ -40,15 +44,17 @@ func newParquetWriter(w io.Writer, kind evidence.Kind, tenant string, logNo int)
 
 // write writes the rows that were added since.
 func (p *parquetWriter) write() error {
-	if p.rows == 0 {
+	if len(p.rows) == 0 {
 		return nil
 	}
 	for col, into := range p.w.ColumnWriters() {
-		if _, err := into.WriteRowValues(p.values[col]); err != nil {
+		values := p.column(col)
+		p.sums.add(col, values)
+		if _, err := into.WriteRowValues(values); err != nil {
 			return fmt.Errorf("archive: parquet column %s: %w", p.name(col), err)
 		}
 	}
-	p.groupN += p.rows
+	p.groupN += len(p.rows)
 	p.reset()
 	if p.groupN < groupRows {
 		return nil
@@ -73,6 +79,7 @@ type columnReader struct {
 	col    int
 	pages  parquet.Pages
 	page   parquet.Page
+	read   []parquet.Page // values that were given out last point into
 	values parquet.ValueReader
 	buf    []parquet.Value
 }
@@ -96,7 +103,7 @@ func openParquet(r io.ReaderAt, size int64, kind evidence.Kind, tenant string, l
 		return nil, fmt.Errorf("%w: it has %d rows of %d", errParquet, f.NumRows(), rows)
 	}
 	c = &parquetChecker{columns: newColumns(kind, tenant, logNo), f: f}
-	for col := range c.values {
+	for col := range c.count() {
 		c.cols = append(c.cols, columnReader{groups: f.RowGroups(), col: col})
 	}
 	return c, nil
@@ -131,18 +138,42 @@ func caught(err *error) {
 func (p *parquetChecker) check() (err error) {
 	defer caught(&err)
 	for col := range p.cols {
-		got, err := p.cols[col].next(len(p.values[col]))
+		want := p.column(col)
+		got, err := p.cols[col].next(len(want))
 		if err != nil {
 			return fmt.Errorf("%w: column %s from row %d on: %w", errParquet, p.name(col), p.row, err)
 		}
 		for i := range got {
-			if !same(&got[i], &p.values[col][i]) {
-				return fmt.Errorf("%w: column %s does not say what the leaf says, in rows %d to %d", errParquet, p.name(col), p.row, p.row+int64(p.rows)-1)
+			if !same(&got[i], &want[i]) {
+				return fmt.Errorf("%w: column %s does not say what the leaf says, in rows %d to %d", errParquet, p.name(col), p.row, p.row+int64(len(p.rows))-1)
 			}
 		}
 	}
-	p.row += int64(p.rows)
+	p.row += int64(len(p.rows))
 	p.reset()
+	return nil
+}
+
+// compare reads all columns, one behind another, and compares them with what was written.
+func (p *parquetChecker) compare(written *columnSums) (err error) {
+	defer caught(&err)
+	got := newColumnSums(written.seed, p.count())
+	for col := range p.cols {
+		for {
+			values, err := p.cols[col].some()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				return fmt.Errorf("%w: column %s: %w", errParquet, p.name(col), err)
+			}
+			got.add(col, values)
+		}
+		p.cols[col].release()
+		if got.sums[col].Sum64() != written.sums[col].Sum64() {
+			return fmt.Errorf("%w: column %s does not say what the leaves say", errParquet, p.name(col))
+		}
+	}
 	return nil
 }
 
@@ -167,8 +198,9 @@ func (p *parquetChecker) close() {
 }
 
 // next returns n values, valid until it is called again. Those of byte arrays point into
-// the page, so a page is let go only by the next call.
+// their page, so a page is let go only by the next call.
 func (c *columnReader) next(n int) ([]parquet.Value, error) {
+	c.letGo()
 	c.buf = c.buf[:0]
 	for len(c.buf) < n {
 		if c.values == nil {
@@ -177,13 +209,10 @@ func (c *columnReader) next(n int) ([]parquet.Value, error) {
 			}
 		}
 		have := len(c.buf)
-		c.buf = append(c.buf, make([]parquet.Value, n-have)...)
-		m, err := c.values.ReadValues(c.buf[have:])
+		c.buf = slices.Grow(c.buf, n-have)
+		m, err := c.values.ReadValues(c.buf[have:n])
 		c.buf = c.buf[:have+m]
 		if errors.Is(err, io.EOF) {
-			for i := range c.buf { // the page goes
-				c.buf[i] = c.buf[i].Clone()
-			}
 			c.values = nil
 			continue
 		}
@@ -197,11 +226,44 @@ func (c *columnReader) next(n int) ([]parquet.Value, error) {
 	return c.buf, nil
 }
 
+// some returns as many values as there are, at least one, valid until it is called again.
+func (c *columnReader) some() ([]parquet.Value, error) {
+	for {
+		if c.values == nil {
+			c.letGo()
+			if err := c.advance(); err != nil {
+				return nil, err
+			}
+		}
+		c.buf = slices.Grow(c.buf[:0], batchLeaves)
+		m, err := c.values.ReadValues(c.buf[:batchLeaves])
+		if errors.Is(err, io.EOF) {
+			c.values, err = nil, nil
+		} else if err == nil && m == 0 {
+			err = io.ErrNoProgress
+		}
+		if m > 0 || err != nil {
+			return c.buf[:m], err
+		}
+	}
+}
+
+// letGo releases the pages that were read to their end.
+func (c *columnReader) letGo() {
+	for _, p := range c.read {
+		parquet.Release(p)
+	}
+	c.read = c.read[:0]
+	if c.values == nil && c.page != nil {
+		parquet.Release(c.page)
+		c.page = nil
+	}
+}
+
 // advance goes to the next page.
 func (c *columnReader) advance() error {
 	if c.page != nil {
-		parquet.Release(c.page)
-		c.page = nil
+		c.read, c.page = append(c.read, c.page), nil
 	}
 	for {
 		if c.pages == nil {
@@ -228,11 +290,10 @@ func (c *columnReader) advance() error {
 }
 
 func (c *columnReader) release() {
-	if c.page != nil {
-		parquet.Release(c.page)
-	}
+	c.values = nil
+	c.letGo()
 	if c.pages != nil {
 		_ = c.pages.Close()
 	}
-	c.page, c.pages, c.values = nil, nil, nil
+	c.pages = nil
 }
