@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"sync"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sync/errgroup"
@@ -94,17 +93,32 @@ func (b *batch) own() []evidence.Leaf { return b.leaf[b.skip:] }
 
 type paceKey struct{}
 
-// Paced lets pace be asked, under ctx, after each entry bundle that a unit is written or
-// checked by, with how long that took. It may wait, so that others have the processors.
-func Paced(ctx context.Context, pace func(ctx context.Context, worked time.Duration) error) context.Context {
-	return context.WithValue(ctx, paceKey{}, pace)
+// pace keeps what works under it to one processor while somebody else is busy.
+type pace struct {
+	busy func() bool
+	one  sync.Mutex
 }
 
-func paceOf(ctx context.Context) func(context.Context, time.Duration) error {
-	if pace, ok := ctx.Value(paceKey{}).(func(context.Context, time.Duration) error); ok {
-		return pace
+// Paced lets busy be asked, under ctx, about each entry bundle that a unit is written or checked
+// by. While it says so, what is worked at takes one processor and leaves the others alone, but
+// for reading.
+func Paced(ctx context.Context, busy func() bool) context.Context {
+	return context.WithValue(ctx, paceKey{}, &pace{busy: busy})
+}
+
+// paceOf returns nil where nobody is to be asked.
+func paceOf(ctx context.Context) *pace {
+	p, _ := ctx.Value(paceKey{}).(*pace)
+	return p
+}
+
+// do does a piece of work that waits for nobody.
+func (p *pace) do(work func() error) error {
+	if p != nil && p.busy() {
+		p.one.Lock()
+		defer p.one.Unlock()
 	}
-	return func(context.Context, time.Duration) error { return nil }
+	return work()
 }
 
 // pipe hands batches from one that makes them, through one that parses them, to several that
@@ -129,6 +143,7 @@ func (p *pipe) run(ctx context.Context, produce func(ctx context.Context, next f
 	parse func(*batch) error, take ...func(*batch) error,
 ) error {
 	g, ctx := errgroup.WithContext(ctx)
+	pace := paceOf(ctx)
 	raw := make(chan *batch, 2)
 	g.Go(func() error {
 		defer close(raw)
@@ -141,16 +156,13 @@ func (p *pipe) run(ctx context.Context, produce func(ctx context.Context, next f
 				return nil, context.Cause(ctx)
 			}
 		}
-		pace, last := paceOf(ctx), time.Now()
 		return produce(ctx, next, func(b *batch) error {
 			select {
 			case raw <- b:
+				return nil
 			case <-ctx.Done():
 				return context.Cause(ctx)
 			}
-			err := pace(ctx, time.Since(last))
-			last = time.Now()
-			return err
 		})
 	})
 	outs := make([]chan *batch, len(take))
@@ -159,7 +171,7 @@ func (p *pipe) run(ctx context.Context, produce func(ctx context.Context, next f
 		g.Go(func() error {
 			for b := range outs[i] {
 				if ctx.Err() == nil {
-					if err := take[i](b); err != nil {
+					if err := pace.do(func() error { return take[i](b) }); err != nil {
 						return err
 					}
 				}
@@ -175,7 +187,7 @@ func (p *pipe) run(ctx context.Context, produce func(ctx context.Context, next f
 			}
 		}()
 		for b := range raw {
-			if err := parse(b); err != nil {
+			if err := pace.do(func() error { return parse(b) }); err != nil {
 				return err
 			}
 			b.users.Add(len(outs))

@@ -184,7 +184,7 @@ func (f *leafFold) tablesAgain(ctx context.Context) error {
 		if t == nil {
 			continue
 		}
-		if err := t.compare(f.by.sums[k]); err != nil {
+		if err := t.compare(f.by.sums[k], paceOf(ctx)); err != nil {
 			if errors.Is(err, evidence.ErrUnavailable) || ctx.Err() != nil {
 				return err
 			}

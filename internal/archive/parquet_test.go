@@ -232,7 +232,7 @@ func TestEachColumn(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := c.compare(p.sums); !errors.Is(err, evidence.ErrTampered) || !strings.Contains(err.Error(), "column "+c.name(col)+" ") {
+			if err := c.compare(p.sums, nil); !errors.Is(err, evidence.ErrTampered) || !strings.Contains(err.Error(), "column "+c.name(col)+" ") {
 				t.Errorf("%s, column %s: %v", k, c.name(col), err)
 			}
 			c.close()
