@@ -85,12 +85,10 @@ func (db *DB) PlanOf(ctx context.Context, query store.Query, counting bool) (Pla
 
 // Statements is how many statements each idle connection keeps for queries.
 func (db *DB) Statements() (kept []int) {
-	for range cap(db.pool.idle) {
-		r := <-db.pool.idle
-		if r != nil {
-			kept = append(kept, len(r.found))
-		}
-		db.pool.idle <- r
+	db.pool.mu.Lock()
+	defer db.pool.mu.Unlock()
+	for _, r := range db.pool.idle {
+		kept = append(kept, len(r.found))
 	}
 	return kept
 }

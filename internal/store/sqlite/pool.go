@@ -130,24 +130,25 @@ func blob(s *sqlite.Stmt, col int) []byte {
 	return b
 }
 
-// pool lends reading connections. It opens them as they are wanted.
+// pool lends reading connections. It opens them as they are wanted, and lends the one first that
+// came back last: a commit empties the page cache of each connection that reads after it, so
+// that who reads one thing after another should not go round all of them.
 type pool struct {
 	path string
 	use  use
-	idle chan *reader  // nil entries stand for connections not yet open
+	lent chan struct{} // has room for as many as may be lent
 	done chan struct{} // closed by close
 	once sync.Once
+
+	mu   sync.Mutex
+	idle []*reader // the one that came back last at the end
 }
 
 func newPool(path string, u use, size int) *pool {
 	if size <= 0 {
 		size = max(4, 2*runtime.GOMAXPROCS(0))
 	}
-	p := &pool{path: path, use: u, idle: make(chan *reader, size), done: make(chan struct{})}
-	for range size {
-		p.idle <- nil
-	}
-	return p
+	return &pool{path: path, use: u, lent: make(chan struct{}, size), done: make(chan struct{})}
 }
 
 // with lends a connection to f.
@@ -160,16 +161,16 @@ func (p *pool) with(ctx context.Context, f func(*reader) error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	var r *reader
 	select {
-	case r = <-p.idle:
+	case p.lent <- struct{}{}:
 	case <-p.done:
 		return errClosed
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+	r := p.take()
 	// Given back also where f panics, else the pool would run dry.
-	defer func() { p.idle <- r }()
+	defer func() { p.giveBack(r) }()
 	if r == nil {
 		var err error
 		if r, err = newReader(p.path, p.use); err != nil {
@@ -181,15 +182,38 @@ func (p *pool) with(ctx context.Context, f func(*reader) error) error {
 	return f(r)
 }
 
+// take returns nil where none is open that is not lent.
+func (p *pool) take() *reader {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := len(p.idle)
+	if n == 0 {
+		return nil
+	}
+	r := p.idle[n-1]
+	p.idle = p.idle[:n-1]
+	return r
+}
+
+func (p *pool) giveBack(r *reader) {
+	if r != nil {
+		p.mu.Lock()
+		p.idle = append(p.idle, r)
+		p.mu.Unlock()
+	}
+	<-p.lent
+}
+
 // close waits for lent connections.
 func (p *pool) close() error {
 	var errs []error
 	p.once.Do(func() {
 		close(p.done)
-		for range cap(p.idle) {
-			if r := <-p.idle; r != nil {
-				errs = append(errs, r.close())
-			}
+		for range cap(p.lent) {
+			p.lent <- struct{}{}
+		}
+		for r := p.take(); r != nil; r = p.take() {
+			errs = append(errs, r.close())
 		}
 	})
 	return errors.Join(errs...)
