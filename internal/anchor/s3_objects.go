@@ -3,19 +3,13 @@ package anchor
 import (
 	"bytes"
 	"context"
-	"crypto/md5" // what S3 calls Content-MD5
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	"github.com/minio/minio-go/v7"
 
-	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/c2sp"
 )
 
@@ -23,8 +17,7 @@ import (
 // something between here and the service.
 var errDamaged = errors.New("what was read is not a signed note")
 
-// get reads an object. ErrAbsent: there is none, and the list of keys says so too: a
-// proxy, or a service that is half up, may answer 404 to anything. What is not a note
+// get reads an object. ErrAbsent: there is none, and the list of keys says so too. What is not a note
 // after some tries is returned as it is, never nil: that it is not one is for the
 // ledger to find.
 func (s *S3) get(key string) (*object, error) {
@@ -33,16 +26,16 @@ func (s *S3) get(key string) (*object, error) {
 		if !errors.Is(err, ErrAbsent) {
 			return o, err
 		}
-		keys, err := s.list(key)
+		listed, err := s.c.Listed(context.Background(), key)
 		if err != nil {
 			return nil, err
 		}
-		if !slices.Contains(keys, key) {
+		if !listed {
 			return nil, ErrAbsent
 		}
 		time.Sleep(pause(0)) // made just now by another process, perhaps
 	}
-	return nil, fmt.Errorf("%w: %s cannot be read, yet the bucket lists it", evidence.ErrUnavailable, s.where(key))
+	return nil, s.c.Hidden(key)
 }
 
 func (s *S3) getNote(key string) (*object, error) {
@@ -116,16 +109,14 @@ func (s *S3) put(key string, data []byte, over *object, conditional bool) (*obje
 	return &object{data: bytes.Clone(data), etag: etag}, nil
 }
 
-func options() minio.PutObjectOptions {
-	return minio.PutObjectOptions{ContentType: "text/plain; charset=utf-8", DisableContentSha256: true}
-}
+func options() minio.PutObjectOptions { return PutOptions("text/plain; charset=utf-8") }
 
-// putOnce sends the whole with its hash signed, which every service knows, and the MD5
-// too: a bucket with object lock asks for it.
 func (s *S3) putOnce(ctx context.Context, key string, data []byte, opts minio.PutObjectOptions) (minio.UploadInfo, error) {
-	sum, signed := md5.Sum(data), sha256.Sum256(data)
-	return s.client.PutObject(ctx, s.cfg.Bucket, key, bytes.NewReader(data), int64(len(data)),
-		base64.StdEncoding.EncodeToString(sum[:]), hex.EncodeToString(signed[:]), opts)
+	sums, err := SumsOf(bytes.NewReader(data))
+	if err != nil {
+		return minio.UploadInfo{}, err
+	}
+	return s.c.Send(ctx, key, bytes.NewReader(data), int64(len(data)), sums, opts)
 }
 
 // list returns the keys with a prefix, in order.

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"sync"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sync/errgroup"
@@ -39,23 +38,11 @@ type batch struct {
 // parse reads the leaves of a bundle and hashes them. A leaf must be one of this log, and at
 // its place.
 func (b *batch) parse(origin string, width int) error {
-	text := unsafe.String(unsafe.SliceData(b.data), len(b.data)) // not changed before all users are done
-	b.raw, b.hash = b.raw[:0], b.hash[:0]
-	if cap(b.leaf) < batchLeaves {
-		b.leaf = make([]evidence.Leaf, batchLeaves)
+	if err := b.split(width); err != nil {
+		return err
 	}
-	b.leaf = b.leaf[:batchLeaves]
-	at := 0
-	for i := range width {
-		if at+2 > len(text) || at+2+int(binary.BigEndian.Uint16(b.data[at:])) > len(text) || i == batchLeaves {
-			return fmt.Errorf("%w: bundle of leaf %d does not have %d leaves", evidence.ErrTampered, b.first, width)
-		}
-		n := int(binary.BigEndian.Uint16(b.data[at:]))
-		at += 2
-		raw := text[at : at+n]
-		b.raw = append(b.raw, raw)
-		b.hash = append(b.hash, evidence.LeafHash(b.data[at:at+n]))
-		at += n
+	b.leaf = b.leaf[:width]
+	for i, raw := range b.raw {
 		seq := b.first + int64(i)
 		if err := b.leaf[i].ParseText(raw); err != nil {
 			return fmt.Errorf("leaf %d: %w: %w", seq, evidence.ErrTampered, err)
@@ -64,10 +51,30 @@ func (b *batch) parse(origin string, width int) error {
 			return fmt.Errorf("%w: leaf %d is that of log %s, leaf %d", evidence.ErrTampered, seq, l.Log, l.Seq)
 		}
 	}
+	return nil
+}
+
+// split cuts a bundle into its leaves and hashes them.
+func (b *batch) split(width int) error {
+	text := unsafe.String(unsafe.SliceData(b.data), len(b.data)) // not changed before all users are done
+	b.raw, b.hash = b.raw[:0], b.hash[:0]
+	if cap(b.leaf) < batchLeaves {
+		b.leaf = make([]evidence.Leaf, batchLeaves)
+	}
+	at := 0
+	for i := range width {
+		if at+2 > len(text) || at+2+int(binary.BigEndian.Uint16(b.data[at:])) > len(text) || i == batchLeaves {
+			return fmt.Errorf("%w: bundle of leaf %d does not have %d leaves", evidence.ErrTampered, b.first, width)
+		}
+		n := int(binary.BigEndian.Uint16(b.data[at:]))
+		at += 2
+		b.raw = append(b.raw, text[at:at+n])
+		b.hash = append(b.hash, evidence.LeafHash(b.data[at:at+n]))
+		at += n
+	}
 	if at != len(text) {
 		return fmt.Errorf("%w: bundle of leaf %d has more than %d leaves", evidence.ErrTampered, b.first, width)
 	}
-	b.leaf = b.leaf[:width]
 	return nil
 }
 
@@ -86,17 +93,32 @@ func (b *batch) own() []evidence.Leaf { return b.leaf[b.skip:] }
 
 type paceKey struct{}
 
-// Paced lets pace be asked, under ctx, after each entry bundle that a unit is written or
-// checked by, with how long that took. It may wait, so that others have the processors.
-func Paced(ctx context.Context, pace func(ctx context.Context, worked time.Duration) error) context.Context {
-	return context.WithValue(ctx, paceKey{}, pace)
+// pace keeps what works under it to one processor while somebody else is busy.
+type pace struct {
+	busy func() bool
+	one  sync.Mutex
 }
 
-func paceOf(ctx context.Context) func(context.Context, time.Duration) error {
-	if pace, ok := ctx.Value(paceKey{}).(func(context.Context, time.Duration) error); ok {
-		return pace
+// Paced lets busy be asked, under ctx, about each entry bundle that a unit is written or checked
+// by. While it says so, what is worked at takes one processor and leaves the others alone, but
+// for reading.
+func Paced(ctx context.Context, busy func() bool) context.Context {
+	return context.WithValue(ctx, paceKey{}, &pace{busy: busy})
+}
+
+// paceOf returns nil where nobody is to be asked.
+func paceOf(ctx context.Context) *pace {
+	p, _ := ctx.Value(paceKey{}).(*pace)
+	return p
+}
+
+// do does a piece of work that waits for nobody.
+func (p *pace) do(work func() error) error {
+	if p != nil && p.busy() {
+		p.one.Lock()
+		defer p.one.Unlock()
 	}
-	return func(context.Context, time.Duration) error { return nil }
+	return work()
 }
 
 // pipe hands batches from one that makes them, through one that parses them, to several that
@@ -121,6 +143,7 @@ func (p *pipe) run(ctx context.Context, produce func(ctx context.Context, next f
 	parse func(*batch) error, take ...func(*batch) error,
 ) error {
 	g, ctx := errgroup.WithContext(ctx)
+	pace := paceOf(ctx)
 	raw := make(chan *batch, 2)
 	g.Go(func() error {
 		defer close(raw)
@@ -133,16 +156,13 @@ func (p *pipe) run(ctx context.Context, produce func(ctx context.Context, next f
 				return nil, context.Cause(ctx)
 			}
 		}
-		pace, last := paceOf(ctx), time.Now()
 		return produce(ctx, next, func(b *batch) error {
 			select {
 			case raw <- b:
+				return nil
 			case <-ctx.Done():
 				return context.Cause(ctx)
 			}
-			err := pace(ctx, time.Since(last))
-			last = time.Now()
-			return err
 		})
 	})
 	outs := make([]chan *batch, len(take))
@@ -151,7 +171,7 @@ func (p *pipe) run(ctx context.Context, produce func(ctx context.Context, next f
 		g.Go(func() error {
 			for b := range outs[i] {
 				if ctx.Err() == nil {
-					if err := take[i](b); err != nil {
+					if err := pace.do(func() error { return take[i](b) }); err != nil {
 						return err
 					}
 				}
@@ -167,7 +187,7 @@ func (p *pipe) run(ctx context.Context, produce func(ctx context.Context, next f
 			}
 		}()
 		for b := range raw {
-			if err := parse(b); err != nil {
+			if err := pace.do(func() error { return parse(b) }); err != nil {
 				return err
 			}
 			b.users.Add(len(outs))

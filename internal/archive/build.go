@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"hash/maphash"
 	"os"
 	"path/filepath"
 	"slices"
@@ -35,6 +36,21 @@ type builder struct {
 	lines  [maxKinds]*gzip.Writer
 	text   [maxKinds][]byte // of toLines
 	tables [maxKinds]*parquetWriter
+
+	counts [maxKinds]int64
+	made   *made
+}
+
+// made is what reading back a unit that was just written may rely on: what is known of leaves by
+// their hashes, and so need not be found out again of the same leaves. Bytes it does not
+// have: each that comes back is checked.
+type made struct {
+	root  evidence.Hash     // of the tree that tiles are in
+	tiles map[tileID][]byte // accepted
+	kinds []evidence.Kind   // by leaf, from the first of the unit on
+	// sums are digests of the values of each Parquet file's columns.
+	seed maphash.Seed
+	sums [maxKinds]*columnSums
 }
 
 // spoolFile is a file that knows its size and digest.
@@ -59,6 +75,7 @@ func newBuilder(u *Unit, c c2sp.Checkpoint, dir string) *builder {
 			From: u.From, To: u.To, CheckpointSize: c.Size, At: u.At, Sealed: u.Sealed != nil, Kinds: map[string]kindCount{},
 			Previous: digestOrNone(u.Prev),
 		},
+		made: &made{kinds: make([]evidence.Kind, 0, u.To-u.From), seed: maphash.MakeSeed()},
 	}
 }
 
@@ -125,6 +142,8 @@ func (b *builder) build(ctx context.Context, root evidence.Hash) error {
 		if err := errors.Join(b.lines[k].Close(), b.tables[k].close()); err != nil {
 			return spoolError(err)
 		}
+		b.m.Kinds[k.String()] = kindCount{b.counts[k]}
+		b.made.sums[k] = b.tables[k].sums
 	}
 	if f, err = b.create(checkpointName); err == nil {
 		_, err = f.Write(b.u.Checkpoint)
@@ -164,6 +183,7 @@ func (b *builder) readTiles(ctx context.Context, root evidence.Hash) error {
 		}
 		b.tiles[id] = data
 	}
+	b.made.root, b.made.tiles = root, b.tiles
 	t, err := newTree(b.span, root, b.tiles)
 	if err != nil {
 		return fmt.Errorf("archive: %s: %w", b.u.Log.Origin, err)
@@ -218,6 +238,7 @@ func (b *builder) parse(x *batch) error {
 	for i := range x.own() {
 		leaf := &x.own()[i]
 		x.kinds |= 1 << leaf.Kind
+		b.made.kinds = append(b.made.kinds, leaf.Kind)
 		if leaf.RecordedAt < b.last {
 			return fmt.Errorf("archive: %s: %w: leaf %d is older than the one before it", b.u.Log.Origin, evidence.ErrTampered, leaf.Seq)
 		}
@@ -225,8 +246,7 @@ func (b *builder) parse(x *batch) error {
 			b.m.FirstAt = leaf.RecordedAt
 		}
 		b.last, b.m.LastAt = leaf.RecordedAt, leaf.RecordedAt
-		name := leaf.Kind.String()
-		b.m.Kinds[name] = kindCount{b.m.Kinds[name].Records + 1}
+		b.counts[leaf.Kind]++
 		if b.lines[leaf.Kind] == nil {
 			if err := b.open(leaf.Kind); err != nil {
 				return err
@@ -249,7 +269,7 @@ func (b *builder) open(k evidence.Kind) error {
 	if err != nil {
 		return err
 	}
-	b.tables[k] = newParquetWriter(table, k, b.u.Log.Tenant, b.u.Log.No)
+	b.tables[k] = newParquetWriter(table, k, b.u.Log.Tenant, b.u.Log.No, b.made.seed)
 	return nil
 }
 
@@ -285,7 +305,7 @@ func (b *builder) toLines(x *batch) error {
 
 func (b *builder) toTables(x *batch) error {
 	for i := range x.own() {
-		b.tables[x.own()[i].Kind].add(&x.own()[i], x.hash[x.skip+i])
+		b.tables[x.own()[i].Kind].add(&x.own()[i], &x.hash[x.skip+i])
 	}
 	for k := range b.tables {
 		if x.kinds>>k&1 == 0 {

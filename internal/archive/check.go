@@ -36,7 +36,7 @@ func (a *Archive) Check(ctx context.Context, o CheckOptions) (*Report, error) {
 	r := &Report{Units: []UnitReport{}, Findings: []Finding{}}
 	var before *unitCheck
 	for i, name := range names {
-		c, err := a.checkUnit(ctx, name, nil, keys)
+		c, err := a.checkUnit(ctx, name, nil, keys, nil)
 		if err != nil {
 			return nil, fmt.Errorf("archive: unit %s: %w", name, err)
 		}
@@ -140,7 +140,7 @@ func (a *Archive) Verify(ctx context.Context, u store.ArchiveUnit, vkey string) 
 	if unit, _, ok := splitName(u.Name + "/" + manifestName); !ok || unit != u.Name || strings.HasPrefix(u.Name, "/") {
 		return fmt.Errorf("archive: %w: %q is no name of a unit", evidence.ErrInvalid, u.Name)
 	}
-	c, err := a.checkUnit(ctx, u.Name, &u.Manifest, []c2sp.VKey{key})
+	c, err := a.checkUnit(ctx, u.Name, &u.Manifest, []c2sp.VKey{key}, nil)
 	if err != nil {
 		return fmt.Errorf("archive: %w", err)
 	}

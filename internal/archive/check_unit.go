@@ -34,6 +34,7 @@ type unitCheck struct {
 	tables [maxKinds]*parquetChecker
 	last   evidence.Micros
 	counts [maxKinds]int64
+	by     *made // nil: nothing is known
 }
 
 func (c *unitCheck) find(code, object, message string, args ...any) {
@@ -73,9 +74,10 @@ func (c *unitCheck) err() error {
 }
 
 // checkUnit reads all of a unit and checks it by itself; want is the digest that its manifest
-// must have. An error is that it could not be read, or that ctx has ended.
-func (a *Archive) checkUnit(ctx context.Context, name string, want *evidence.Hash, keys []c2sp.VKey) (*unitCheck, error) {
-	c := &unitCheck{name: name, files: map[string]object{}}
+// must have, and by what is known of its leaves where they were written just now. An error is
+// that it could not be read, or that ctx has ended.
+func (a *Archive) checkUnit(ctx context.Context, name string, want *evidence.Hash, keys []c2sp.VKey, by *made) (*unitCheck, error) {
+	c := &unitCheck{name: name, files: map[string]object{}, by: by}
 	text, err := readAll(ctx, a.dest, name+"/"+manifestName, maxManifest)
 	if errors.Is(err, evidence.ErrNotFound) {
 		c.missing = true
@@ -211,6 +213,15 @@ func (c *unitCheck) content(ctx context.Context, keys []c2sp.VKey) error {
 	}
 	if c.tree, err = newTree(c.m.span(), c.note.Root, tiles); err != nil {
 		return c.bad(ctx, CodeInclusion, logName, err)
+	}
+	if c.by != nil && c.by.root == c.note.Root {
+		for id, data := range c.by.tiles { // then these are what tiles are compared with
+			if id.level == 0 && c.tree.tiles[id] == nil {
+				c.tree.tiles[id] = data
+			}
+		}
+	} else {
+		c.by = nil
 	}
 	return c.leaves(ctx)
 }

@@ -1,7 +1,10 @@
 package archive
 
 import (
+	"encoding/binary"
+	"hash/maphash"
 	"slices"
+	"strconv"
 
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/compress/zstd"
@@ -90,71 +93,92 @@ func schemaOf(kind evidence.Kind) *parquet.Schema {
 	return parquet.NewSchema(kind.String(), o)
 }
 
-// columns are the values of some leaves of a kind, by column. They point into the leaves.
+// columns makes the values of some leaves of a kind, a column at a time. They point into
+// the leaves.
 type columns struct {
 	kind   evidence.Kind
 	fields []*evidence.Field
 	tenant parquet.Value
 	logNo  parquet.Value
-	rows   int
-	values [][]parquet.Value
-	hashes []evidence.Hash // what values of leaf_hash point to
-	ids    []evidence.ID
+	rows   []row
+	buf    []parquet.Value // of column
+}
+
+// row is a leaf, and how many of its facts stand in the columns that were made.
+type row struct {
+	leaf *evidence.Leaf
+	hash *evidence.Hash
+	done int
 }
 
 func newColumns(kind evidence.Kind, tenant string, logNo int) *columns {
-	c := &columns{
+	return &columns{
 		kind: kind, fields: evidence.PublicFields(kind),
-		tenant: parquet.ByteArrayValue([]byte(tenant)).Level(0, 0, colTenant),
-		logNo:  parquet.Int64Value(int64(logNo)).Level(0, 0, colLogNo),
-		hashes: make([]evidence.Hash, 0, batchLeaves), ids: make([]evidence.ID, 0, batchLeaves),
-	}
-	c.values = make([][]parquet.Value, firstFact+len(c.fields))
-	return c
-}
-
-func (c *columns) reset() {
-	c.rows, c.hashes, c.ids = 0, c.hashes[:0], c.ids[:0]
-	for i := range c.values {
-		c.values[i] = c.values[i][:0]
+		tenant: parquet.ByteArrayValue([]byte(tenant)), logNo: parquet.Int64Value(int64(logNo)),
 	}
 }
 
-func (c *columns) put(col int, v parquet.Value) { c.values[col] = append(c.values[col], v) }
+// count is the number of columns.
+func (c *columns) count() int { return firstFact + len(c.fields) }
 
-func (c *columns) int(col int, n int64) { c.put(col, parquet.Int64Value(n).Level(0, 0, col)) }
+func (c *columns) reset() { c.rows = c.rows[:0] }
 
-// add adds a row; of at most batchLeaves.
-func (c *columns) add(leaf *evidence.Leaf, hash evidence.Hash) {
-	c.rows++
-	c.hashes, c.ids = append(c.hashes, hash), append(c.ids, leaf.ID)
-	i := len(c.ids) - 1
-	c.put(colTenant, c.tenant)
-	c.put(colLogNo, c.logNo)
-	c.int(colIndex, leaf.Seq)
-	c.put(colHash, parquet.FixedLenByteArrayValue(c.hashes[i][:]).Level(0, 0, colHash))
-	c.put(colID, parquet.FixedLenByteArrayValue(c.ids[i][:]).Level(0, 0, colID))
-	c.int(colRecorded, int64(leaf.RecordedAt))
-	c.int(colOccurred, int64(leaf.OccurredAt))
-	if leaf.Run == "" {
-		c.put(colRun, parquet.NullValue().Level(0, 0, colRun))
-		c.put(colN, parquet.NullValue().Level(0, 0, colN))
-	} else {
-		c.put(colRun, textValue(leaf.Run).Level(0, 1, colRun))
-		c.put(colN, parquet.Int64Value(leaf.N).Level(0, 1, colN))
-	}
-	pub := leaf.Pub
-	for i, f := range c.fields { // both are sorted by name
-		if len(pub) > 0 && pub[0].Field == f {
-			c.fact(firstFact+i, &pub[0])
-			pub = pub[1:]
-		} else {
-			c.put(firstFact+i, parquet.NullValue().Level(0, 0, firstFact+i))
+// add adds a row, whose leaf and hash are not changed before reset.
+func (c *columns) add(leaf *evidence.Leaf, hash *evidence.Hash) {
+	c.rows = append(c.rows, row{leaf: leaf, hash: hash})
+}
+
+// column returns the values of a column of the rows that were added, valid until the next
+// call. Columns are asked for once, in order.
+func (c *columns) column(col int) []parquet.Value {
+	out := c.buf[:0]
+	for i := range c.rows {
+		r := &c.rows[i]
+		switch col {
+		case colTenant:
+			out = append(out, c.tenant)
+		case colLogNo:
+			out = append(out, c.logNo)
+		case colIndex:
+			out = append(out, parquet.Int64Value(r.leaf.Seq))
+		case colHash:
+			out = append(out, parquet.FixedLenByteArrayValue(r.hash[:]))
+		case colID:
+			out = append(out, parquet.FixedLenByteArrayValue(r.leaf.ID[:]))
+		case colRecorded:
+			out = append(out, parquet.Int64Value(int64(r.leaf.RecordedAt)))
+		case colOccurred:
+			out = append(out, parquet.Int64Value(int64(r.leaf.OccurredAt)))
+		case colRun, colN:
+			switch {
+			case r.leaf.Run == "":
+				out = append(out, parquet.Value{})
+			case col == colRun:
+				out = append(out, defined(textValue(r.leaf.Run), 1))
+			default:
+				out = append(out, defined(parquet.Int64Value(r.leaf.N), 1))
+			}
+		default:
+			pub := r.leaf.Pub // sorted by name, as the columns are
+			if r.done < len(pub) && pub[r.done].Field == c.fields[col-firstFact] {
+				out = appendFact(out, &pub[r.done])
+				r.done++
+			} else {
+				out = append(out, parquet.Value{})
+			}
 		}
 	}
+	c.buf = out
+	return out
 }
 
-func (c *columns) fact(col int, f *evidence.Fact) {
+// defined is a value with its definition level: 1 where there need not be one.
+func defined(v parquet.Value, level int) parquet.Value {
+	v.SetDefinitionLevel(level)
+	return v
+}
+
+func appendFact(out []parquet.Value, f *evidence.Fact) []parquet.Value {
 	level := 0
 	if f.Field.Optional {
 		level = 1
@@ -162,18 +186,20 @@ func (c *columns) fact(col int, f *evidence.Fact) {
 	switch f.Field.Type {
 	case evidence.TypeNames:
 		if len(f.List) == 0 {
-			c.put(col, parquet.NullValue().Level(0, 0, col))
+			return append(out, parquet.Value{})
 		}
 		for i, s := range f.List {
-			c.put(col, textValue(s).Level(min(i, 1), 1, col))
+			v := defined(textValue(s), 1)
+			v.SetRepetitionLevel(min(i, 1))
+			out = append(out, v)
 		}
+		return out
 	case evidence.TypeInt, evidence.TypeCount, evidence.TypeTime:
-		c.put(col, parquet.Int64Value(f.Int).Level(0, level, col))
+		return append(out, defined(parquet.Int64Value(f.Int), level))
 	case evidence.TypeBool:
-		c.put(col, parquet.BooleanValue(f.Int != 0).Level(0, level, col))
-	default:
-		c.put(col, textValue(f.Str).Level(0, level, col))
+		return append(out, defined(parquet.BooleanValue(f.Int != 0), level))
 	}
+	return append(out, defined(textValue(f.Str), level))
 }
 
 // name of a column, for people.
@@ -186,5 +212,49 @@ func (c *columns) name(col int) string {
 
 // same reports whether two values, and where they stand in their rows, are the same.
 func same(a, b *parquet.Value) bool {
-	return a.DefinitionLevel() == b.DefinitionLevel() && a.RepetitionLevel() == b.RepetitionLevel() && parquet.Equal(*a, *b)
+	if a.Kind() != b.Kind() || a.DefinitionLevel() != b.DefinitionLevel() || a.RepetitionLevel() != b.RepetitionLevel() {
+		return false
+	}
+	switch a.Kind() {
+	case parquet.Int64:
+		return a.Int64() == b.Int64()
+	case parquet.ByteArray, parquet.FixedLenByteArray:
+		return string(a.ByteArray()) == string(b.ByteArray())
+	}
+	return parquet.Equal(*a, *b)
+}
+
+// columnSums are digests of columns, of their values and of where these stand in their
+// rows. They say whether two readings of a column are the same, within one process.
+type columnSums struct {
+	seed maphash.Seed
+	sums []maphash.Hash
+	buf  []byte
+}
+
+func newColumnSums(seed maphash.Seed, n int) *columnSums {
+	s := &columnSums{seed: seed, sums: make([]maphash.Hash, n)}
+	for i := range s.sums {
+		s.sums[i].SetSeed(seed)
+	}
+	return s
+}
+
+func (s *columnSums) add(col int, values []parquet.Value) {
+	b := s.buf[:0]
+	for i := range values {
+		v := &values[i]
+		b = append(b, byte(v.Kind()), byte(v.DefinitionLevel()), byte(v.RepetitionLevel())) // null has a kind of its own
+		switch v.Kind() {
+		case parquet.Int64:
+			b = binary.LittleEndian.AppendUint64(b, v.Uint64())
+		case parquet.Boolean:
+			b = strconv.AppendBool(b, v.Boolean())
+		case parquet.ByteArray, parquet.FixedLenByteArray:
+			text := v.ByteArray()
+			b = append(binary.AppendUvarint(b, uint64(len(text))), text...)
+		}
+	}
+	_, _ = s.sums[col].Write(b)
+	s.buf = b
 }

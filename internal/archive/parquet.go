@@ -4,10 +4,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"unsafe"
 
 	"github.com/parquet-go/parquet-go"
+	pq "github.com/parquet-go/parquet-go/format"
 
 	"github.com/runledger/runledger/evidence"
 )
@@ -26,11 +28,13 @@ type parquetWriter struct {
 	*columns
 	w      *parquet.GenericWriter[any]
 	groupN int
+	sums   *columnSums // of what was written
 }
 
-func newParquetWriter(w io.Writer, kind evidence.Kind, tenant string, logNo int) *parquetWriter {
+func newParquetWriter(w io.Writer, kind evidence.Kind, tenant string, logNo int, seed maphash.Seed) *parquetWriter {
+	c := newColumns(kind, tenant, logNo)
 	return &parquetWriter{
-		columns: newColumns(kind, tenant, logNo),
+		columns: c, sums: newColumnSums(seed, c.count()),
 		w: parquet.NewGenericWriter[any](w, &parquet.WriterConfig{
 			Schema: schemaOf(kind), CreatedBy: "runledger", Compression: codec, DataPageVersion: 1, PageBufferSize: 256 << 10,
 			MaxRowsPerRowGroup: groupRows, DictionaryMaxBytes: 1 << 20,
@@ -40,15 +44,17 @@ func newParquetWriter(w io.Writer, kind evidence.Kind, tenant string, logNo int)
 
 // write writes the rows that were added since.
 func (p *parquetWriter) write() error {
-	if p.rows == 0 {
+	if len(p.rows) == 0 {
 		return nil
 	}
 	for col, into := range p.w.ColumnWriters() {
-		if _, err := into.WriteRowValues(p.values[col]); err != nil {
+		values := p.column(col)
+		p.sums.add(col, values)
+		if _, err := into.WriteRowValues(values); err != nil {
 			return fmt.Errorf("archive: parquet column %s: %w", p.name(col), err)
 		}
 	}
-	p.groupN += p.rows
+	p.groupN += len(p.rows)
 	p.reset()
 	if p.groupN < groupRows {
 		return nil
@@ -62,19 +68,9 @@ func (p *parquetWriter) close() error { return p.w.Close() }
 // parquetChecker compares a kind's file with leaves. It reads the columns side by side.
 type parquetChecker struct {
 	*columns
-	f    *parquet.File
-	cols []columnReader
-	row  int64 // of the next row, from 0
-}
-
-// columnReader yields the values of a column through all row groups.
-type columnReader struct {
-	groups []parquet.RowGroup
-	col    int
-	pages  parquet.Pages
-	page   parquet.Page
-	values parquet.ValueReader
-	buf    []parquet.Value
+	cols   []columnReader
+	row    int64 // of the next row, from 0
+	budget int64 // bytes that pages may take
 }
 
 // errParquet is wrapped by what is wrong with a file.
@@ -82,7 +78,9 @@ var errParquet = fmt.Errorf("it is not the Parquet file of its leaves: %w", evid
 
 func openParquet(r io.ReaderAt, size int64, kind evidence.Kind, tenant string, logNo int, rows int64) (c *parquetChecker, err error) {
 	defer caught(&err)
-	if err := checkFooter(r, size); err != nil {
+	c = &parquetChecker{columns: newColumns(kind, tenant, logNo), budget: maxFilePages}
+	footer, err := checkFooter(r, size, c.count(), rows)
+	if err != nil {
 		return nil, err
 	}
 	f, err := parquet.OpenFile(r, size, &parquet.FileConfig{SkipPageIndex: true, SkipBloomFilters: true, ReadBufferSize: 32 << 10})
@@ -95,9 +93,32 @@ func openParquet(r io.ReaderAt, size int64, kind evidence.Kind, tenant string, l
 	if f.NumRows() != rows {
 		return nil, fmt.Errorf("%w: it has %d rows of %d", errParquet, f.NumRows(), rows)
 	}
-	c = &parquetChecker{columns: newColumns(kind, tenant, logNo), f: f}
-	for col := range c.values {
-		c.cols = append(c.cols, columnReader{groups: f.RowGroups(), col: col})
+	for _, s := range c.shapes() {
+		c.cols = append(c.cols, columnReader{shape: s, r: r, budget: &c.budget})
+	}
+	for _, g := range f.Metadata().RowGroups {
+		if len(g.Columns) != len(c.cols) || g.NumRows < 0 || g.NumRows > groupRows+batchLeaves {
+			return nil, fmt.Errorf("%w: a row group of %d columns and %d rows", errParquet, len(g.Columns), g.NumRows)
+		}
+		for i := range g.Columns {
+			part, err := chunkOf(&g.Columns[i].MetaData, footer)
+			if err != nil || !c.cols[i].list && part.values != g.NumRows {
+				return nil, fmt.Errorf("%w: column %s does not stand where it is to", errParquet, c.name(i))
+			}
+			c.cols[i].chunks = append(c.cols[i].chunks, part)
+		}
+	}
+	return c, nil
+}
+
+// chunkOf is where a column's part of a row group stands, before the footer.
+func chunkOf(m *pq.ColumnMetaData, footer int64) (chunk, error) {
+	c := chunk{m.DataPageOffset, m.TotalCompressedSize, m.NumValues}
+	if d := m.DictionaryPageOffset; d > 0 && d < c.off {
+		c.off = d
+	}
+	if m.Codec != pq.Zstd || c.off < 4 || c.size < 0 || c.values < 0 || c.off > footer || c.size > footer-c.off {
+		return c, errPage
 	}
 	return c, nil
 }
@@ -105,19 +126,29 @@ func openParquet(r io.ReaderAt, size int64, kind evidence.Kind, tenant string, l
 // maxFooter is more than the footer of any unit: some 5 KiB a row group.
 const maxFooter = 1 << 20
 
-// checkFooter sees to it that the library does not make room for a footer that is not there.
-func checkFooter(r io.ReaderAt, size int64) error {
+// checkFooter sees to it that the library makes room for no more than the footer of such a file
+// has: each column of each row group has some small lists. It returns where it begins.
+func checkFooter(r io.ReaderAt, size int64, columns int, rows int64) (begins int64, err error) {
 	var end [8]byte
 	if size < 2*int64(len(end)) {
-		return fmt.Errorf("%w: it has %d bytes", errParquet, size)
+		return 0, fmt.Errorf("%w: it has %d bytes", errParquet, size)
 	}
 	if _, err := r.ReadAt(end[:], size-int64(len(end))); err != nil {
-		return err
+		return 0, err
 	}
-	if n := int64(binary.LittleEndian.Uint32(end[:])); n > maxFooter || n > size-int64(len(end)) {
-		return fmt.Errorf("%w: it says that its footer has %d bytes", errParquet, n)
+	n := int64(binary.LittleEndian.Uint32(end[:]))
+	if n > maxFooter || n > size-int64(len(end)) || string(end[4:]) != "PAR1" {
+		return 0, fmt.Errorf("%w: it says that its footer has %d bytes", errParquet, n)
 	}
-	return nil
+	begins = size - int64(len(end)) - n
+	s := thriftSkim{in: make([]byte, n), left: 256 + columns*int(rows/groupRows+2)*24}
+	if _, err := r.ReadAt(s.in, begins); err != nil {
+		return 0, err
+	}
+	if err := s.object(0, nil, nil); err != nil {
+		return 0, fmt.Errorf("%w: %w", errParquet, err)
+	}
+	return begins, nil
 }
 
 // caught makes an error of a panic: a library that reads what somebody else wrote.
@@ -131,18 +162,43 @@ func caught(err *error) {
 func (p *parquetChecker) check() (err error) {
 	defer caught(&err)
 	for col := range p.cols {
-		got, err := p.cols[col].next(len(p.values[col]))
+		want := p.column(col)
+		got, err := p.cols[col].next(len(want))
 		if err != nil {
 			return fmt.Errorf("%w: column %s from row %d on: %w", errParquet, p.name(col), p.row, err)
 		}
 		for i := range got {
-			if !same(&got[i], &p.values[col][i]) {
-				return fmt.Errorf("%w: column %s does not say what the leaf says, in rows %d to %d", errParquet, p.name(col), p.row, p.row+int64(p.rows)-1)
+			if !same(&got[i], &want[i]) {
+				return fmt.Errorf("%w: column %s does not say what the leaf says, in rows %d to %d", errParquet, p.name(col), p.row, p.row+int64(len(p.rows))-1)
 			}
 		}
 	}
-	p.row += int64(p.rows)
+	p.row += int64(len(p.rows))
 	p.reset()
+	return nil
+}
+
+// compare reads all columns, one behind another, and compares them with what was written.
+func (p *parquetChecker) compare(written *columnSums, pace *pace) (err error) {
+	defer caught(&err)
+	got := newColumnSums(written.seed, p.count())
+	for col := range p.cols {
+		for err == nil {
+			err = pace.do(func() error {
+				values, err := p.cols[col].some()
+				got.add(col, values)
+				return err
+			})
+		}
+		if !errors.Is(err, io.EOF) {
+			return fmt.Errorf("%w: column %s: %w", errParquet, p.name(col), err)
+		}
+		err = nil
+		p.cols[col].release()
+		if got.sums[col].Sum64() != written.sums[col].Sum64() {
+			return fmt.Errorf("%w: column %s does not say what the leaves say", errParquet, p.name(col))
+		}
+	}
 	return nil
 }
 
@@ -164,75 +220,4 @@ func (p *parquetChecker) close() {
 	for i := range p.cols {
 		p.cols[i].release()
 	}
-}
-
-// next returns n values, valid until it is called again. Those of byte arrays point into
-// the page, so a page is let go only by the next call.
-func (c *columnReader) next(n int) ([]parquet.Value, error) {
-	c.buf = c.buf[:0]
-	for len(c.buf) < n {
-		if c.values == nil {
-			if err := c.advance(); err != nil {
-				return c.buf, err
-			}
-		}
-		have := len(c.buf)
-		c.buf = append(c.buf, make([]parquet.Value, n-have)...)
-		m, err := c.values.ReadValues(c.buf[have:])
-		c.buf = c.buf[:have+m]
-		if errors.Is(err, io.EOF) {
-			for i := range c.buf { // the page goes
-				c.buf[i] = c.buf[i].Clone()
-			}
-			c.values = nil
-			continue
-		}
-		if err != nil {
-			return c.buf, err
-		}
-		if m == 0 {
-			return c.buf, io.ErrNoProgress
-		}
-	}
-	return c.buf, nil
-}
-
-// advance goes to the next page.
-func (c *columnReader) advance() error {
-	if c.page != nil {
-		parquet.Release(c.page)
-		c.page = nil
-	}
-	for {
-		if c.pages == nil {
-			if len(c.groups) == 0 {
-				return io.EOF
-			}
-			c.pages = c.groups[0].ColumnChunks()[c.col].Pages()
-			c.groups = c.groups[1:]
-		}
-		page, err := c.pages.ReadPage()
-		if errors.Is(err, io.EOF) {
-			err = c.pages.Close()
-			if c.pages = nil; err != nil {
-				return err
-			}
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		c.page, c.values = page, page.Values()
-		return nil
-	}
-}
-
-func (c *columnReader) release() {
-	if c.page != nil {
-		parquet.Release(c.page)
-	}
-	if c.pages != nil {
-		_ = c.pages.Close()
-	}
-	c.page, c.pages, c.values = nil, nil, nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"hash/maphash"
 	"io"
 	"os"
 	"path/filepath"
@@ -197,14 +198,23 @@ func TestEachColumn(t *testing.T) {
 				leaves = append(leaves, leaf)
 			}
 		}
-		for col := range newColumns(k, testTenant, 1).values {
+		for col := range newColumns(k, testTenant, 1).count() {
 			var out bytes.Buffer
-			p := newParquetWriter(&out, k, testTenant, 1)
+			p := newParquetWriter(&out, k, testTenant, 1, maphash.MakeSeed())
 			for _, leaf := range leaves {
-				p.add(leaf, evidence.Hash{1})
+				p.add(leaf, &evidence.Hash{1})
 			}
-			p.values[col][0] = otherValue(p.columns, col)
-			if err := errors.Join(p.write(), p.close()); err != nil {
+			for i, into := range p.w.ColumnWriters() {
+				values := p.column(i)
+				p.sums.add(i, values)
+				if i == col {
+					values[0] = otherValue(p.columns, col, values[0])
+				}
+				if _, err := into.WriteRowValues(values); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := p.close(); err != nil {
 				t.Fatal(err)
 			}
 			c, err := openParquet(bytes.NewReader(out.Bytes()), int64(out.Len()), k, testTenant, 1, int64(len(leaves)))
@@ -212,9 +222,17 @@ func TestEachColumn(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, leaf := range leaves {
-				c.add(leaf, evidence.Hash{1})
+				c.add(leaf, &evidence.Hash{1})
 			}
 			if err := c.check(); !errors.Is(err, evidence.ErrTampered) || !strings.Contains(err.Error(), "column "+c.name(col)+" ") {
+				t.Errorf("%s, column %s: %v", k, c.name(col), err)
+			}
+			c.close()
+			c, err = openParquet(bytes.NewReader(out.Bytes()), int64(out.Len()), k, testTenant, 1, int64(len(leaves)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := c.compare(p.sums, nil); !errors.Is(err, evidence.ErrTampered) || !strings.Contains(err.Error(), "column "+c.name(col)+" ") {
 				t.Errorf("%s, column %s: %v", k, c.name(col), err)
 			}
 			c.close()
@@ -223,8 +241,7 @@ func TestEachColumn(t *testing.T) {
 }
 
 // otherValue is another value than the first one of a column; one where there is none.
-func otherValue(c *columns, col int) parquet.Value {
-	v := c.values[col][0]
+func otherValue(c *columns, col int, v parquet.Value) parquet.Value {
 	def, rep := v.DefinitionLevel(), v.RepetitionLevel()
 	isText := col == colRun || col >= firstFact && (c.fields[col-firstFact].Type.IsText() || c.fields[col-firstFact].Type == evidence.TypeNames)
 	switch {

@@ -26,13 +26,12 @@ func (b *bucket) open(ctx context.Context, name string) (object, error) {
 	key := b.c.Key(name)
 	info, err := b.stat(ctx, key)
 	if errors.Is(err, anchor.ErrAbsent) {
-		// A proxy, or a service that is half up, may answer 404 to anything.
-		listed := false
-		if lerr := b.c.List(ctx, key, func(k string, _ int64) error { listed = listed || k == key; return nil }); lerr != nil {
+		listed, lerr := b.c.Listed(ctx, key)
+		if lerr != nil {
 			return nil, lerr
 		}
 		if listed {
-			return nil, fmt.Errorf("%w: %s cannot be read, yet the bucket lists it", evidence.ErrUnavailable, b.c.Where(key))
+			return nil, b.c.Hidden(key)
 		}
 		return nil, fmt.Errorf("%s: %w", b.c.Where(key), evidence.ErrNotFound)
 	}

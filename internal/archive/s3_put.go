@@ -2,10 +2,6 @@ package archive
 
 import (
 	"context"
-	"crypto/md5" // what S3 calls Content-MD5
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -47,24 +43,21 @@ func (b *bucket) upload(ctx context.Context, name string, r io.ReaderAt, size in
 	return err
 }
 
-// sums are what a part is sent with: its MD5, which a bucket with object lock asks for, and
-// its SHA-256, which the request's signature covers. So what arrives is what was sent.
-func sums(r io.ReaderAt, off, size int64) (md5Base64, sha256Hex string, err error) {
-	m, s := md5.New(), sha256.New()
-	if _, err := io.Copy(io.MultiWriter(m, s), io.NewSectionReader(r, off, size)); err != nil {
-		return "", "", fmt.Errorf("spool: %w: %w", evidence.ErrUnavailable, err)
+// sums of a piece of what stands in the spool.
+func sums(r io.ReaderAt, off, size int64) (anchor.Sums, error) {
+	s, err := anchor.SumsOf(io.NewSectionReader(r, off, size))
+	if err != nil {
+		err = fmt.Errorf("spool: %w", err)
 	}
-	return base64.StdEncoding.EncodeToString(m.Sum(nil)), hex.EncodeToString(s.Sum(nil)), nil
+	return s, err
 }
 
-func putOptions() minio.PutObjectOptions {
-	return minio.PutObjectOptions{ContentType: "application/octet-stream", DisableContentSha256: true}
-}
+func putOptions() minio.PutObjectOptions { return anchor.PutOptions("application/octet-stream") }
 
 // whole sends an object in one request. anew: the service is to refuse it where there is
 // one; where it knows no such condition, the object is looked for before.
 func (b *bucket) whole(ctx context.Context, key string, r io.ReaderAt, size int64, anew bool) error {
-	m, s, err := sums(r, 0, size)
+	sent, err := sums(r, 0, size)
 	if err != nil {
 		return err
 	}
@@ -82,7 +75,7 @@ func (b *bucket) whole(ctx context.Context, key string, r io.ReaderAt, size int6
 			opts.SetMatchETagExcept("*")
 		}
 		err := b.c.Do(ctx, "write "+b.c.Where(key), func(ctx context.Context) error {
-			_, err := b.c.PutObject(ctx, b.c.Bucket(), key, io.NewSectionReader(r, 0, size), size, m, s, opts)
+			_, err := b.c.Send(ctx, key, io.NewSectionReader(r, 0, size), size, sent, opts)
 			return err
 		})
 		switch {
@@ -136,7 +129,7 @@ func (b *bucket) partsOnce(ctx context.Context, key string, r io.ReaderAt, size 
 	var done []minio.CompletePart
 	for off := int64(0); off < size; off += b.partSize {
 		n := min(b.partSize, size-off)
-		m, s, err := sums(r, off, n)
+		sent, err := sums(r, off, n)
 		if err != nil {
 			return err
 		}
@@ -144,7 +137,7 @@ func (b *bucket) partsOnce(ctx context.Context, key string, r io.ReaderAt, size 
 		var part minio.ObjectPart
 		err = b.c.Do(ctx, fmt.Sprintf("write part %d of %s", no, where), func(ctx context.Context) (err error) {
 			part, err = b.c.PutObjectPart(ctx, b.c.Bucket(), key, id, no, io.NewSectionReader(r, off, n), n,
-				minio.PutObjectPartOptions{Md5Base64: m, Sha256Hex: s, DisableContentSha256: true})
+				minio.PutObjectPartOptions{Md5Base64: sent.MD5, Sha256Hex: sent.SHA256, DisableContentSha256: true})
 			return err
 		})
 		if err != nil {

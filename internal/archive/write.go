@@ -60,7 +60,7 @@ func (a *Archive) Write(ctx context.Context, u Unit) (store.ArchiveUnit, error) 
 	if err := a.placeManifest(ctx, name+"/"+manifestName, text); err != nil {
 		return store.ArchiveUnit{}, fmt.Errorf("archive: %w", err)
 	}
-	return a.readBack(ctx, name, &b.m, text)
+	return a.readBack(ctx, name, &b.m, text, b.made)
 }
 
 // check looks at what can be known before anything is read.
@@ -136,10 +136,11 @@ func (a *Archive) placeManifest(ctx context.Context, name string, text []byte) e
 	return err
 }
 
-// readBack checks what was written, and returns what is to be put on record.
-func (a *Archive) readBack(ctx context.Context, name string, m *manifest, text []byte) (store.ArchiveUnit, error) {
+// readBack checks what was written, and returns what is to be put on record. by is what
+// is known of it where this call has written it.
+func (a *Archive) readBack(ctx context.Context, name string, m *manifest, text []byte, by *made) (store.ArchiveUnit, error) {
 	digest := evidence.Hash(sha256.Sum256(text))
-	c, err := a.checkUnit(ctx, name, &digest, []c2sp.VKey{m.vkey()})
+	c, err := a.checkUnit(ctx, name, &digest, []c2sp.VKey{m.vkey()}, by)
 	if err != nil {
 		return store.ArchiveUnit{}, fmt.Errorf("archive: read back: %w", err)
 	}
@@ -172,7 +173,7 @@ func (a *Archive) adopt(ctx context.Context, name string, text []byte, u *Unit, 
 	if u.Sealed != nil && !m.Sealed {
 		return store.ArchiveUnit{}, conflict("the unit that is there has no sealed content, which the policy asks for by now")
 	}
-	out, err := a.readBack(ctx, name, m, text)
+	out, err := a.readBack(ctx, name, m, text, nil)
 	if err != nil {
 		return store.ArchiveUnit{}, err
 	}

@@ -11,12 +11,15 @@ import (
 	"github.com/runledger/runledger/internal/store"
 )
 
-// expireLeaves is how many leaves that expiries name one step goes through. It is a
-// transaction about as long as a commit of as many records, so that appends wait for no
-// more. Tests have smaller steps.
+// expireLeaves is how many leaves that expiries name one step goes through while somebody appends.
+// It is a transaction about as long as a commit of as many records, so that appends wait
+// for no more. Tests have smaller steps.
 var expireLeaves int64 = 2048
 
 const (
+	// expireAlone is how many times as many that are while nobody does: fewer commits, each of
+	// which empties the caches of those that read.
+	expireAlone = 2
 	// expireList is how many expiries one step is about.
 	expireList = 512
 	// expireSlack is how far a step looks for a place that cuts no sealed segment in two.
@@ -142,9 +145,8 @@ func (l *Ledger) nextPass(ctx context.Context, tenant string, life *tenantLife) 
 }
 
 // window returns the expiries that the next step is about, and its leaves from <= seq < to.
-// It spans what no expiry names, and has at most so many leaves that one does.
-func (p *expiryPass) window() (list []store.Expiry, from, to int64) {
-	room := expireLeaves
+// It spans what no expiry names, and has at most room leaves that one does.
+func (p *expiryPass) window(room int64) (list []store.Expiry, from, to int64) {
 	for i := range p.list {
 		e := &p.list[i]
 		if e.To <= p.next {

@@ -23,7 +23,11 @@ type dueRow struct {
 // expireRows takes the next step of a pass through topic rows.
 func (l *Ledger) expireRows(ctx context.Context, tenant string, life *tenantLife, holds []store.Hold) (ExpiryStep, error) {
 	p := life.pass
-	list, from, to := p.window()
+	room := expireLeaves
+	if !l.Busy() {
+		room *= expireAlone
+	}
+	list, from, to := p.window(room)
 	if len(list) == 0 {
 		return ExpiryStep{More: true}, l.finishPass(ctx, tenant, life)
 	}

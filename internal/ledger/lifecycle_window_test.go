@@ -29,7 +29,7 @@ func TestExpiryWindows(t *testing.T) {
 		p := &expiryPass{list: list, next: list[0].From}
 		end, seen := p.end(), map[store.Expiry]int64{}
 		for steps := 0; p.next < end; steps++ {
-			part, from, to := p.window()
+			part, from, to := p.window(expireLeaves)
 			if len(part) == 0 || from < p.next || to <= from || steps > 100000 {
 				t.Fatalf("step %d from %d: %d expiries, %d to %d", steps, p.next, len(part), from, to)
 			}

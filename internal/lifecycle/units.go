@@ -187,7 +187,7 @@ func (a *archiving) write(ctx context.Context, lg store.Log, from, to int64, pre
 			return a.sealed(ctx, lg, from, to, fn)
 		}
 	}
-	u, err := a.s.cfg.Archive.Write(archive.Paced(ctx, a.s.pause), in)
+	u, err := a.s.cfg.Archive.Write(archive.Paced(ctx, a.s.cfg.Ledger.Busy), in)
 	if err != nil {
 		return u, err
 	}
@@ -244,7 +244,7 @@ func (a *archiving) check(ctx context.Context, lg store.Log, u store.ArchiveUnit
 	began := time.Now()
 	in, err := a.s.cfg.Find(u)
 	if err == nil {
-		err = in.Verify(archive.Paced(ctx, a.s.pause), u, lg.VKey)
+		err = in.Verify(archive.Paced(ctx, a.s.cfg.Ledger.Busy), u, lg.VKey)
 	}
 	if err != nil {
 		return fmt.Errorf("unit %s of the archive: %w", u.Name, err)

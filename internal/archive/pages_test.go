@@ -1,0 +1,197 @@
+package archive
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"math"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/parquet-go/parquet-go"
+	pq "github.com/parquet-go/parquet-go/format"
+
+	"github.com/runledger/runledger/evidence"
+)
+
+// parquetOf is the file of leaves of a kind.
+func parquetOf(t testing.TB, k evidence.Kind, leaves []evidence.Leaf) ([]byte, *columnSums) {
+	t.Helper()
+	var out bytes.Buffer
+	p := newParquetWriter(&out, k, testTenant, 1, maphash.MakeSeed())
+	for i := range leaves {
+		p.add(&leaves[i], &evidence.Hash{byte(i)})
+		if i%batchLeaves == batchLeaves-1 || i == len(leaves)-1 {
+			if err := p.write(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := p.close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes(), p.sums
+}
+
+func leavesOf(t testing.TB, k evidence.Kind, n int) []evidence.Leaf {
+	t.Helper()
+	g := newGenerator(3)
+	g.leaf(0)
+	leaves := make([]evidence.Leaf, n)
+	for i := range leaves {
+		leaves[i] = *g.make(int64(i), k)
+		leaves[i].Kind = k
+	}
+	return leaves
+}
+
+// TestManyWords: a column whose dictionary grows too large goes on without one; numbers of
+// all sizes; several row groups.
+func TestManyWords(t *testing.T) {
+	t.Parallel()
+	leaves := make([]evidence.Leaf, groupRows+3000)
+	facts := leavesOf(t, evidence.KindTraceStep, 1)[0].Pub
+	for i := range leaves {
+		leaves[i] = evidence.Leaf{Pub: facts, Seq: int64(i), Kind: evidence.KindTraceStep, Run: fmt.Sprintf("run-%030d", i), N: math.MaxInt64 >> (i % 64)}
+		if i%2 == 0 {
+			leaves[i].N = -leaves[i].N - 1
+		}
+		leaves[i].OccurredAt = evidence.Micros(leaves[i].N)
+		leaves[i].ID = evidence.ID{1, byte(i), byte(i >> 8)}
+	}
+	file, sums := parquetOf(t, evidence.KindTraceStep, leaves)
+	c, err := openParquet(bytes.NewReader(file), int64(len(file)), evidence.KindTraceStep, testTenant, 1, int64(len(leaves)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.compare(sums, nil); err != nil {
+		t.Fatal(err)
+	}
+	c.close()
+	if c.budget != maxFilePages {
+		t.Errorf("%d bytes of pages are not given back", maxFilePages-c.budget)
+	}
+}
+
+// appendUvarints appends numbers as they stand in headers.
+func appendUvarints(b []byte, list ...uint64) []byte {
+	for _, v := range list {
+		b = binary.AppendUvarint(b, v)
+	}
+	return b
+}
+
+// pageOf is a data page, whose header says what it is told to.
+func pageOf(text []byte, size int64, values uint64, enc pq.Encoding) []byte {
+	w, _ := zstd.NewWriter(nil)
+	packed := w.EncodeAll(text, nil)
+	b := appendUvarints([]byte{0x15, 0, 0x15}, uint64(size)*2)
+	b = appendUvarints(append(b, 0x15), uint64(len(packed))*2)
+	b = appendUvarints(append(b, 0x2c, 0x15), values*2) // field 5, its field 1
+	b = appendUvarints(append(b, 0x15), uint64(enc)*2)
+	return append(append(b, 0x15, 6, 0x15, 6, 0, 0), packed...)
+}
+
+// TestClaims: what says that it has very much, and has not, is refused, and no room was made for
+// it: in pages of each form, and in the footer.
+func TestClaims(t *testing.T) { // alone, since it looks at memory
+	long := bytes.Repeat([]byte{0}, maxPage+1)
+	number, text := shape{kind: parquet.Int64}, shape{kind: parquet.ByteArray}
+	run := appendUvarints([]byte{0, 0, 0, 0}, 1<<31, 1) // a run of 1<<30 ones
+	binary.LittleEndian.PutUint32(run, uint32(len(run)-4))
+	for name, test := range map[string]struct {
+		shape
+		page   []byte
+		values int64
+	}{
+		"a size":              {number, pageOf(nil, 1<<30, 1, pq.Plain), 1},
+		"a bomb":              {number, pageOf(long, 100, 1, pq.Plain), 1},
+		"a bomb that says so": {number, pageOf(long, int64(len(long)), 1, pq.Plain), 1},
+		"values":              {number, pageOf(nil, 0, 1<<30, pq.Plain), 1 << 30},
+		"more than the chunk": {number, pageOf(make([]byte, 800), 800, 100, pq.Plain), 1},
+		"a run of levels":     {shape{kind: parquet.Int64, optional: true}, pageOf(run, int64(len(run)), 1<<30, pq.Plain), 1 << 30},
+		"differences":         {number, pageOf(appendUvarints(nil, 128, 4, 1<<40, 0), 9, 1<<30, pq.DeltaBinaryPacked), 1 << 30},
+		"sizes":               {text, pageOf(appendUvarints(nil, 128, 4, 1<<40, 0), 9, 10, pq.DeltaLengthByteArray), 10},
+		"a text":              {text, pageOf([]byte{255, 255, 255, 127}, 4, 1, pq.Plain), 1},
+		"no dictionary":       {text, pageOf([]byte{1, 2, 0}, 3, 1, pq.RLEDictionary), 1},
+	} {
+		budget := int64(maxFilePages)
+		c := columnReader{shape: test.shape, r: bytes.NewReader(test.page), budget: &budget, chunks: []chunk{{0, int64(len(test.page)), test.values}}}
+		if err := smallAlloc(t, name, func() (err error) {
+			for err == nil {
+				_, err = c.some()
+			}
+			return err
+		}); err == nil || errors.Is(err, io.EOF) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+
+	leaves := leavesOf(t, evidence.KindTraceStep, 20)
+	good, _ := parquetOf(t, evidence.KindTraceStep, leaves)
+	footer := int(binary.LittleEndian.Uint32(good[len(good)-8:]))
+	head := good[:len(good)-8-footer]
+	for name, text := range map[string][]byte{
+		"a list":  appendUvarints([]byte{0x15, 2, 0x19, 0xfc}, 1<<30),
+		"lists":   append(appendUvarints([]byte{0x15, 2, 0x19, 0xfc}, 100_000), make([]byte, 100_000)...),
+		"a name":  appendUvarints([]byte{0x15, 2, 0x18}, 1<<40),
+		"a depth": bytes.Repeat([]byte{0x1c}, 100_000),
+		"a map":   {0x1b, 0xff, 0xff, 0xff, 0x0f, 0},
+	} {
+		file := append(bytes.Clone(head), text...)
+		file = append(binary.LittleEndian.AppendUint32(file, uint32(len(text))), "PAR1"...)
+		if err := smallAlloc(t, name, func() error {
+			_, err := openParquet(bytes.NewReader(file), int64(len(file)), evidence.KindTraceStep, testTenant, 1, 20)
+			return err
+		}); !errors.Is(err, evidence.ErrTampered) || !strings.Contains(err.Error(), errThrift.Error()) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// smallAlloc runs f, which may ask for some pages, and no more.
+func smallAlloc(t *testing.T, name string, f func() error) error {
+	t.Helper()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	err := f()
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; n > 4*maxPage {
+		t.Errorf("%s: %d MiB were asked for", name, n>>20)
+	}
+	return err
+}
+
+// FuzzParquet: whatever a file says, it is read to its end or refused, with bounded pages.
+func FuzzParquet(f *testing.F) {
+	const rows = 40
+	kinds := []evidence.Kind{evidence.KindTraceStep, evidence.KindLLMRun}
+	for i, k := range kinds {
+		file, _ := parquetOf(f, k, leavesOf(f, k, rows))
+		f.Add(uint8(i), file)
+	}
+	f.Fuzz(func(t *testing.T, kind uint8, file []byte) {
+		c, err := openParquet(bytes.NewReader(file), int64(len(file)), kinds[int(kind)%len(kinds)], testTenant, 1, rows)
+		if err != nil {
+			return
+		}
+		defer c.close()
+		for i := range c.cols {
+			n := 0
+			for err := error(nil); err == nil && n < 1<<20; {
+				var v []parquet.Value
+				v, err = c.cols[i].next(7)
+				n += len(v)
+			}
+			c.cols[i].release()
+		}
+		if c.budget < 0 || c.budget > maxFilePages {
+			t.Errorf("%d bytes are left for pages", c.budget)
+		}
+	})
+}
