@@ -59,6 +59,12 @@ func (s *screen) erasures(list []lifecycle.ErasureInfo) {
 		x := &list[i]
 		s.printf("%s\n", clean(x.ID))
 		p := pairs{s, 13}
+		if x.Unreadable {
+			p.put("  recorded", x.RecordedAt)
+			p.put("  statement", "cannot be opened")
+			p.put("  record", x.Record)
+			continue
+		}
 		p.put("  executed", x.ExecutedAt+by(x.OrderedBy))
 		p.put("  reason", x.Reason)
 		p.put("  erased", fmt.Sprintf("%s of %s in %s", many(x.Fields, "field"), many(x.Records, "record"), many(x.Runs, "run")))

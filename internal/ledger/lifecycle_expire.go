@@ -99,7 +99,7 @@ func (l *Ledger) expireStep(ctx context.Context, tenant string) (ExpiryStep, err
 			continue // a segment was sealed anew meanwhile
 		}
 		if err != nil {
-			life.pass = nil // it is found anew from what is there
+			life.pass, life.skip = nil, nil // found anew from what is there
 			return step, fmt.Errorf("expire: %w", err)
 		}
 		return step, nil

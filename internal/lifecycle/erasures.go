@@ -2,7 +2,6 @@ package lifecycle
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	"github.com/runledger/runledger/evidence"
@@ -35,6 +34,8 @@ type ErasureInfo struct {
 	Record     string `json:"record_id"`
 	// Until is when the certificate can no longer be asked for; "" where that has passed.
 	Until string `json:"certificate_until,omitempty"`
+	// Unreadable: the statement cannot be opened, or is none. Nothing of it is known but its record.
+	Unreadable bool `json:"unreadable,omitempty"`
 }
 
 // ErasureQuery asks for a page of the list of erasures, the newest first.
@@ -67,31 +68,28 @@ func (s *Service) Erasures(ctx context.Context, tenant string, q ErasureQuery) (
 		return out, err
 	}
 	for i := range list {
-		info, err := s.erasureInfo(&list[i])
-		if err != nil {
-			return out, err
-		}
-		out.Erasures = append(out.Erasures, info)
+		out.Erasures = append(out.Erasures, s.erasureInfo(&list[i]))
 	}
 	out.More = more
 	return out, nil
 }
 
-func (s *Service) erasureInfo(f *ledger.Fetched) (ErasureInfo, error) {
+func (s *Service) erasureInfo(f *ledger.Fetched) ErasureInfo {
+	info := ErasureInfo{ID: f.Leaf.Text("entity_id"), RecordedAt: micros(f.Leaf.RecordedAt), Record: f.Leaf.ID.String()}
 	e, err := verify.ParseErasureStatement([]byte(f.Open[pathAfter].JSON))
 	if err != nil {
-		return ErasureInfo{}, fmt.Errorf("leaf %d of %s: %w: no statement of an erasure: %w", f.Seq, f.Leaf.Log, evidence.ErrTampered, err)
+		s.cfg.Logger.Error("statement of an erasure", "erasure", info.ID, "log", f.Leaf.Log, "leaf", f.Seq, "err", err)
+		info.Unreadable = true
+		return info
 	}
-	info := ErasureInfo{
-		ID: e.ErasureID, ExecutedAt: micros(e.ExecutedAt), RecordedAt: micros(f.Leaf.RecordedAt),
-		OrderedBy: evidence.ActorOf([]byte(f.Open[pathActor].JSON)), Reason: textOf(f, "/action_reason"),
-		Records: e.Records, Fields: e.Fields, Runs: e.Runs, Keys: e.KeysDestroyed, Retire: e.KeysToRetire, Archived: e.InArchives,
-		Orders: e.Orders, Record: f.Leaf.ID.String(),
-	}
+	info.ID, info.ExecutedAt = e.ErasureID, micros(e.ExecutedAt)
+	info.OrderedBy, info.Reason = evidence.ActorOf([]byte(f.Open[pathActor].JSON)), textOf(f, "/action_reason")
+	info.Records, info.Fields, info.Runs, info.Keys = e.Records, e.Fields, e.Runs, e.KeysDestroyed
+	info.Retire, info.Archived, info.Orders = e.KeysToRetire, e.InArchives, e.Orders
 	if until := certificateUntil(e.ExecutedAt); s.now() < until {
 		info.Until = micros(until)
 	}
-	return info, nil
+	return info
 }
 
 func certificateUntil(executed evidence.Micros) evidence.Micros {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -274,15 +275,13 @@ func TestAllHoldsNamed(t *testing.T) {
 	}
 }
 
-// TestResumeCounted: what a process left undone that died is counted by the one that does it.
-func TestResumeCounted(t *testing.T) {
-	t.Parallel()
+// orderTwo orders that two steps go, as a process does that dies right after.
+func (r *rig) orderTwo() {
+	r.t.Helper()
 	ctx := context.Background()
-	reg := prometheus.NewRegistry()
-	r := newRig(t, func(c *Config) { c.Metrics = reg })
 	state, err := r.ledger.RunState(ctx, tenant, "run-095")
 	if err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
 	seq := state.Last.Seq - 2
 	order := ledger.ExpiryOrder{
@@ -290,8 +289,33 @@ func TestResumeCounted(t *testing.T) {
 		Before: cutoff(r.now(), llmDays), Class: evidence.ClassLLMRuns, Days: llmDays, Rows: 2, Reason: "r",
 	}
 	if _, _, err := r.ledger.OrderExpiry(ctx, tenant, []ledger.ExpiryOrder{order}); err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
+}
+
+// TestUnreadableStatement: an erasure whose statement does not open is listed, and hides no other.
+func TestUnreadableStatement(t *testing.T) {
+	r := &Service{cfg: Config{Logger: slog.New(slog.DiscardHandler)}}
+	leaf := &evidence.Leaf{Log: "a.example/000000000000", Kind: evidence.KindAudit, RecordedAt: 1}
+	leaf.SetFact(evidence.Fact{Field: evidence.PublicField(evidence.KindAudit, "entity_id"), Str: "erasure-0123456789ab"})
+	for _, body := range []string{"", "{}", `{"erasure_id":7}`} {
+		f := &ledger.Fetched{Leaf: leaf}
+		if body != "" {
+			f.Open = map[string]ledger.Opened{pathAfter: {JSON: body}}
+		}
+		if got := r.erasureInfo(f); !got.Unreadable || got.ID != "erasure-0123456789ab" || got.Record != leaf.ID.String() || got.ExecutedAt != "" {
+			t.Errorf("%q: %+v", body, got)
+		}
+	}
+}
+
+// TestResumeCounted: what a process left undone that died is counted by the one that does it.
+func TestResumeCounted(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	reg := prometheus.NewRegistry()
+	r := newRig(t, func(c *Config) { c.Metrics = reg })
+	r.orderTwo()
 	for range 2 { // counted once
 		r.finishAll(ctx, []string{tenant})
 	}

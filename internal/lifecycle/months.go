@@ -1,6 +1,11 @@
 package lifecycle
 
-import "context"
+import (
+	"context"
+	"fmt"
+
+	"github.com/runledger/runledger/evidence"
+)
 
 // Whole months: where most of an ended month's partition is to go, content goes first, of all
 // tenants, and then the partition with its rows (store.Lifecycle, PlanDrop). A store without
@@ -40,6 +45,13 @@ func (e *expiry) settle(ctx context.Context) error {
 }
 
 func (s *Service) settle(ctx context.Context, tenant string) (removed int64, dropped []string, err error) {
+	if b, err := s.guards(ctx); err != nil || b.text != "" {
+		if err == nil {
+			s.setBlocked(tenant, b)
+			err = fmt.Errorf("carry out an expiry: %w: %s", evidence.ErrUnavailable, b.text)
+		}
+		return 0, nil, err
+	}
 	err = s.counting(ctx, tenant, func() error {
 		removed, err = s.steps(ctx, tenant)
 		if err != nil {

@@ -49,6 +49,7 @@ func TestNoGuards(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
 	_, before := r.rows()
+	r.orderTwo()
 	err := storerig.Attack(filepath.Join(r.base, "data"), func(a *storerig.Attacker) error {
 		return a.DropTriggers(storerig.Table("expiries"))
 	})
@@ -64,6 +65,7 @@ func TestNoGuards(t *testing.T) {
 			t.Errorf("%+v", c)
 		}
 	}
+	r.finishAll(context.Background(), []string{tenant}) // nor what was ordered before
 	if _, now := r.rows(); now[evidence.KindTraceStep] != before[evidence.KindTraceStep] {
 		t.Errorf("%v rows, and %v before", now, before)
 	}
