@@ -31,21 +31,21 @@ const (
 // lifecycle measures what the end of evidence costs, through the real binary, while
 // somebody else goes on sending: archive and expiry of -stored steps that are old
 // enough, what the archive takes, and the erasure of a person with 10,000 records. The
-// same load before, by itself, is what it is compared with.
+// same load before, by itself, is what it is compared with. With -store postgres it is on a
+// PostgreSQL of its own, with -archive s3 the archive is a bucket in the memory of this process.
 func (b *bench) lifecycle(ctx context.Context) {
-	data := b.data
-	if data == "" {
-		data = mustTemp(b.dir, "bench-lifecycle")
-		defer func() {
-			check(os.RemoveAll(data))
-			check(os.RemoveAll(data + ".anchor"))
-			check(os.RemoveAll(data + ".archive"))
-		}()
+	f, cfg, dir, leave := b.lifeDeployment(ctx)
+	defer leave()
+	sizes := func(records int64) { archiveSizes(dir, records) }
+	if b.archive == "s3" {
+		s := newBucket()
+		defer s.end()
+		f.env, sizes = append(f.env, s.env()...), func(records int64) { s.sizes(records) }
+		fmt.Println("the archive is a bucket in the memory of this process, on the same cores, without a network")
 	}
-	b.fillAged(ctx, data)
-	f := &fleet{bin: build(ctx, mustTemp(b.dir, "bench-bin")), data: []string{data}, env: []string{"RUNLEDGER_LIFECYCLE_EVERY=0"}}
+	b.fillAged(ctx, cfg)
+	f.env = append(f.env, "RUNLEDGER_LIFECYCLE_EVERY=0")
 	f.start(ctx, 1)
-	defer f.stop()
 	f.makeTenants(ctx, 1)
 	length := b.length
 	if b.quick {
@@ -72,7 +72,7 @@ func (b *bench) lifecycle(ctx context.Context) {
 	}
 	fmt.Printf("archive: %d records in %.1f s, %.0f/s; sent meanwhile: p50 %.1f ms, p99 %.1f ms, %.2f of p99 by itself\n",
 		records, took, float64(records)/took, with.P50, with.P99, with.P99/alone.P99)
-	archiveSizes(data+".archive", records)
+	sizes(records)
 
 	var expired struct {
 		Classes []struct {
@@ -90,21 +90,48 @@ func (b *bench) lifecycle(ctx context.Context) {
 		removed, took, float64(removed)/took, with.P50, with.P99, with.P99/alone.P99)
 }
 
+// lifeDeployment is a deployment on the store that was asked for, the directory of its
+// archive, and what ends it.
+func (b *bench) lifeDeployment(ctx context.Context) (f *fleet, cfg server.Config, archive string, leave func()) {
+	if b.store == "postgres" {
+		c, f := b.deployment(ctx)
+		archive = filepath.Join(filepath.Dir(f.bin), "archive")
+		f.env = append(f.env, "RUNLEDGER_ARCHIVE="+archive)
+		return f, c.config(f), archive, func() { b.leave(c, f) }
+	}
+	data := b.data
+	if data == "" {
+		data = mustTemp(b.dir, "bench-lifecycle")
+	}
+	f = &fleet{bin: build(ctx, mustTemp(b.dir, "bench-bin")), data: []string{data}}
+	return f, server.Config{Data: data, Create: true}, data + ".archive", func() {
+		f.stop()
+		if b.data == "" {
+			for _, ending := range []string{"", ".anchor", ".archive"} {
+				check(os.RemoveAll(data + ending))
+			}
+		}
+	}
+}
+
 // fillAged fills a deployment whose clock stood in the past, and then, with the clock
 // of today, with the runs of the person who is erased.
-func (b *bench) fillAged(ctx context.Context, data string) {
+func (b *bench) fillAged(ctx context.Context, cfg server.Config) {
 	want := int64(b.stored) / spansPerTrace
 	people := subjectRuns
 	if b.quick {
 		want, people = 100, 5
 	}
-	if _, err := os.Stat(filepath.Join(data, "runledger.db")); err == nil {
+	filled := filepath.Join(cfg.Data, "filled") // of a directory that is kept
+	if _, err := os.Stat(filled); err == nil {
 		return
 	}
 	began := time.Now()
 	past := began.Add(-agedDays * 24 * time.Hour)
 	clock := ledger.Clock{Now: func() time.Time { return past.Add(time.Since(began)) }}
-	d, err := server.Open(ctx, server.Config{Data: data, Create: true, Clock: clock})
+	now := cfg.Clock
+	cfg.Clock = clock
+	d, err := server.Open(ctx, cfg)
 	check(err)
 	_, err = d.Ledger.CreateTenant(ctx, facadeTenant)
 	check(err)
@@ -129,7 +156,8 @@ func (b *bench) fillAged(ctx context.Context, data string) {
 	}
 	fill.Wait()
 	check(d.Close())
-	d, err = server.Open(ctx, server.Config{Data: data})
+	cfg.Clock = now
+	d, err = server.Open(ctx, cfg)
 	check(err)
 	g := newGenerator(1)
 	for i := range people {
@@ -142,6 +170,7 @@ func (b *bench) fillAged(ctx context.Context, data string) {
 		check(err)
 	}
 	check(d.Close())
+	check(os.WriteFile(filled, nil, 0o600))
 	fmt.Printf("filled %d runs in %v\n", want+int64(people), time.Since(began).Round(time.Second))
 }
 
@@ -229,6 +258,10 @@ func archiveSizes(dir string, records int64) {
 		}
 		return nil
 	}))
+	printSizes(bundles, lines, columns, all, records)
+}
+
+func printSizes(bundles, lines, columns, all, records int64) {
 	per := func(n int64) float64 { return float64(n) / float64(max(records, 1)) }
 	fmt.Printf("archive: %.0f B per record: gzip JSON lines %.0f, Parquet %.0f, entry bundles and tiles %.0f\n",
 		per(all), per(lines), per(columns), per(bundles))

@@ -24,6 +24,8 @@ func main() {
 	stored := flag.Int("stored", 1_000_000, "records stored before (run stored, read, otlp, facade, postgres, postgres-read)")
 	keep := flag.String("data", "", "directory that is kept and filled up to -stored (the same runs)")
 	shape := flag.String("shape", "", "only this one: clients x batch, e.g. 8x1000 (run stored, otlp), or processes x tenants x senders x batch (run postgres)")
+	store := flag.String("store", "sqlite", "sqlite | postgres (run lifecycle)")
+	archive := flag.String("archive", "dir", "dir | s3, which is in memory (run lifecycle)")
 	quick := flag.Bool("quick", false, "a few small shapes only, to see that it runs")
 	profile := flag.String("cpuprofile", "", "write a CPU profile")
 	flag.Parse()
@@ -34,7 +36,7 @@ func main() {
 		defer pprof.StopCPUProfile()
 	}
 	ctx := context.Background()
-	b := &bench{dir: *dir, length: time.Duration(*seconds * float64(time.Second)), rounds: *rounds, stored: *stored, data: *keep, quick: *quick, shape: *shape}
+	b := &bench{dir: *dir, length: time.Duration(*seconds * float64(time.Second)), rounds: *rounds, stored: *stored, data: *keep, quick: *quick, shape: *shape, store: *store, archive: *archive}
 	switch *what {
 	case "append":
 		b.appendMatrix(ctx)
@@ -81,6 +83,8 @@ type bench struct {
 	stored int
 	quick  bool
 	shape  string
+
+	store, archive string
 }
 
 // result is one measurement.

@@ -78,11 +78,7 @@ func (b *bench) pgShapes() []pgShape {
 func (b *bench) postgresRead(ctx context.Context) {
 	c, f := b.deployment(ctx)
 	defer b.leave(c, f)
-	dir := filepath.Dir(f.bin)
-	cfg := server.Config{
-		Data: f.data[0], Store: c.dsn(pgApp, pgDatabase), Anchor: filepath.Join(dir, pgAnchor), Master: filepath.Join(dir, pgMaster), Create: true,
-	}
-	runs := b.fillRuns(ctx, cfg, func() int64 {
+	runs := b.fillRuns(ctx, c.config(f), func() int64 {
 		return c.number(ctx, pgDatabase, `SELECT count(*) FROM runledger.llm_run_records WHERE tenant_id = '`+facadeTenant+`'`)
 	})
 	f.start(ctx, 1)
@@ -113,6 +109,14 @@ func (b *bench) deployment(ctx context.Context) (*cluster, *fleet) {
 	}
 	f.command(ctx, "init")
 	return c, f
+}
+
+// config opens in this process what the first server opens.
+func (c *cluster) config(f *fleet) server.Config {
+	dir := filepath.Dir(f.bin)
+	return server.Config{
+		Data: f.data[0], Store: c.dsn(pgApp, pgDatabase), Anchor: filepath.Join(dir, pgAnchor), Master: filepath.Join(dir, pgMaster), Create: true,
+	}
 }
 
 // leave stops what runs; the data stays only where it was asked for.

@@ -79,10 +79,13 @@
 // compares with that. That a unit holds all sealed segments, nobody can tell from the
 // archive alone.
 //
-// One hole is known. What is read of an object is bounded by what a unit can have, but in
-// Parquet files: the library that reads them makes room for as much as a file says it
-// needs. Where the manifest is on record, its digests keep such a file from being
-// read. Who checks an archive without that record, which somebody else may have made to
-// harm him, does so best in a process whose memory is limited: it ends there, and the verdict
-// is not "good".
+// What is read of an object is bounded by what a unit can have, also where no record says which
+// digest it must have: somebody may have made it to harm who checks it. Of a Parquet file a
+// library reads the footer only, after it was looked through for lists that are longer than
+// theirs can be; its pages are read here. They may take maxFilePages at once, so that a unit
+// whose every kind is made so takes some hundred MiB.
+//
+// What Write reads back it compares with the signed tree as Check does. That a leaf is in
+// form it found when it parsed it, before it wrote it, and of Parquet columns it compares keyed
+// digests of the values that it wrote with those of the values that came back.
 package archive
