@@ -11,6 +11,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"fmt"
+	"maps"
 	"math/big"
 	"strings"
 	"testing"
@@ -269,6 +270,12 @@ func expiredAs(tb testing.TB, class string, from ...evidence.Kind) *testLog {
 //	0 opened  1 acknowledged  2 policy  3 step  4 run ends  5 the end expires  6 the step expires
 func policyLog(tb testing.TB, policy string, pass, old int) *testLog {
 	tb.Helper()
+	return policyLogBut(tb, policy, pass, old, nil)
+}
+
+// policyLogBut is policyLog with other facts in the records of the expiry; nil: none.
+func policyLogBut(tb testing.TB, policy string, pass, old int, but facts) *testLog {
+	tb.Helper()
 	l := newLog(tb, testOrigin)
 	l.opened(nil)
 	l.event("", "LIFECYCLE_ACKNOWLEDGED", facts{"component": "lifecycle"}, sealed{path: "/summary", value: `"how long evidence is kept"`})
@@ -282,11 +289,28 @@ func policyLog(tb testing.TB, policy string, pass, old int) *testLog {
 	l.ended("run-1", nil, sealed{path: "/actor", value: "{}", reason: Expired})
 	l.now += evidence.Micros(pass) * day
 	for _, k := range []evidence.Kind{evidence.KindLLMRun, evidence.KindTraceStep} {
-		l.audit("", "RetentionApplied", facts{
+		all := facts{
 			"entity_type": "RETENTION", "entity_id": k.Table(), "rule_id": evidence.ClassLLMRuns, "limit_value": cmp.Or(policy, "90"), "limit_unit": "days",
 			"valid_until": (l.now - evidence.Micros(old)*day).String(), "record_count": 1,
-		}, sealed{path: "/targets", value: `{"ranges":[{"from":3,"to":5}]}`})
+		}
+		maps.Copy(all, but)
+		maps.DeleteFunc(all, func(_ string, v any) bool { return v == nil })
+		l.audit("", "RetentionApplied", all, sealed{path: "/targets", value: `{"ranges":[{"from":3,"to":5}]}`})
 	}
+	return l
+}
+
+// movedLog goes on with what the lifecycle says of things that are no records.
+func movedLog(tb testing.TB) *testLog {
+	tb.Helper()
+	l := policyLog(tb, "30", 31, 30)
+	until := (l.now - 30*day).String()
+	l.audit("", "RetentionApplied", facts{
+		"entity_type": "RETENTION", "entity_id": "leaf_segments", "rule_id": "moved", "limit_value": "0", "limit_unit": "days", "valid_until": until, "record_count": 3,
+	}, sealed{path: "/after_state", value: `{"archive":[]}`})
+	l.audit("", "RetentionApplied", facts{
+		"entity_type": "RETENTION", "entity_id": "data_keys", "rule_id": "retired", "valid_until": until, "record_count": 1,
+	}, sealed{path: "/after_state", value: `{"days":["2026-11-23"],"persons":0}`})
 	return l
 }
 

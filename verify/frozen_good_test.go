@@ -72,6 +72,10 @@ func goodLogs() []frozen {
 			build: func(t *testing.T) made { return newBundle(t, policyLog(t, "30", 31, 30)).seal(nil).made() },
 		},
 		{
+			name: "log-expired-moved", note: "The same; then leaves have moved to an archive, and keys were retired, by records that name no leaves.", verdict: VerifiedWithLimits, codes: withLimits(),
+			build: func(t *testing.T) made { return newBundle(t, movedLog(t)).seal(nil).made() },
+		},
+		{
 			name: "run-expired-policy-apart", note: "The same after a day; the bundle of the run does not have the policy, so that cannot be told.", verdict: VerifiedWithLimits, codes: withLimits(),
 			build: func(t *testing.T) made {
 				return runBundle(t, "run-1", []*testLog{policyLog(t, "30", 1, 0)}, []int64{3, 4, 5, 6}).seal(nil).made()

@@ -66,6 +66,23 @@ func badOpenings() []frozen {
 		later("unaccounted-younger", EUnaccounted, "What expired was recorded after the time that the record of its expiry names.", func(t *testing.T) made {
 			return newBundle(t, policyLog(t, "30", 31, 32)).seal(nil).made()
 		}),
+		later("unaccounted-early-entity", EUnaccounted, "A run has expired after a day; the record of it calls its entity an identity.", func(t *testing.T) made {
+			return newBundle(t, policyLogBut(t, "", 1, 0, facts{"entity_type": "IDENTITY"})).seal(nil).made()
+		}),
+		later("unaccounted-early-leaves", EUnaccounted, "A run has expired after a day; the record of it says that leaves have moved.", func(t *testing.T) made {
+			l := policyLogBut(t, "", 1, 0, facts{"entity_id": "leaf_segments", "rule_id": "moved"})
+			return newBundle(t, l).seal(nil).made()
+		}),
+		later("unaccounted-early-no-table", EUnaccounted, "A run has expired after a day; the record of it is about nothing that is known, and names no time.", func(t *testing.T) made {
+			l := policyLogBut(t, "30", 1, 0, facts{"entity_id": "x", "valid_until": nil})
+			return newBundle(t, l).seal(nil).made()
+		}),
+		later("unaccounted-policy-zero", EUnaccounted, "A run has expired by a policy of 0 days, which lets nothing go.", func(t *testing.T) made {
+			return newBundle(t, policyLog(t, "0", 1, 0)).seal(nil).made()
+		}),
+		later("unaccounted-policy-years", EUnaccounted, "A run has expired by a policy of more days than there have been.", func(t *testing.T) made {
+			return newBundle(t, policyLog(t, "999999", 1, 0)).seal(nil).made()
+		}),
 		run("unaccounted-reason", EUnaccounted, "An unknown reason.", func(b *bundle) { b.edited(held, "not_permitted", "not_pleasing") }),
 		later("unaccounted-twice", EUnaccounted, "A field is disclosed and withheld.", func(t *testing.T) made {
 			b := newBundle(t, smallLog(t))

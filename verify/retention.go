@@ -2,6 +2,7 @@ package verify
 
 import (
 	"fmt"
+	"maps"
 	"strconv"
 
 	"github.com/runledger/runledger/evidence"
@@ -24,6 +25,10 @@ const day = evidence.Micros(24 * 60 * 60 * 1_000_000)
 // A policy is on record by a RetentionPolicyChanged of the class, and by
 // LIFECYCLE_ACKNOWLEDGED for the classes of which there is none: then the defaults hold.
 // Where neither is known nothing is judged.
+//
+// What makes a record cover what is gone is its event alone, so no other column decides
+// whether it is judged: a RetentionApplied about no table of records that has /targets nobody
+// orders, and it would account for leaves of all kinds and times.
 type RetentionRules struct {
 	// Defaults: the defaults hold without a record, too.
 	Defaults bool
@@ -51,8 +56,9 @@ type retentionFact struct {
 	at     evidence.Micros
 	event  string          // one of the constants above, or "" for a RetentionApplied
 	class  string          // of evidence.RetentionClasses
-	days   int64           // −1: no whole number
+	days   int64           // −1: no number of days
 	before evidence.Micros // valid_until, or noTime
+	none   bool            // a RetentionApplied with /targets about no table of records
 	apart  bool            // leaves are missing between the last such fact and this one
 }
 
@@ -62,9 +68,9 @@ func retentionOf(l *evidence.Leaf) (f retentionFact, ok bool) {
 	case l.Kind == evidence.KindSystem && event == eventAcknowledged:
 		f.event = eventAcknowledged
 		return f, true
-	case l.Kind != evidence.KindAudit || l.Text("entity_type") != entityRetention:
+	case l.Kind != evidence.KindAudit:
 		return f, false
-	case event == eventPolicy:
+	case event == eventPolicy && l.Text("entity_type") == entityRetention:
 		f.event = eventPolicy
 		for _, class := range evidence.RetentionClasses() {
 			if class == l.Text("entity_id") {
@@ -73,8 +79,12 @@ func retentionOf(l *evidence.Leaf) (f retentionFact, ok bool) {
 		}
 	case coverReasons[event] == Expired:
 		kind := evidence.KindOfTable(l.Text("entity_id"))
+		if kind == 0 {
+			_, f.none = l.Commitment("/targets")
+			return f, f.none
+		}
 		f.class = kind.Class()
-		if kind != 0 && about(l, Expired).made {
+		if about(l, Expired).made {
 			f.class = evidence.ClassSynthetic
 		}
 		f.before = noTime
@@ -86,19 +96,28 @@ func retentionOf(l *evidence.Leaf) (f retentionFact, ok bool) {
 	return f, f.class != ""
 }
 
-// wholeDays reads days as the databases' guards do: a limit that is no whole number lets
-// nothing go.
+// wholeDays reads days as the databases' guards do: one to six digits, and not 0. It is −1
+// for all else: a policy of that lets nothing go, and a RetentionApplied that names
+// it names fewer days than any policy.
 func wholeDays(text string) int64 {
+	if len(text) > 6 {
+		return -1
+	}
+	days := int64(0)
 	for _, c := range []byte(text) {
 		if c < '0' || c > '9' {
 			return -1
 		}
+		days = 10*days + int64(c-'0')
 	}
-	if n, err := strconv.ParseInt(text, 10, 64); err == nil && n <= 1_000_000 {
-		return n
+	if days == 0 {
+		return -1
 	}
-	return -1
+	return days
 }
+
+// firstTime is the first time that a leaf can have: of policies of more days than have passed since.
+const firstTime = evidence.Micros(-62135596800_000000) // 0001-01-01T00:00:00.000000Z
 
 func (r *RetentionRules) next(f *retentionFact) *EarlyExpiry {
 	switch f.event {
@@ -112,6 +131,12 @@ func (r *RetentionRules) next(f *retentionFact) *EarlyExpiry {
 		r.days[f.class] = f.days
 		return nil
 	}
+	if f.none {
+		if !r.acknowledged && !r.Defaults && len(r.days) == 0 {
+			return nil
+		}
+		return &EarlyExpiry{Message: "says that something has expired, and is about no table of records: it accounts for nothing"}
+	}
 	days, known := r.days[f.class]
 	if !known {
 		if !r.acknowledged && !r.Defaults {
@@ -119,10 +144,10 @@ func (r *RetentionRules) next(f *retentionFact) *EarlyExpiry {
 		}
 		days = int64(evidence.RetentionDays(f.class))
 	}
-	latest := f.at - evidence.Micros(days)*day
+	latest := max(f.at-evidence.Micros(days)*day, firstTime)
 	switch {
 	case days < 0:
-		return &EarlyExpiry{Message: "says that records of the class " + f.class + " have expired, while a policy of no whole number of days let none go"}
+		return &EarlyExpiry{Message: "says that records of the class " + f.class + " have expired, while a policy of no number of days let none go"}
 	case f.before > latest:
 		found := "none"
 		if f.before != noTime {
@@ -133,8 +158,12 @@ func (r *RetentionRules) next(f *retentionFact) *EarlyExpiry {
 			Message: fmt.Sprintf("says that records of the class %s have expired that were younger than the %d days of the policy of that time: evidence was removed too early", f.class, days),
 		}
 	case f.days < days: // more: the policy became shorter while it was at work
+		found := "no number of days"
+		if f.days > 0 {
+			found = strconv.FormatInt(f.days, 10)
+		}
 		return &EarlyExpiry{
-			Expected: fmt.Sprintf("limit_value %d or more", days), Found: strconv.FormatInt(f.days, 10),
+			Expected: fmt.Sprintf("limit_value %d or more", days), Found: found,
 			Message: "names fewer days than the policy of the class " + f.class + " of that time",
 		}
 	}
@@ -171,6 +200,7 @@ func (c *checker) expiredEarly() {
 		if p := l.opened.predecessor; p != nil {
 			if older := c.dirOf(p.Origin); older > k && c.logs[older] != nil && c.logs[older].next == p.Size {
 				r = after[p.Origin]
+				r.days = maps.Clone(r.days) // more than one log may name that one
 			}
 		}
 		r.follow(l, func(f Finding) { l.held.add(f) })

@@ -308,7 +308,7 @@ func TestExpiredTampered(t *testing.T) {
 
 // says appends an audit entry about retention, as nobody's orders would: there is no expiry in the
 // database.
-func (r *agedRig) says(t testing.TB, event, entity string, facts map[string]string, until evidence.Micros, leaf int64) ledger.Receipt {
+func (r *agedRig) says(t testing.TB, event, entity string, facts map[string]string, until evidence.Micros, leaf int64, paths ...string) ledger.Receipt {
 	t.Helper()
 	at := evidence.MicrosOf(time.Now())
 	rec := &evidence.Record{Kind: evidence.KindAudit, ID: ledger.NewID(at), OccurredAt: at}
@@ -325,7 +325,7 @@ func (r *agedRig) says(t testing.TB, event, entity string, facts map[string]stri
 		rec.SetInt("valid_until", int64(until))
 	}
 	if leaf > 0 {
-		rec.SetSealed("/targets", (&evidence.Targets{Ranges: []evidence.TargetRange{{From: leaf, To: leaf + 1}}}).JSON())
+		rec.SetSealed("/targets", (&evidence.Targets{Ranges: []evidence.TargetRange{{From: leaf, To: leaf + 1, Paths: paths}}}).JSON())
 	}
 	if err := rec.Complete(); err != nil {
 		t.Fatal(err)
@@ -345,8 +345,9 @@ func TestExpiredEarly(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	r := openAged(t, dir)
 	ago := func(days int) evidence.Micros { return evidence.MicrosOf(time.Now().AddDate(0, 0, -days)) }
+	entity := "RETENTION"
 	applied := func(leaf int64, limit string, until evidence.Micros) int64 {
-		facts := map[string]string{"rule_id": "llm_runs", "limit_value": limit, "limit_unit": "days"}
+		facts := map[string]string{"rule_id": "llm_runs", "limit_value": limit, "limit_unit": "days", "entity_type": entity}
 		return r.says(t, "RetentionApplied", evidence.KindTraceStep.Table(), facts, until, leaf).LeafIndex
 	}
 	var early []int64
@@ -365,6 +366,7 @@ func TestExpiredEarly(t *testing.T) {
 		{"120", "30", ago(31), true},
 		{"120", "120", ago(121), false},
 		{"1.5", "1", ago(150), true}, // a limit that lets nothing go
+		{"0", "0", ago(150), true},
 	} {
 		if x.policy != "" {
 			r.says(t, "RetentionPolicyChanged", "llm_runs", map[string]string{"limit_value": x.policy, "limit_unit": "days"}, x.until, 0)
@@ -373,25 +375,34 @@ func TestExpiredEarly(t *testing.T) {
 			early = append(early, seq)
 		}
 	}
+	entity = "LOG" // which makes it cover no less
+	early = append(early, applied(r.old[1][2].LeafIndex, "30", ago(29)))
+	entity = "RETENTION"
 	report, err := ledger.Verify(context.Background(), ledger.LiveConfig{Reader: r.db, Sealer: r.sealer, Anchor: r.anchor})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var got []int64
 	for _, f := range report.Findings {
-		for seq := f.From; seq < f.To; seq++ {
-			if f.Code == ledger.CodeUnaccounted && f.Table == "audit_ledger" && f.Column == "valid_until" {
-				got = append(got, seq)
-			}
+		if f.Code != ledger.CodeUnaccounted || f.Table != "audit_ledger" || f.Column != "valid_until" {
+			t.Errorf("something else: %s", f)
+		}
+		for seq := f.From; seq < f.To; seq++ { // those of neighbours are one
+			got = append(got, seq)
 		}
 	}
-	if diff := cmp.Diff(early, got); diff != "" || len(got) != len(report.Findings) {
+	if diff := cmp.Diff(early, got); diff != "" {
 		t.Errorf("%s%s", diff, listFindings(report))
 	}
 
 	young, covered := r.old[2][2].LeafIndex, r.old[3][2].LeafIndex
 	applied(young, "400", ago(181))
 	applied(covered, "400", ago(179))
+	// Of leaves that move, and keys that are retired, records name none.
+	moved := map[string]string{"rule_id": "moved"}
+	r.says(t, "RetentionApplied", "leaf_segments", moved, ago(1), 0)
+	r.says(t, "RetentionApplied", "data_keys", map[string]string{"rule_id": "retired"}, ago(1), 0)
+	noTable := r.says(t, "RetentionApplied", "leaf_segments", moved, ago(1), young, "/prompt").LeafIndex
 	d := &deployment{dir: dir}
 	if err := d.note(context.Background(), r.rig); err != nil {
 		t.Fatal(err)
@@ -407,6 +418,13 @@ func TestExpiredEarly(t *testing.T) {
 	}
 	if !missing(young) || missing(covered) {
 		t.Errorf("a row younger than its expiry says is missing: %v, one that was older: %v%s", missing(young), missing(covered), listFindings(report))
+	}
+	for seq := noTable - 2; seq <= noTable; seq++ {
+		column := want{code: ledger.CodeColumn, table: "audit_ledger", column: "targets", log: l, seq: seq, at: true, says: "of no table"}.in(report)
+		judged := want{code: ledger.CodeUnaccounted, table: "audit_ledger", log: l, seq: seq, at: true, says: "about no table of records"}.in(report)
+		if is := seq == noTable; column != is || judged != is {
+			t.Errorf("leaf %d: %v, %v, want %v%s", seq, column, judged, is, listFindings(report))
+		}
 	}
 }
 

@@ -388,14 +388,14 @@ func (e *examiner) collectTargets(c *chunk, leaf *evidence.Leaf, opened map[stri
 			e.leafFinding(c, CodeColumn, "audit_ledger", "targets", leaf.Seq, "", "", "orders the removal of audit records, which are never removed")
 		}
 	}
-	// Of an entity that is no table, ranges without paths say nothing: they would be read as
-	// about all kinds.
-	exact := leaf.Text("event_type") == eventRetention && own.kind == 0
+	// Of an entity that is no table, ranges say nothing: they would be read as about all
+	// kinds, and of any time.
+	nothing := leaf.Text("event_type") == eventRetention && own.kind == 0
 	if t.Log != "" && t.Log != e.log.Origin {
 		own.log, own.before = t.Log, evidence.MaxInt
 	}
 	for _, r := range t.Ranges {
-		if exact && len(r.Paths) == 0 {
+		if nothing {
 			e.leafFinding(c, CodeColumn, "audit_ledger", "targets", leaf.Seq, "", "", "orders the removal of records of no table")
 			continue
 		}

@@ -166,19 +166,23 @@ function retentionOf(leaf) {
   const event = textFact(leaf, 'event_type');
   const f = {seq: leaf.seq, t: leaf.t, event, apart: false};
   if (leaf.kind === 'system' && event === 'LIFECYCLE_ACKNOWLEDGED') return f;
-  if (leaf.kind !== 'audit' || textFact(leaf, 'entity_type') !== 'RETENTION') return null;
+  if (leaf.kind !== 'audit') return null;
   const entity = textFact(leaf, 'entity_id');
-  if (event === 'RetentionPolicyChanged') {
+  if (event === 'RetentionPolicyChanged' && textFact(leaf, 'entity_type') === 'RETENTION') {
     f.class = Object.hasOwn(classes, entity) ? entity : '';
   } else if (event === 'RetentionApplied') {
     const {kind, made, before} = about(leaf, 'expired');
-    f.class = kind !== '' && made ? 'synthetic' : classOf[kind] ?? '';
+    if (kind === '') { // what has /targets all the same would account for leaves of all kinds and times
+      f.none = leaf.h.some((h) => h.path === '/targets');
+      return f.none ? f : null;
+    }
+    f.class = made ? 'synthetic' : classOf[kind] ?? '';
     f.before = before;
   } else {
     return null;
   }
   const limit = textFact(leaf, 'limit_value');
-  f.days = /^[0-9]+$/.test(limit) && Number(limit) <= 1000000 ? Number(limit) : -1;
+  f.days = /^[0-9]{1,6}$/.test(limit) && Number(limit) > 0 ? Number(limit) : -1; // as the databases' guards read it
   return f.class === '' ? null : f;
 }
 
@@ -194,12 +198,17 @@ class Retention {
     if (f.event === 'LIFECYCLE_ACKNOWLEDGED') this.acknowledged = true;
     if (f.event === 'RetentionPolicyChanged') this.days[f.class] = f.days;
     if (f.event !== 'RetentionApplied') return null;
+    if (f.none) {
+      if (!this.acknowledged && Object.keys(this.days).length === 0) return null;
+      return {message: 'says that something has expired, and is about no table of records: it accounts for nothing'};
+    }
     const days = this.days[f.class] ?? (this.acknowledged ? classes[f.class] : undefined);
     if (days === undefined) return null;
     if (days < 0) {
-      return {message: `says that records of the class ${f.class} have expired, while a policy of no whole number of days let none go`};
+      return {message: `says that records of the class ${f.class} have expired, while a policy of no number of days let none go`};
     }
-    const latest = micros(f.t) - BigInt(days) * 86400000000n;
+    let latest = micros(f.t) - BigInt(days) * 86400000000n;
+    if (latest < firstMicros) latest = firstMicros;
     if (f.before === '' || micros(f.before) > latest) {
       return {
         expected: `valid_until not after ${timeText(latest)}`, found: f.before || 'none',
@@ -207,7 +216,7 @@ class Retention {
       };
     }
     if (f.days < days) { // more: the policy became shorter while it was at work
-      return {expected: `limit_value ${days} or more`, found: `${f.days}`, message: `names fewer days than the policy of the class ${f.class} of that time`};
+      return {expected: `limit_value ${days} or more`, found: f.days > 0 ? `${f.days}` : 'no number of days', message: `names fewer days than the policy of the class ${f.class} of that time`};
     }
     return null;
   }
