@@ -124,7 +124,11 @@ func (r *reader) consistently(ctx context.Context, f func() error) (err error) {
 		return err
 	}
 	// What reads everything takes what it takes.
-	err = r.run(ctx, `SELECT set_config('statement_timeout', '0', true)`, none)
+	for _, sql := range []string{sqlKeepPartitions, `SELECT set_config('statement_timeout', '0', true)`} {
+		if err == nil {
+			err = r.run(ctx, sql, none)
+		}
+	}
 	if err == nil {
 		err = f()
 	}

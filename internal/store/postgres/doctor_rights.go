@@ -97,8 +97,8 @@ const sqlBackdoors = `WITH o AS (SELECT c.relowner AS owner, c.relnamespace AS s
 		JOIN pg_namespace AS n ON n.oid = p.pronamespace
 		WHERE p.prosecdef AND has_function_privilege(current_user, p.oid, 'EXECUTE')
 		AND NOT EXISTS (SELECT 1 FROM pg_proc AS q WHERE q.pronamespace = o.schema AND q.proname = p.proname AND q.proargtypes = p.proargtypes
-			AND q.prosrc = p.prosrc AND q.prolang = p.prolang AND p.proconfig IN (ARRAY[format('search_path=%I, pg_temp', n.nspname)],
-				ARRAY['search_path="' || replace(n.nspname, '"', '""') || '", pg_temp']))
+			AND q.prosrc = p.prosrc AND q.prolang = p.prolang AND p.proconfig[1] IN (format('search_path=%I, pg_temp', n.nspname),
+				'search_path="' || replace(n.nspname, '"', '""') || '", pg_temp') AND p.proconfig[2:] = q.proconfig[2:])
 	UNION ALL
 	SELECT 'role ' || quote_ident(current_user) || ' owns the database, and may drop it', 'ALTER DATABASE ' || quote_ident(d.datname) || ' OWNER TO ' || quote_ident(pg_get_userbyid(o.owner))
 		FROM pg_database AS d, o WHERE d.datname = current_database() AND pg_has_role(current_user, d.datdba, 'MEMBER')`

@@ -65,11 +65,12 @@ func (db *DB) Expire(ctx context.Context, tenant string, list []store.Expiry, fr
 		if err := beside(ctx, conn, log); err != nil {
 			return err
 		}
-		err := conn.QueryRow(ctx, sqlExpireRows, tenant, log.No, c.tables, c.froms, c.tos, c.befores, c.synthetic, c.byLogs, c.byLeaves, from, to, done).Scan(&rows)
-		if err != nil || r == nil {
-			return err
+		if r != nil { // first: no row goes before its content
+			if err := removeBeside(ctx, conn, log, r); err != nil {
+				return err
+			}
 		}
-		return removeBeside(ctx, conn, log, r)
+		return conn.QueryRow(ctx, sqlExpireRows, tenant, log.No, c.tables, c.froms, c.tos, c.befores, c.synthetic, c.byLogs, c.byLeaves, from, to, done).Scan(&rows)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("expire: %w", err)

@@ -72,7 +72,18 @@ func TestExpirePartition(t *testing.T) {
 	// Content goes with its row, step by step, and none is left over by a partition's end.
 	mine := a.expiry(t, db, steps, 0, 2, first(2))
 	refused("a month whose content is there", "RL002", steps, first(0), first(2))
+	if n, err := db.Expire(t.Context(), "a", []store.Expiry{mine}, 0, 1, false, nil); !errors.Is(err, evidence.ErrForbidden) || n != 0 {
+		t.Errorf("a row whose content is there: %d rows, %v", n, err)
+	}
 	a.erase(t, db, mine, 0, 1)
+	// Nothing is moved beneath a view of before, which would see neither the old nor the new.
+	snap, err := db.Snapshot(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	refuses(t, owner, fmt.Sprintf("SET LOCAL lock_timeout = '50ms'; SELECT runledger_expire_partition('%s', '%s', '%s')", steps,
+		first(0).Format(time.DateOnly), first(2).Format(time.DateOnly)), "55P03")
+	closeIt(t, snap)
 	// The row of b, which has ordered nothing, is moved.
 	if n, err := db.ExpirePartition(t.Context(), steps, first(0), first(2)); err != nil || n != 1 {
 		t.Errorf("expiry of a's: %d rows, %v", n, err)

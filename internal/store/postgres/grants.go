@@ -37,6 +37,7 @@ var (
 		"runledger_expirable(text, date)",
 		"runledger_plan_drop(text, date)",
 		"runledger_forget_drop(text, date)",
+		"runledger_lock_free(text)",
 		"runledger_settle_expiries(text)",
 		"runledger_expire_rows(text, bigint, text[], bigint[], bigint[], bigint[], boolean[], bigint[], bigint[], bigint, bigint, boolean)",
 		"runledger_expire_leaves(text, bigint, bigint)",

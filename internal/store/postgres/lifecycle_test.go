@@ -172,6 +172,17 @@ func TestLifecycleByHand(t *testing.T) {
 		},
 		{name: "a unit behind a gap", sql: "INSERT INTO archives VALUES ('t-1', 1, 1, 2, 0, 0, '', '', '', 0, false, 0)", code: noOrder, asks: true},
 		{name: "an expiry by the function", sql: "SELECT runledger_expire_rows('t-1', 1, '{aos_trace_steps}', '{0}', '{6}', '{1764000000000003}', '{f}', '{1}', '{6}', 0, 6, true)", code: noOrder, asks: true},
+		{
+			name: "an expiry that is said to be done", asks: true, code: noOrder,
+			sql: fmt.Sprint("INSERT INTO expiries (tenant_id, log_no, table_name, first, until, before, synthetic, by_log, by_leaf, done) VALUES ('t-1', 1, 'aos_trace_steps', 1, 6, 1764000000000002, false, 1, ", by, ", true)"),
+		},
+		{name: "rows by an old view", sql: repeatable + fmt.Sprint("SELECT runledger_expire_rows('t-1', 1, '{aos_trace_steps}', '{0}', '{6}', '{1764000000000002}', '{f}', '{1}', '{", by, "}', 0, 6, true)"), code: oldView, asks: true},
+		{name: "a partition by an old view", sql: repeatable + "SELECT runledger_expire_partition('aos_trace_steps', '2025-11-01', '2026-01-01')", code: oldView, asks: true},
+		{name: "a plan by an old view", sql: repeatable + "SELECT runledger_plan_drop('aos_trace_steps', '2025-11-01')", code: oldView, asks: true},
+		{name: "what is done by an old view", sql: repeatable + "SELECT runledger_settle_expiries('aos_trace_steps')", code: oldView, asks: true},
+		{name: "content by an old view", sql: repeatable + fmt.Sprint("SELECT runledger_remove_segments('t-1', 1, ", by, ", '{1}', '{0}')"), code: oldView, asks: true},
+		{name: "rows by hand by an old view", sql: repeatable + "DELETE FROM aos_trace_steps WHERE run_id = 'run'", code: oldView},
+		{name: "the index by an old view", sql: repeatable + "DELETE FROM sealed_index WHERE leaf_index = 3", code: oldView},
 		{name: "a release by the function", sql: "SELECT runledger_release_hold('t-1', 'hold-1', 1, 6)", code: noOrder, asks: true},
 	} {
 		code := noRight
@@ -217,8 +228,11 @@ func TestLifecycleByHand(t *testing.T) {
 }
 
 const (
-	young5 = "RL005"
-	held   = "RL006"
+	young5  = "RL005"
+	held    = "RL006"
+	oldView = "25001"
+	// A hold that is placed later is not seen.
+	repeatable = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; "
 )
 
 // auditRow is a forged record of retention at leaf 50.
@@ -237,6 +251,7 @@ func TestLifecycleRaces(t *testing.T) {
 	if err := db.Expiries(t.Context(), "t-1", func(e store.Expiry) error { list = append(list, e); return nil }); err != nil || len(list) != 1 {
 		t.Fatalf("%v, %v", list, err)
 	}
+	run(t, owner, "ALTER FUNCTION runledger_expire_rows SET lock_timeout = '1min'") // however busy the machine is
 	run(t, owner, "BEGIN")
 	run(t, owner, "LOCK TABLE aos_trace_steps IN SHARE MODE") // rows cannot go
 	gone := make(chan error, 1)

@@ -16,12 +16,10 @@ const (
 	sqlOpenTables  = `SELECT table_name, max(before) FROM expiries WHERE NOT done GROUP BY table_name`
 	sqlPlanDrop    = `SELECT runledger_plan_drop($1, $2::text::date)`
 	sqlForgetDrop  = `SELECT runledger_forget_drop($1, $2::text::date)`
+	sqlFree        = `SELECT runledger_lock_free($1)`
 	sqlSettle      = `SELECT runledger_settle_expiries($1)`
 	sqlPlannedDrop = `SELECT relation, month FROM partition_drops ORDER BY month, relation`
 )
-
-// dropTries is how often a planned drop is tried that somebody is in the way of.
-const dropTries = 3
 
 // planState is what the last plans of this process were made by.
 type planState struct {
@@ -109,10 +107,9 @@ func (db *DB) DropPlanned(ctx context.Context) (dropped, left []string, err erro
 	}
 	settle := map[string]bool{}
 	for _, p := range list {
-		for range dropTries {
-			if _, err = db.ExpirePartition(ctx, p.parent, p.month.first(), time.Now()); sqlState(err) != codeLocked && !lost(err) {
-				break
-			}
+		// Asked before rows are counted and moved: who reads for long is in the way then, too.
+		if err = db.exec(ctx, sqlFree, p.parent); err == nil {
+			_, err = db.ExpirePartition(ctx, p.parent, p.month.first(), time.Now())
 		}
 		switch {
 		case err == nil:

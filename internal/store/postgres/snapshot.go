@@ -3,12 +3,19 @@ package postgres
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/runledger/runledger/internal/store"
 )
+
+// sqlKeepPartitions keeps partitions from being dropped until the transaction's end. A partition
+// is found in the catalogue as it is now, and rows as they were: of one that took
+// another's place since, a transaction with an older view would see no row. Who wants
+// to drop one gives up meanwhile, as for any reader.
+var sqlKeepPartitions = `LOCK TABLE ` + strings.Join(partitioned, ", ") + ` IN ACCESS SHARE MODE`
 
 // snapshot is a connection of its own in a transaction that reads: all its
 // queries see what the first one saw. A query that is called off ends the
@@ -33,8 +40,8 @@ func (db *DB) Snapshot(ctx context.Context) (store.Snapshot, error) {
 	}
 	s := &snapshot{conn: conn}
 	s.queries = queries{with: s.with, places: db.places}
-	// The view is taken by the first query.
-	for _, sql := range []string{`BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY`, `SELECT 1`} {
+	// The view is taken by the first query. A lock is none.
+	for _, sql := range []string{`BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY`, sqlKeepPartitions, `SELECT 1`} {
 		if _, err := conn.Exec(ctx, sql); err != nil {
 			return nil, errors.Join(asked(ctx, err), s.Close())
 		}

@@ -14,7 +14,7 @@ import (
 
 const (
 	sqlAddExpiry = `INSERT INTO expiries (log_key, tbl, from_leaf, to_leaf, by_row, before, synthetic, done, restored)
-		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8)`
+		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)`
 	sqlFindExpiry = `SELECT to_leaf, before, synthetic FROM expiries
 		WHERE log_key = ?1 AND tbl = ?2 AND from_leaf = ?3 AND by_row = ?4`
 	sqlExpiryDone = `UPDATE expiries SET done = 1
@@ -110,14 +110,9 @@ func (w *writer) addExpiries(tenant string, list []store.Expiry, restored bool) 
 			return err
 		}
 		flags := map[bool]int64{true: 1}
-		err = w.run(sqlAddExpiry, k.log, e.Table, e.From, e.To, k.by, int64(e.Before), flags[e.Synthetic], flags[restored])
+		err = w.run(sqlAddExpiry, k.log, e.Table, e.From, e.To, k.by, int64(e.Before), flags[e.Synthetic], flags[e.Done], flags[restored])
 		if err = forbidden(err, "expiry of %s by record %d of log %d", e.Table, e.By.Seq, e.By.LogNo); err != nil {
 			return err
-		}
-		if e.Done {
-			if err := w.run(sqlExpiryDone, k.log, e.Table, e.From, k.by); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
@@ -190,7 +185,7 @@ func (w *writer) expire(tenant string, list []store.Expiry, from, to int64, done
 		rows += n
 	}
 	for i := range list {
-		if done {
+		if done && list[i].Table != store.TableLeaves { // of leaves ExpireLeaves says it
 			if err := w.run(sqlExpiryDone, keys[i].log, list[i].Table, list[i].From, keys[i].by); err != nil {
 				return 0, err
 			}

@@ -116,6 +116,8 @@ func testExpireLeaves(t *testing.T, s store.Store) {
 		t.Fatal(err)
 	}
 	wantErr(t, "the first leaves twice", moved(4, 8), evidence.ErrForbidden)
+	wantEqual(t, "rows of leaves", l.expire(0, 100, true, expiries(t, s, "a")...), 0) // which says nothing of them
+	wantEqual(t, "done", expiries(t, s, "a")[0].Done, false)
 	leave(1, 1, 1, 4, 7, 10)
 	wantEqual(t, "done", expiries(t, s, "a")[0].Done, false)
 	leave(10, 0, 4, 7, 10)

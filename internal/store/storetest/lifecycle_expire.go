@@ -102,7 +102,9 @@ func testExpireRefused(t *testing.T, s store.Store) {
 		_, err := s.Expire(ctx, "a", []store.Expiry{e, bad}, 0, 100, true, nil)
 		wantErr(t, "an expiry with another "+what, err, evidence.ErrForbidden)
 	}
-	_, err := s.Expire(ctx, "b", []store.Expiry{e}, 0, 100, true, nil)
+	_, err := l.tryExpiry(store.Expiry{Table: tableSteps, From: 1, To: 6, Before: long + 5*day, Done: true})
+	wantErr(t, "an expiry that is done from the start", err, evidence.ErrForbidden)
+	_, err = s.Expire(ctx, "b", []store.Expiry{e}, 0, 100, true, nil)
 	wantErr(t, "another tenant's expiry", err, evidence.ErrForbidden)
 	_, err = s.Expire(ctx, "nobody", []store.Expiry{e}, 0, 100, true, nil)
 	wantErr(t, "nobody's expiry", err, evidence.ErrNotFound)

@@ -37,7 +37,8 @@ CREATE FUNCTION runledger_rowless(relation text) RETURNS text LANGUAGE sql IMMUT
 		AND r.leaf_index >= e.first AND r.leaf_index < e.until AND r.recorded_at < e.before AND (NOT e.synthetic OR r.is_synthetic = 1))', relation) END
 $$;
 
--- As before, but a limit of no days at all lets nothing go either.
+-- As before, but a limit of no days at all lets nothing go either, and none is done from the start but
+-- a copy's.
 CREATE OR REPLACE FUNCTION runledger_guard_expiries() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
 	class constant text := CASE WHEN NEW.synthetic THEN 'synthetic'
@@ -54,6 +55,9 @@ BEGIN
 			RAISE EXCEPTION 'expiries is append-only: update refused' USING ERRCODE = 'RL001';
 		END IF;
 		RETURN NEW;
+	END IF;
+	IF NEW.done AND NOT NEW.restored THEN
+		RAISE EXCEPTION 'expiries: nothing is done before it is ordered' USING ERRCODE = 'RL002';
 	END IF;
 	SELECT recorded_at INTO ordered FROM audit_ledger WHERE tenant_id = NEW.tenant_id AND log_no = NEW.by_log AND leaf_index = NEW.by_leaf
 		AND event_type = 'RetentionApplied' AND entity_type = 'RETENTION' AND entity_id = NEW.table_name AND valid_until = NEW.before
@@ -96,12 +100,56 @@ BEGIN
 	RETURN NEW;
 END $$;
 
+-- What goes, goes only in a transaction whose statements each see what was committed before: behind a lock, that is all
+-- holds there are. As before, but this is asked.
+CREATE OR REPLACE FUNCTION runledger_guard_rows() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+	IF current_setting('transaction_isolation') <> 'read committed' THEN -- a hold placed meanwhile would not be seen
+		RAISE EXCEPTION 'not in a transaction that is %', current_setting('transaction_isolation') USING ERRCODE = '25001';
+	END IF;
+	PERFORM 1 FROM expiries AS e WHERE e.tenant_id = OLD.tenant_id AND e.log_no = OLD.log_no AND e.table_name = TG_ARGV[0]
+		AND e.first <= OLD.leaf_index AND e.until > OLD.leaf_index AND e.before > OLD.recorded_at AND (NOT e.synthetic OR OLD.is_synthetic = 1)
+		ORDER BY e.first DESC LIMIT 1;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION '%: no record orders this removal', TG_ARGV[0] USING ERRCODE = 'RL002';
+	END IF;
+	PERFORM 1 FROM holds AS h WHERE h.tenant_id = OLD.tenant_id AND h.released_log IS NULL AND (h.scope = 'tenant'
+		OR h.scope = 'time' AND (h.from_at <= OLD.occurred_at AND OLD.occurred_at < h.until_at OR h.from_at <= OLD.recorded_at AND OLD.recorded_at < h.until_at)
+		OR EXISTS (SELECT 1 FROM hold_runs AS p WHERE p.tenant_id = h.tenant_id AND p.run_id = OLD.run_id AND p.hold_id = h.id)
+		OR EXISTS (SELECT 1 FROM hold_records AS p WHERE p.tenant_id = h.tenant_id AND p.log_no = OLD.log_no AND p.leaf_index = OLD.leaf_index AND p.hold_id = h.id));
+	IF FOUND THEN
+		RAISE EXCEPTION '%: leaf % of log % of tenant % is held', TG_ARGV[0], OLD.leaf_index, OLD.log_no, OLD.tenant_id USING ERRCODE = 'RL006';
+	END IF;
+	RETURN OLD;
+END $$;
+CREATE OR REPLACE FUNCTION runledger_remove_segments(tenant text, order_log bigint, order_leaf bigint, logs bigint[], numbers bigint[])
+RETURNS TABLE (removed_log bigint, removed_no bigint, removed_at bigint, removed_id bytea)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+BEGIN
+	IF current_setting('transaction_isolation') <> 'read committed' THEN -- a hold placed meanwhile would not be seen
+		RAISE EXCEPTION 'not in a transaction that is %', current_setting('transaction_isolation') USING ERRCODE = '25001';
+	END IF;
+	PERFORM 1 FROM sealed_segments AS s JOIN unnest(logs, numbers) AS u (log_no, no) ON s.log_no = u.log_no AND s.no = u.no
+		WHERE s.tenant_id = tenant FOR UPDATE OF s;
+	INSERT INTO removals (tenant_id, what, log_no, ref, id, name, by_log, by_leaf)
+		SELECT tenant, 'segment', s.log_no, s.no, s.id, '', order_log, order_leaf
+		FROM sealed_segments AS s JOIN unnest(logs, numbers) AS u (log_no, no) ON s.log_no = u.log_no AND s.no = u.no
+		WHERE s.tenant_id = tenant
+		ON CONFLICT DO NOTHING;
+	RETURN QUERY DELETE FROM sealed_segments AS s USING unnest(logs, numbers) AS u (log_no, no)
+		WHERE s.tenant_id = tenant AND s.log_no = u.log_no AND s.no = u.no
+		RETURNING s.log_no, s.no, s.recorded_at, s.id;
+END $$;
+
 -- As before, but an entry may also go before its row, where that may: an expiry names it and no hold
 -- covers it.
 CREATE OR REPLACE FUNCTION runledger_guard_index() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
 	r record;
 BEGIN
+	IF current_setting('transaction_isolation') <> 'read committed' THEN -- a hold placed meanwhile would not be seen
+		RAISE EXCEPTION 'not in a transaction that is %', current_setting('transaction_isolation') USING ERRCODE = '25001';
+	END IF;
 	IF EXISTS (SELECT 1 FROM removals WHERE tenant_id = OLD.tenant_id AND what = 'index'
 			AND log_no = OLD.log_no AND ref = OLD.leaf_index AND id = '' AND name = OLD.name) THEN
 		RETURN OLD;
@@ -138,13 +186,16 @@ BEGIN
 END $$;
 
 -- As before, but rows whose partition is to be dropped stay for now, without their entries of the
--- index, and an expiry that names one is not done.
+-- index, and an expiry that names one is not done. And content goes before its row, or nobody would find it: where
+-- others share the segment it was sealed anew, so it is asked whether anything was ever taken from it.
 CREATE OR REPLACE FUNCTION runledger_expire_rows(tenant text, log bigint, tables text[], firsts bigint[], untils bigint[], befores bigint[], synthetics boolean[],
 	by_logs bigint[], by_leaves bigint[], start bigint, stop bigint, finished boolean)
-RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET lock_timeout = '2s' AS $$
 DECLARE
 	x record;
 	gone bigint[];
+	segments bigint[]; -- of what is gone
+	left_over bigint;
 	total bigint := 0;
 	holding boolean;
 	dropping constant jsonb := (SELECT jsonb_object_agg(d.relation, d.rows) FROM (SELECT p.relation,
@@ -153,6 +204,9 @@ DECLARE
 	waits text; -- which rows of a table go with their partition
 	relation text;
 BEGIN
+	IF current_setting('transaction_isolation') <> 'read committed' THEN -- a hold placed meanwhile would not be seen
+		RAISE EXCEPTION 'not in a transaction that is %', current_setting('transaction_isolation') USING ERRCODE = '25001';
+	END IF;
 	LOCK TABLE holds, hold_runs, hold_records IN SHARE MODE;
 	IF EXISTS (SELECT 1 FROM holds AS h WHERE h.tenant_id = tenant AND h.released_log IS NULL AND h.scope = 'tenant') THEN
 		RAISE EXCEPTION 'a legal hold of the whole tenant % is in force', tenant USING ERRCODE = 'RL006';
@@ -168,10 +222,17 @@ BEGIN
 		CONTINUE WHEN x.relation = 'leaf_segments' OR greatest(x.first, start) >= least(x.until, stop);
 		waits := dropping ->> x.relation;
 		EXECUTE format('WITH d AS (DELETE FROM %I AS r WHERE r.tenant_id = $1 AND r.log_no = $2 AND r.leaf_index >= $3 AND r.leaf_index < $4
-				AND r.recorded_at < $5 AND (NOT $6 OR r.is_synthetic = 1) %s %s RETURNING r.leaf_index) SELECT array_agg(leaf_index) FROM d',
+				AND r.recorded_at < $5 AND (NOT $6 OR r.is_synthetic = 1) %s %s RETURNING r.leaf_index, r.sealed_segment, r.actor_segment)
+				SELECT array_agg(leaf_index), array_agg(sealed_segment) || array_agg(actor_segment) FROM d',
 				x.relation, CASE WHEN holding THEN 'AND NOT ' || runledger_held() END, 'AND NOT ' || waits)
-			INTO gone USING tenant, log, greatest(x.first, start), least(x.until, stop), x.before, x.synthetic;
+			INTO gone, segments USING tenant, log, greatest(x.first, start), least(x.until, stop), x.before, x.synthetic;
 		total := total + coalesce(cardinality(gone), 0);
+		SELECT u.no INTO left_over FROM (SELECT DISTINCT unnest(segments)) AS u (no)
+			WHERE CASE WHEN (SELECT true FROM removals AS m WHERE m.tenant_id = tenant AND m.what = 'segment' AND m.log_no = log AND m.ref = u.no LIMIT 1) THEN false
+				ELSE (SELECT true FROM sealed_segments AS s WHERE s.tenant_id = tenant AND s.log_no = log AND s.no = u.no LIMIT 1) END LIMIT 1;
+		IF FOUND THEN
+			RAISE EXCEPTION '%: the content of rows is there, in sealed segment % of log %', x.relation, left_over, log USING ERRCODE = 'RL002';
+		END IF;
 		IF waits IS NOT NULL THEN
 			EXECUTE format('SELECT coalesce($7, ''{}'') || array_agg(r.leaf_index) FROM %I AS r WHERE r.tenant_id = $1 AND r.log_no = $2 AND r.leaf_index >= $3 AND r.leaf_index < $4
 				AND r.recorded_at < $5 AND (NOT $6 OR r.is_synthetic = 1) AND %s %s', x.relation, waits, CASE WHEN holding THEN 'AND NOT ' || runledger_held() END)
@@ -179,8 +240,9 @@ BEGIN
 		END IF;
 		DELETE FROM sealed_index AS s WHERE s.tenant_id = tenant AND s.log_no = log AND s.leaf_index = ANY (gone);
 	END LOOP;
-	-- Whatever the caller says: rows may wait for a drop that was planned while he went through them.
-	FOREACH relation IN ARRAY CASE WHEN finished THEN ARRAY(SELECT DISTINCT unnest(tables)) ELSE '{}' END LOOP
+	-- Whatever the caller says: rows may wait for a drop that was planned while he went through them. Of
+	-- leaves runledger_expire_leaves says it.
+	FOREACH relation IN ARRAY CASE WHEN finished THEN ARRAY(SELECT DISTINCT t FROM unnest(tables) AS t WHERE t <> 'leaf_segments') ELSE '{}' END LOOP
 		EXECUTE format('UPDATE expiries AS e SET done = true FROM unnest($4, $5, $6) AS u (first, by_log, by_leaf)
 			WHERE e.tenant_id = $1 AND e.log_no = $2 AND e.table_name = $3 AND e.first = u.first AND e.by_log = u.by_log AND e.by_leaf = u.by_leaf
 			AND NOT e.done %s', 'AND ' || runledger_rowless(relation))
@@ -236,6 +298,9 @@ DECLARE
 	most numeric; -- leaves that they name
 	n record;
 BEGIN
+	IF current_setting('transaction_isolation') <> 'read committed' THEN -- a hold placed meanwhile would not be seen
+		RAISE EXCEPTION 'not in a transaction that is %', current_setting('transaction_isolation') USING ERRCODE = '25001';
+	END IF;
 	IF NOT runledger_ended(relation, month) OR relation = 'sealed_segments' THEN
 		RETURN false;
 	END IF;
@@ -261,11 +326,24 @@ RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 	DELETE FROM partition_drops AS d WHERE d.relation = $1 AND d.month = extract(year FROM $2) * 12 + extract(month FROM $2) - 1
 $$;
 
+-- That the lock which a drop takes at its end can be had. Whoever reads or writes the table waits meanwhile, so
+-- this waits for short transactions only. To be called in a transaction of its own, which ends with it.
+CREATE FUNCTION runledger_lock_free(relation text)
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET lock_timeout = '300ms' AS $$
+BEGIN
+	IF relation = ANY (runledger_partitioned()) THEN
+		EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', relation);
+	END IF;
+END $$;
+
 -- Marks the expiries of a table as done that name no row any more. A row goes with its content,
 -- or after it.
 CREATE FUNCTION runledger_settle_expiries(relation text)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
+	IF current_setting('transaction_isolation') <> 'read committed' THEN -- a hold placed meanwhile would not be seen
+		RAISE EXCEPTION 'not in a transaction that is %', current_setting('transaction_isolation') USING ERRCODE = '25001';
+	END IF;
 	IF relation = ANY (array_remove(runledger_partitioned(), 'sealed_segments')) THEN
 		EXECUTE format('UPDATE expiries AS e SET done = true WHERE e.table_name = $1 AND NOT e.done AND %s', runledger_rowless(relation)) USING relation;
 	END IF;
@@ -289,6 +367,9 @@ DECLARE
 	staying bigint;
 	holding bigint[];
 BEGIN
+	IF current_setting('transaction_isolation') <> 'read committed' THEN -- a hold placed meanwhile would not be seen
+		RAISE EXCEPTION 'not in a transaction that is %', current_setting('transaction_isolation') USING ERRCODE = '25001';
+	END IF;
 	IF relation IS NULL OR month IS NULL OR before IS NULL OR NOT relation = ANY (runledger_partitioned()) OR extract(day FROM month) <> 1 THEN
 		RAISE EXCEPTION 'no partition of % for %', relation, month USING ERRCODE = '22023';
 	ELSIF next > before OR before > (now() AT TIME ZONE 'UTC')::date THEN
@@ -323,9 +404,9 @@ BEGIN
 	END IF;
 	IF staying > 0 THEN
 		EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE INCLUDING INDEXES)', rest, partition);
-		EXECUTE format('INSERT INTO %I SELECT r.* FROM %I AS r WHERE NOT %s OR %s', rest, partition, runledger_ordered(), runledger_held()) USING relation;
-		EXECUTE format('INSERT INTO %I SELECT r.* FROM (SELECT r.* FROM %I AS r WHERE (r.tenant_id, r.log_no, r.leaf_index) IN %s OFFSET 0) AS r
-			WHERE %s AND NOT %s', rest, partition, runledger_full(partition), runledger_ordered(), runledger_held()) USING relation;
+		-- One statement: content that goes between two would make a row stay twice, or not at all.
+		EXECUTE format('INSERT INTO %I SELECT r.* FROM %I AS r LEFT JOIN %s AS f ON f.tenant_id = r.tenant_id AND f.log_no = r.log_no AND f.leaf_index = r.leaf_index
+			WHERE f.leaf_index IS NOT NULL OR NOT %s OR %s', rest, partition, runledger_full(partition), runledger_ordered(), runledger_held()) USING relation;
 		EXECUTE format('ALTER TABLE %I ADD CONSTRAINT of_month CHECK (recorded_at >= %s AND recorded_at < %s)', rest, (month - epoch) * day_us, (next - epoch) * day_us);
 	END IF;
 	IF n.total > staying THEN
@@ -353,5 +434,5 @@ BEGIN
 END $$;
 
 REVOKE ALL ON FUNCTION runledger_ordered(), runledger_full(text), runledger_rowless(text), runledger_count_partition(text, text), runledger_ended(text, date), runledger_plan_drop(text, date),
-	runledger_forget_drop(text, date), runledger_settle_expiries(text)
+	runledger_forget_drop(text, date), runledger_lock_free(text), runledger_settle_expiries(text)
 FROM PUBLIC;

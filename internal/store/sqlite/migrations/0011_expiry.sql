@@ -17,3 +17,7 @@ WHEN NEW.tbl <> 'leaf_segments' AND NOT coalesce((
 			ELSE unixepoch() * 1000000 END
 	FROM retention_defaults AS c WHERE c.tbl = CASE WHEN NEW.synthetic = 1 THEN 'synthetic' ELSE NEW.tbl END), 0)
 BEGIN SELECT RAISE(ABORT, 'expiries: younger than the policy allows'); END;
+-- None is done from the start but a copy's.
+CREATE TRIGGER guard_expiries_done BEFORE INSERT ON expiries
+WHEN NEW.done = 1 AND NEW.restored = 0
+BEGIN SELECT RAISE(ABORT, 'expiries: no record orders this removal, which is said to be done'); END;
