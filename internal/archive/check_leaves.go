@@ -170,7 +170,7 @@ func (f *leafFold) known(b *batch) error {
 	own := f.by.kinds[b.first+int64(b.skip)-f.m.From:]
 	b.leaf = b.leaf[:width]
 	for i := range b.own() {
-		b.own()[i].Kind = own[i]
+		b.own()[i].Kind, b.own()[i].Seq = own[i], b.first+int64(b.skip+i)
 		f.counts[own[i]]++
 		f.records++
 	}

@@ -27,6 +27,8 @@ const (
 	// maxFilePages is what the pages may take that are unpacked at the same time, of a file's
 	// columns together.
 	maxFilePages = 4 * maxPage
+	// maxSpare is how much of what was unpacked is kept to be unpacked into again.
+	maxSpare = 512 << 10
 	// maxWords are the words of a dictionary: 1 MiB of them, and those of an entry bundle.
 	maxWords = 1 << 19
 )
@@ -92,6 +94,7 @@ type columnReader struct {
 	words dictionary
 
 	old    [][]byte // pages that values which were given out point into
+	spare  []byte   // one that nothing points into
 	packed []byte
 	buf    []parquet.Value
 }
@@ -138,7 +141,13 @@ func (c *columnReader) fill(n int) error {
 	c.count -= n
 	c.values -= int64(n)
 	c.buf = slices.Grow(c.buf, n)
-	for range n {
+	for ; n > 0; n-- {
+		if k := c.missing(n); k > 0 { // mostly they are many
+			c.buf = append(c.buf, make([]parquet.Value, k)...)
+			if n -= k; n == 0 {
+				return nil
+			}
+		}
 		var v parquet.Value
 		rep, def := 0, 0
 		if c.list {
@@ -168,10 +177,23 @@ func (c *columnReader) fill(n int) error {
 	return nil
 }
 
+// missing takes up to n values that are not there, of those that the page says are none in a row.
+func (c *columnReader) missing(n int) int {
+	if !c.optional || c.list || c.def.run == 0 || c.def.bits >= 0 || c.def.value != 0 {
+		return 0
+	}
+	n = int(min(c.def.run, uint64(n)))
+	c.def.run -= uint64(n)
+	return n
+}
+
 // letGo forgets pages that nothing points into any more.
 func (c *columnReader) letGo() {
 	for _, p := range c.old {
 		*c.budget += int64(cap(p))
+		if cap(p) > cap(c.spare) && cap(p) <= maxSpare {
+			c.spare = p
+		}
 	}
 	c.old = c.old[:0]
 }
@@ -295,18 +317,22 @@ func (c *columnReader) unpack(h pageHeader) ([]byte, error) {
 	if h.crc != 0 && crc32.ChecksumIEEE(c.packed) != uint32(h.crc) {
 		return nil, fmt.Errorf("%w: its sum", errPage)
 	}
-	if *c.budget -= h.size; *c.budget < 0 {
+	out := c.spare
+	c.spare = nil
+	if int64(cap(out)) < h.size {
+		out = make([]byte, 0, max(h.size, min(2*h.size, maxSpare)))
+	}
+	if *c.budget < int64(cap(out)) {
 		return nil, errPage
 	}
-	out := make([]byte, 0, h.size)
-	page, err := unzstd.DecodeAll(c.packed, out)
+	page, err := unzstd.DecodeAll(c.packed, out[:0])
 	if err == nil && int64(len(page)) != h.size {
 		err = errPage
 	}
 	if err != nil {
 		return nil, err
 	}
-	*c.budget += h.size - int64(cap(page)) // the same, but where it had to grow
+	*c.budget -= int64(cap(page))
 	return page, nil
 }
 

@@ -63,7 +63,7 @@ func (s *thriftSkim) object(depth int, path []int16, field func(path []int16, v 
 	if depth > thriftDepth {
 		return errThrift
 	}
-	id := int16(0)
+	id, above := int16(0), len(path)
 	for {
 		b, err := s.byte()
 		if err != nil || b == 0 {
@@ -78,8 +78,8 @@ func (s *thriftSkim) object(depth int, path []int16, field func(path []int16, v 
 			}
 			id = int16(zigzag(v))
 		}
-		here := append(path, id)
-		if err := s.value(depth, b&15, here, field); err != nil {
+		path = append(path[:above], id)
+		if err := s.value(depth, b&15, path, field); err != nil {
 			return err
 		}
 	}
