@@ -284,12 +284,13 @@ func (s *Service) raise(k lowKey, to int64) {
 	s.low[k] = max(s.low[k], to)
 }
 
-// pause lets ingest have its turn while there is some: as long as the work took, within bounds.
+// pause lets ingest have its turn while there is some: half as long as the work took, within
+// bounds. What an append waits for at most is one piece of work, however long the pauses are.
 func (s *Service) pause(ctx context.Context, worked time.Duration) error {
 	if !s.cfg.Ledger.Busy() {
 		return ctx.Err()
 	}
-	t := time.NewTimer(min(max(worked, 100*time.Microsecond), 100*time.Millisecond))
+	t := time.NewTimer(min(max(worked/2, 100*time.Microsecond), 100*time.Millisecond))
 	defer t.Stop()
 	select {
 	case <-t.C:
