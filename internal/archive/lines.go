@@ -6,24 +6,29 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/klauspost/compress/gzip"
+
 	"github.com/runledger/runledger/evidence"
 )
 
 // gzipLines reads lines of one gzip member, and sees that nothing stands behind it.
 type gzipLines struct {
+	in   *bufio.Reader
 	r    *bufio.Reader
 	long []byte
 }
 
 func openGzip(r io.ReaderAt, size int64) (*gzipLines, error) {
-	z, err := newGunzip(io.NewSectionReader(r, 0, size))
+	in := bufio.NewReaderSize(io.NewSectionReader(r, 0, size), 64<<10)
+	z, err := gzip.NewReader(in)
 	if errors.Is(err, evidence.ErrUnavailable) {
 		return nil, err
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", evidence.ErrTampered, err)
 	}
-	return &gzipLines{r: bufio.NewReaderSize(z, 64<<10)}, nil
+	z.Multistream(false)
+	return &gzipLines{in: in, r: bufio.NewReaderSize(z, 64<<10)}, nil
 }
 
 // next returns a line without its end, valid until the next call. io.EOF: there is none.
@@ -41,6 +46,9 @@ func (g *gzipLines) next(limit int) ([]byte, error) {
 	case err == nil && len(line) <= limit:
 		return line[:len(line)-1], nil
 	case errors.Is(err, io.EOF) && len(line) == 0:
+		if _, err := g.in.ReadByte(); !errors.Is(err, io.EOF) {
+			return nil, fmt.Errorf("%w: bytes stand behind its end", evidence.ErrTampered)
+		}
 		return nil, io.EOF
 	case errors.Is(err, io.EOF):
 		return nil, fmt.Errorf("%w: its last line has no end", evidence.ErrTampered)

@@ -194,11 +194,11 @@ func (z *zipReader) readInto(ctx context.Context, id tileID, buf *readBuffer) ([
 	}
 	data := raw[localHeader+len(name):]
 	if e.method == zip.Deflate {
-		buf.data = sized(buf.data, e.size)
-		if err := inflate(buf.data, data); err != nil {
+		buf.data = sized(buf.data, e.size+1)
+		var err error
+		if data, err = inflate(buf.data, data); err != nil {
 			return nil, fmt.Errorf("%w: %s: %w", errZip, name, err)
 		}
-		data = buf.data
 	}
 	if crc32.ChecksumIEEE(data) != e.crc {
 		return nil, fmt.Errorf("%w: %s: its sum", errZip, name)
@@ -206,23 +206,23 @@ func (z *zipReader) readInto(ctx context.Context, id tileID, buf *readBuffer) ([
 	return data, nil
 }
 
-// inflate unpacks src, which has to fill out, no more and no less.
-func inflate(out, src []byte) error {
-	z, _ := inflaters.Get().(*inflater)
-	if z == nil {
-		z = &inflater{}
+// inflate unpacks one byte less than out has, exactly.
+func inflate(out, src []byte) ([]byte, error) {
+	size := len(out) - 1
+	in := bytes.NewReader(src)
+	r, _ := inflaters.Get().(io.ReadCloser)
+	if r == nil {
+		r = flate.NewReader(in)
+	} else if err := r.(flate.Resetter).Reset(in, nil); err != nil {
+		return nil, err
 	}
-	defer inflaters.Put(z)
-	z.reset(src, nil)
-	n, err := z.run(out, 0, true)
-	z.align()
-	switch {
-	case !errors.Is(err, io.EOF):
-		return err
-	case n != len(out):
-		return fmt.Errorf("it has %d bytes instead of the %d that its header says", n, len(out))
-	case z.pos != len(src):
-		return errors.New("bytes stand behind its data")
+	defer inflaters.Put(r)
+	n, err := io.ReadFull(r, out)
+	if n != size || !errors.Is(err, io.ErrUnexpectedEOF) && (size > 0 || !errors.Is(err, io.EOF)) {
+		return nil, errors.Join(fmt.Errorf("it has not the %d bytes that its header says", size), err)
 	}
-	return nil
+	if in.Len() > 0 {
+		return nil, fmt.Errorf("bytes stand behind its data")
+	}
+	return out[:size], nil
 }
