@@ -128,6 +128,14 @@ func (s *integrityState) add(findings []Finding, now evidence.Micros) []Finding 
 	return fresh
 }
 
+// fails is why the last verification could not be made, where no other process could since.
+func (t *tenantIntegrity) fails() error {
+	if t.failedAt < t.told.At {
+		return nil
+	}
+	return t.failed
+}
+
 // Integrity returns what is known of a tenant's integrity.
 func (l *Ledger) Integrity(tenant string) Integrity {
 	out := Integrity{Status: StatusUnknown, Anomalies: []Anomaly{}}
@@ -173,8 +181,8 @@ func (l *Ledger) Integrity(tenant string) Integrity {
 		out.Status, out.Why = StatusDegraded, forClients(err)
 	} else if err := l.Publishing(); err != nil {
 		out.Status, out.Why = StatusDegraded, forClients(err)
-	} else if t.failed != nil && t.failedAt >= t.told.At { // no other process could since
-		out.Status, out.Why = StatusDegraded, forClients(t.failed)
+	} else if err := t.fails(); err != nil {
+		out.Status, out.Why = StatusDegraded, forClients(err)
 	} else if s.late(t, l.clock.Now()) {
 		out.Status, out.Why = StatusDegraded, "no full verification has ended for long"
 	} else if out.LastVerified != nil {

@@ -267,12 +267,6 @@ func (s *integrityState) untold() (list []string) {
 	return list
 }
 
-func (s *integrityState) isUntold(tenant string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.of(tenant).untold()
-}
-
 func (t *tenantIntegrity) untold() bool {
 	if t.spoiled {
 		return true
