@@ -122,3 +122,17 @@ func TestSharedSpoiled(t *testing.T) {
 	await(t, "told after it was spoiled", told("duration_us"))
 	await(t, "told that it was spoiled", told("was altered"))
 }
+
+// TestSharedLeft: what a process wrote that was killed is looked at by another one, which
+// neither wrote nor opened the tenant.
+func TestSharedLeft(t *testing.T) {
+	h := newHouse(t)
+	a, _, kill := h.watching(t)
+	a.acme(t)
+	b, _ := h.watchingEvery(t, time.Hour)
+	await(t, "verified", b.is(ledger.StatusVerified))
+	h.alter(t)
+	a.put(t, "acme", step(1, 2, ""))
+	kill()
+	await(t, "found", b.is(ledger.StatusCompromised))
+}
