@@ -34,6 +34,7 @@ func (l *Ledger) watchGuards(ctx context.Context, every time.Duration) {
 			return
 		case err != nil:
 			l.log.Warn("look at the guards of the database", "err", err)
+			l.state.unseen()
 			next = min(every, guardsAgain)
 		default:
 			l.guarded(ctx, found)
@@ -74,7 +75,7 @@ func (s *integrityState) guard(found []Finding, now evidence.Micros) (was map[st
 	for _, a := range s.guards {
 		was[a.String()], since[a.String()] = true, a.FirstSeen
 	}
-	s.guards = nil
+	s.guards, s.blind = nil, 0
 	for _, f := range found[:min(len(found), maxAnomalies)] {
 		a := Anomaly{f, now}
 		if at, ok := since[f.String()]; ok {
@@ -85,6 +86,16 @@ func (s *integrityState) guard(found []Finding, now evidence.Micros) (was map[st
 	return was
 }
 
+// mostBlind is how often in a row a look at the guards may fail. Who breaks one may as well
+// see to it that nobody can look.
+const mostBlind = 3
+
+func (s *integrityState) unseen() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.blind++
+}
+
 // Unguarded says which guards of the database were broken when they were last looked at;
 // "" for none.
 func (l *Ledger) Unguarded() string {
@@ -92,6 +103,9 @@ func (l *Ledger) Unguarded() string {
 	defer l.state.mu.Unlock()
 	const named = 3
 	var list []string
+	if l.state.blind >= mostBlind {
+		list = append(list, "the guards of the database could not be looked at")
+	}
 	for i, a := range l.state.guards {
 		if i == named {
 			list = append(list, "and more")

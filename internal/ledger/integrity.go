@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"sync"
+	"time"
 
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/store"
@@ -45,6 +46,11 @@ type integrityState struct {
 	tenants map[string]*tenantIntegrity
 	wake    chan struct{}
 	guards  []Anomaly // what is missing of the database's own protection now
+	blind   int       // how often in a row the guards could not be looked at
+
+	// every is the pause between full verifications; 0 where there are none. pass is how
+	// long the last one of all tenants took.
+	every, pass time.Duration
 }
 
 type tenantIntegrity struct {
@@ -52,10 +58,14 @@ type tenantIntegrity struct {
 	seen         map[string]bool
 	lastVerified *evidence.Micros
 	through      map[int]int64 // log_no -> leaves checked
+	took         time.Duration // by the last full verification
 	failed       error         // why the last verification could not be made
+	failedAt     evidence.Micros
+	since        time.Time // when this process first knew of it
 
 	told     verdict // what the processes said last, this one included
 	toldText string  // as it is stored
+	spoiled  bool    // what is stored is not what was told, or is gone
 }
 
 // maxAnomalies bounds what is kept of each tenant; the first ones matter.
@@ -67,7 +77,7 @@ func (s *integrityState) of(tenant string) *tenantIntegrity {
 	}
 	t := s.tenants[tenant]
 	if t == nil {
-		t = &tenantIntegrity{seen: map[string]bool{}, through: map[int]int64{}}
+		t = &tenantIntegrity{seen: map[string]bool{}, through: map[int]int64{}, since: time.Now()}
 		s.tenants[tenant] = t
 	}
 	return t
@@ -118,6 +128,14 @@ func (s *integrityState) add(findings []Finding, now evidence.Micros) []Finding 
 	return fresh
 }
 
+// fails is why the last verification could not be made, where no other process could since.
+func (t *tenantIntegrity) fails() error {
+	if t.failedAt < t.told.At {
+		return nil
+	}
+	return t.failed
+}
+
 // Integrity returns what is known of a tenant's integrity.
 func (l *Ledger) Integrity(tenant string) Integrity {
 	out := Integrity{Status: StatusUnknown, Anomalies: []Anomaly{}}
@@ -163,8 +181,10 @@ func (l *Ledger) Integrity(tenant string) Integrity {
 		out.Status, out.Why = StatusDegraded, forClients(err)
 	} else if err := l.Publishing(); err != nil {
 		out.Status, out.Why = StatusDegraded, forClients(err)
-	} else if t.failed != nil {
-		out.Status, out.Why = StatusDegraded, forClients(t.failed)
+	} else if err := t.fails(); err != nil {
+		out.Status, out.Why = StatusDegraded, forClients(err)
+	} else if s.late(t, l.clock.Now()) {
+		out.Status, out.Why = StatusDegraded, "no full verification has ended for long"
 	} else if out.LastVerified != nil {
 		out.Status = StatusVerified
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,6 +24,7 @@ type verdict struct {
 	// At is the end of the last full verification, By whom Full says.
 	At   evidence.Micros `json:"at,omitempty"`
 	Full string          `json:"full,omitempty"`
+	Took time.Duration   `json:"took,omitempty"` // by it
 	// Through and Tail are leaves by log_no: so many are verified from the first on, and
 	// up to here new ones were looked at.
 	Through  map[int]int64 `json:"through,omitempty"`
@@ -43,8 +45,14 @@ const maxTold = 100
 // fromAhead is by how much the clock of who tells may be ahead.
 const fromAhead = evidence.Micros(time.Minute / time.Microsecond)
 
-// hear reads what the processes have told each other since the last call.
+// tellWait bounds what is asked of the settings: who locks one must not hold verification up.
+const tellWait = refreshWait
+
+// hear reads what the processes have told each other since the last call. What is gone of
+// it is told again.
 func (l *Ledger) hear(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, tellWait)
+	defer cancel()
 	heard := map[string]string{}
 	err := l.store.Settings(store.NoLag(ctx), func(name, value string) error {
 		if tenant, ok := strings.CutPrefix(name, store.SettingVerified); ok {
@@ -52,9 +60,15 @@ func (l *Ledger) hear(ctx context.Context) error {
 		}
 		return nil
 	})
-	for tenant, text := range heard {
-		l.heard(ctx, tenant, text)
+	if err != nil {
+		return err
 	}
+	for tenant, text := range heard {
+		if bad := l.heard(ctx, tenant, text); bad != nil && !errors.Is(bad, evidence.ErrNotFound) { // of no tenant
+			err = errors.Join(err, bad)
+		}
+	}
+	l.state.gone(heard)
 	return err
 }
 
@@ -64,28 +78,38 @@ func (l *Ledger) hearOf(ctx context.Context, tenant string) error {
 	if errors.Is(err, evidence.ErrNotFound) {
 		return nil
 	}
-	if err == nil {
-		l.heard(ctx, tenant, text)
+	if err != nil {
+		return err
 	}
-	return err
+	return l.heard(ctx, tenant, text)
 }
 
 // heard takes what was told of a tenant. Findings that are new here are made known as if
-// they had been found here, but for the record, which there is already.
-func (l *Ledger) heard(ctx context.Context, tenant, text string) {
+// they had been found here, but for the record, which there is already. What is no word of a
+// process is told anew by those that know better, and is a finding: somebody else wrote it.
+// The error is of what could not be read now.
+func (l *Ledger) heard(ctx context.Context, tenant, text string) error {
 	l.state.mu.Lock()
 	same := l.state.of(tenant).toldText == text
 	l.state.mu.Unlock()
 	if same {
-		return
+		return nil
 	}
 	v, err := l.openVerdict(ctx, tenant, text)
-	if err != nil { // who spoils it must not make forgotten what it said
+	if errors.Is(err, evidence.ErrTampered) { // who spoils it must not make forgotten what it said
 		l.state.mu.Lock()
-		l.state.of(tenant).toldText = text
+		t := l.state.of(tenant)
+		t.toldText, t.spoiled = text, true
 		l.state.mu.Unlock()
 		l.log.Warn("what another process says of verification is not taken", "tenant", tenant, "err", err)
-		return
+		l.anomalies(ctx, []Finding{{
+			Code: CodeGuard, Tenant: tenant, Table: "settings",
+			Message: "what the processes tell each other of verification was altered",
+		}})
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("what was verified of tenant %s: %w", tenant, err)
 	}
 	fresh := l.state.tell(tenant, text, v)
 	for _, f := range fresh {
@@ -96,22 +120,23 @@ func (l *Ledger) heard(ctx context.Context, tenant, text string) {
 	for i := range v.Findings {
 		l.stopFor(v.Findings[i].Finding)
 	}
+	return nil
 }
 
 func (l *Ledger) openVerdict(ctx context.Context, tenant, text string) (v verdict, err error) {
-	var s sealedVerdict
-	if err := json.Unmarshal([]byte(text), &s); err != nil {
-		return verdict{}, err
-	}
-	key, err := l.sealer.IndexKey(ctx, l.store, tenant)
+	key, err := l.sealer.IndexKey(ctx, l.store, tenant) // first: what is there of no tenant matters to nobody
 	if err != nil {
 		return verdict{}, err
+	}
+	var s sealedVerdict
+	if err := json.Unmarshal([]byte(text), &s); err != nil {
+		return verdict{}, fmt.Errorf("%w: %w", evidence.ErrTampered, err)
 	}
 	if mac := seal.IndexMAC(key, store.SettingVerified, s.Verdict); !hmac.Equal(mac[:], s.MAC) {
 		return verdict{}, fmt.Errorf("%w: it has not the MAC of a process of this deployment", evidence.ErrTampered)
 	}
 	if err := json.Unmarshal([]byte(s.Verdict), &v); err != nil {
-		return verdict{}, err
+		return verdict{}, fmt.Errorf("%w: %w", evidence.ErrTampered, err)
 	}
 	if v.At > evidence.MicrosOf(l.clock.Now())+fromAhead {
 		v.At = 0
@@ -125,6 +150,8 @@ func (l *Ledger) tell(ctx context.Context, tenant string, tails map[int]int64, w
 	if !l.shared {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, tellWait)
+	defer cancel()
 	if err := l.hearOf(ctx, tenant); err != nil {
 		return err
 	}
@@ -163,7 +190,7 @@ func (s *integrityState) tell(tenant, text string, v verdict) (fresh []Finding) 
 			fresh = append(fresh, v.Findings[i].Finding)
 		}
 	}
-	t.toldText, t.told = text, v
+	t.toldText, t.told, t.spoiled = text, v, false
 	return fresh
 }
 
@@ -172,16 +199,38 @@ func (s *integrityState) verdict(tenant, by string, tails map[int]int64, whole b
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.of(tenant)
-	v := verdict{By: by, At: t.told.At, Full: t.told.Full, Through: farther(t.told.Through, t.through), Tail: farther(t.told.Tail, tails)}
+	v := verdict{
+		By: by, At: t.told.At, Full: t.told.Full, Took: t.told.Took,
+		Through: farther(t.told.Through, t.through), Tail: farther(t.told.Tail, tails),
+	}
 	if t.lastVerified != nil && *t.lastVerified > v.At {
-		v.At, v.Full = *t.lastVerified, by
+		v.At, v.Full, v.Took = *t.lastVerified, by, t.took
 	}
 	v.Findings = append(v.Findings, t.anomalies...)
 	if !whole {
 		v.Findings = t.all()
 	}
-	v.Findings = v.Findings[:min(len(v.Findings), maxTold)]
+	v.Findings = foremost(v.Findings)
 	return v
+}
+
+// foremost are as many findings as are told: first one for each log that is not to be signed
+// any more.
+func foremost(list []Anomaly) []Anomaly {
+	if len(list) <= maxTold {
+		return list
+	}
+	var first, rest []Anomaly
+	stopped := map[string]bool{}
+	for _, a := range list {
+		if slices.Contains(stops, a.Code) && !stopped[a.Log] {
+			stopped[a.Log] = true
+			first = append(first, a)
+		} else {
+			rest = append(rest, a)
+		}
+	}
+	return append(first, rest...)[:maxTold]
 }
 
 func farther(a, b map[int]int64) map[int]int64 {
@@ -218,30 +267,43 @@ func (s *integrityState) untold() (list []string) {
 	return list
 }
 
-func (s *integrityState) isUntold(tenant string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.of(tenant).untold()
-}
-
 func (t *tenantIntegrity) untold() bool {
-	told := map[string]bool{}
+	if t.spoiled {
+		return true
+	}
+	told, stopped := map[string]bool{}, map[string]bool{}
 	for i := range t.told.Findings {
-		told[t.told.Findings[i].key()] = true
+		f := &t.told.Findings[i]
+		told[f.key()] = true
+		stopped[f.Log] = stopped[f.Log] || slices.Contains(stops, f.Code)
 	}
 	for i := range t.anomalies {
-		if !told[t.anomalies[i].key()] && len(told) < maxTold {
+		f := &t.anomalies[i]
+		if !told[f.key()] && (len(told) < maxTold || slices.Contains(stops, f.Code) && !stopped[f.Log]) {
 			return true
 		}
 	}
 	return false
 }
 
-// tail is how far the others have looked at the new leaves of a log.
-func (s *integrityState) tail(ref store.LogRef) int64 {
+// gone notes of which tenants nothing is stored of what was told.
+func (s *integrityState) gone(have map[string]string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.of(ref.Tenant).told.Tail[ref.No]
+	for tenant, t := range s.tenants {
+		if _, ok := have[tenant]; !ok && t.toldText != "" {
+			t.spoiled = true
+		}
+	}
+}
+
+// tail is how far a log was looked at, and how far of that was told.
+func (s *integrityState) tail(ref store.LogRef) (known, told int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.of(ref.Tenant)
+	told = max(t.told.Tail[ref.No], t.told.Through[ref.No])
+	return max(told, t.through[ref.No]), told
 }
 
 // verifiedAt is the end of the last full verification of a tenant by whichever process,

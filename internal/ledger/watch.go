@@ -48,7 +48,7 @@ func (l *Ledger) Watch(ctx context.Context, cfg WatchConfig) {
 	}
 	wake := make(chan struct{}, 1)
 	l.state.mu.Lock()
-	l.state.wake = wake
+	l.state.wake, l.state.every = wake, cfg.ScrubEvery
 	l.state.mu.Unlock()
 	fresh := make(chan store.LogRef, 64)
 	var watching sync.WaitGroup
@@ -76,7 +76,7 @@ func (l *Ledger) scrubLoop(ctx context.Context, cfg WatchConfig, fresh <-chan st
 			select {
 			case ref := <-fresh:
 				if !l.state.known(ref) {
-					l.scrubTenant(ctx, cfg, ref.Tenant)
+					l.scrubTenant(ctx, cfg, ref.Tenant, func() {})
 				}
 			case <-pause:
 				pause = nil
@@ -89,6 +89,7 @@ func (l *Ledger) scrubLoop(ctx context.Context, cfg WatchConfig, fresh <-chan st
 
 // scrub verifies each tenant once.
 func (l *Ledger) scrub(ctx context.Context, cfg WatchConfig) {
+	began := time.Now()
 	tenants, err := l.Tenants(ctx)
 	if err != nil {
 		l.log.Error("verify", "err", err)
@@ -99,8 +100,9 @@ func (l *Ledger) scrub(ctx context.Context, cfg WatchConfig) {
 		if ctx.Err() != nil {
 			return
 		}
-		l.scrubTenant(ctx, cfg, info.Tenant)
+		l.scrubTenant(ctx, cfg, info.Tenant, func() {})
 	}
+	l.state.passed(time.Since(began))
 	l.metrics.scrubbedAt.SetToCurrentTime()
 }
 
@@ -115,11 +117,13 @@ func (l *Ledger) scrubAnchors(ctx context.Context) {
 }
 
 // scrubTenant reports whether all of a tenant was verified.
-func (l *Ledger) scrubTenant(ctx context.Context, cfg WatchConfig, tenant string) bool {
+func (l *Ledger) scrubTenant(ctx context.Context, cfg WatchConfig, tenant string, progress func()) bool {
+	began := time.Now()
 	report, err := Verify(ctx, LiveConfig{
 		Reader: l.store, Sealer: l.sealer, Anchor: l.anchor, Tenant: tenant, pace: pacer(cfg.ScrubRate), watched: true,
+		Progress: func(_, _ int64) { progress() },
 	})
-	l.scrubbed(ctx, tenant, report, err)
+	l.scrubbed(ctx, tenant, report, time.Since(began), err)
 	return err == nil && ctx.Err() == nil
 }
 
@@ -151,7 +155,7 @@ func pacer(rate int) func(context.Context, int, time.Duration) error {
 	}
 }
 
-func (l *Ledger) scrubbed(ctx context.Context, tenant string, report *LiveReport, err error) {
+func (l *Ledger) scrubbed(ctx context.Context, tenant string, report *LiveReport, took time.Duration, err error) {
 	if ctx.Err() != nil {
 		return
 	}
@@ -163,12 +167,12 @@ func (l *Ledger) scrubbed(ctx context.Context, tenant string, report *LiveReport
 	l.state.mu.Lock()
 	defer l.state.mu.Unlock()
 	t := l.state.of(tenant)
-	t.failed = err
+	t.failed, t.failedAt = err, now
 	if err != nil {
 		l.log.Error("verify", "tenant", tenant, "err", err)
 		return
 	}
-	t.lastVerified = &now
+	t.lastVerified, t.took = &now, took
 	for _, lg := range report.Logs {
 		t.through[lg.No] = max(t.through[lg.No], lg.Size)
 	}
@@ -221,6 +225,12 @@ type tail struct {
 	// skip is up to where another process has looked. Beyond the tree, that is to be read
 	// before the tail goes on from there.
 	skip int64
+	// from is where it began: what is before it was not looked at here.
+	from int64
+	// waits is since when there are leaves that it is another process's turn to look at, and
+	// heard how far that one said it had come then.
+	waits time.Time
+	heard int64
 }
 
 // New leaves are looked at at most every followEvery, and for no more than one part in
@@ -285,7 +295,7 @@ func (l *Ledger) newTail(o *openLog) *tail {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	st := o.loaded
-	return &tail{tree: st.tree.fork(), lastT: st.lastT}
+	return &tail{tree: st.tree.fork(), lastT: st.lastT, from: st.tree.size()}
 }
 
 // follow checks what a log got since the last call.

@@ -2,10 +2,10 @@ package ledger
 
 import (
 	"context"
-	"math/rand/v2"
+	"maps"
+	"slices"
 	"time"
 
-	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/store"
 )
 
@@ -14,74 +14,10 @@ import (
 // who has something to verify: so it is with the process that writes the tenant, and goes
 // to another one that writes it when that has nothing more to do.
 
-// scrubShared verifies the tenants whose last full verification is long ago, whoever
-// made it.
-func (l *Ledger) scrubShared(ctx context.Context, cfg WatchConfig) {
-	anchors, began := time.Time{}, evidence.MicrosOf(l.clock.Now())
-	for ctx.Err() == nil {
-		if time.Since(anchors) >= cfg.ScrubEvery {
-			l.scrubAnchors(ctx)
-			anchors = time.Now()
-		}
-		l.scrubDueTenants(ctx, cfg, began)
-		select {
-		case <-time.After(min(cfg.ScrubEvery, l.turns.every())):
-		case <-ctx.Done():
-		}
-	}
-}
-
-func (l *Ledger) scrubDueTenants(ctx context.Context, cfg WatchConfig, began evidence.Micros) {
-	tenants, err := l.Tenants(ctx)
-	if err != nil {
-		if ctx.Err() == nil {
-			l.log.Error("verify", "err", err)
-		}
-		return
-	}
-	first := rand.IntN(max(len(tenants), 1)) // so that processes share the work
-	for i := range tenants {
-		tenant := tenants[(first+i)%len(tenants)].Tenant
-		if !l.scrubDueFor(tenant, began, cfg.ScrubEvery) || !l.turns.take(ctx, tenant) {
-			continue
-		}
-		// Who had the turn before may have just done it.
-		if err := l.hearOf(ctx, tenant); err != nil || !l.scrubDueFor(tenant, began, cfg.ScrubEvery) {
-			continue
-		}
-		stop := l.turns.keep(ctx, tenant)
-		whole := l.scrubTenant(ctx, cfg, tenant)
-		stop()
-		if ctx.Err() != nil {
-			return
-		}
-		if err := l.tell(ctx, tenant, nil, whole); err != nil && ctx.Err() == nil {
-			l.log.Warn("tell other processes what was verified", "tenant", tenant, "err", err)
-		}
-	}
-	oldest := evidence.MicrosOf(l.clock.Now())
-	for _, info := range tenants {
-		at, _ := l.state.verifiedAt(info.Tenant, l.holder)
-		oldest = min(oldest, at)
-	}
-	l.metrics.scrubbedAt.Set(float64(oldest) / 1e6)
-}
-
-// scrubDueFor reports whether a tenant is to be verified: if nobody did so since this
-// process began, for much can happen while one is down, or not for long. Who did so last
-// leaves the others the first go: behind a process that says what is not true comes another.
-func (l *Ledger) scrubDueFor(tenant string, began evidence.Micros, every time.Duration) bool {
-	at, mine := l.state.verifiedAt(tenant, l.holder)
-	if mine {
-		every += every / 8
-	}
-	return at < began || l.clock.Now().Sub(at.Time()) >= every
-}
-
 // watchShared checks new leaves as they become durable. Also where nothing wakes it, it
 // looks from time to time at what others said and wrote.
 func (l *Ledger) watchShared(ctx context.Context, wake <-chan struct{}) {
-	w := &sharedWatch{l: l, tails: map[store.LogRef]*tail{}}
+	w := &sharedWatch{l: l, tails: map[store.LogRef]*tail{}, quiet: map[string]*quietSince{}}
 	tick := time.NewTicker(l.turns.every())
 	defer tick.Stop()
 	var took time.Duration
@@ -92,11 +28,13 @@ func (l *Ledger) watchShared(ctx context.Context, wake <-chan struct{}) {
 		case <-tick.C:
 			ticked = true
 		case <-ctx.Done():
+			w.end(ctx)
 			return
 		}
 		select {
 		case <-time.After(max(followEvery, (scrubShare-1)*took)):
 		case <-ctx.Done():
+			w.end(ctx)
 			return
 		}
 		began := time.Now()
@@ -114,6 +52,15 @@ func (l *Ledger) watchShared(ctx context.Context, wake <-chan struct{}) {
 type sharedWatch struct {
 	l     *Ledger
 	tails map[store.LogRef]*tail
+	quiet map[string]*quietSince
+	mute  time.Time // until when nothing is told, since it could not be
+}
+
+// end tells what was not told yet.
+func (w *sharedWatch) end(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), refreshWait)
+	defer cancel()
+	w.settle(ctx)
 }
 
 // listen takes what others said, and looks at what they wrote to the tenants whose turn is
@@ -124,14 +71,15 @@ func (w *sharedWatch) listen(ctx context.Context) {
 		l.log.Warn("what other processes verified is not known", "err", err)
 	}
 	held, _ := l.turns.held()
-	for _, tenant := range held {
+	for _, tenant := range append(held, w.left(ctx)...) {
 		if _, _, err := l.latestLog(ctx, tenant); err != nil && ctx.Err() == nil {
 			l.log.Warn("look at a log that other processes write", "tenant", tenant, "err", err)
 		}
 	}
 }
 
-// round checks what the logs got, of the tenants whose turn is here or can be had.
+// round checks what the logs got, of the tenants whose turn is here or can be had, or whose
+// turn somebody has who does nothing with it.
 func (w *sharedWatch) round(ctx context.Context) {
 	l := w.l
 	l.mu.Lock()
@@ -147,43 +95,79 @@ func (w *sharedWatch) round(ctx context.Context) {
 			w.tails[o.LogRef] = t
 		}
 		st := o.state()
-		t.skip = max(t.skip, min(l.state.tail(o.LogRef), st.tree.size()))
-		if max(t.tree.size(), t.skip) >= st.tree.size() || !l.turns.take(ctx, o.Tenant) {
+		known, told := l.state.tail(o.LogRef)
+		t.skip = max(t.skip, min(known, st.tree.size()))
+		if max(t.tree.size(), t.skip) >= st.tree.size() {
+			t.waits = time.Time{}
 			continue
 		}
+		if !l.turns.take(ctx, o.Tenant) && !t.waited(told, patience*l.turns.lease) {
+			continue
+		}
+		t.waits = time.Time{}
 		err := l.resume(ctx, o, t)
 		if err == nil {
 			err = l.follow(ctx, o, t)
 		}
-		if err != nil && ctx.Err() == nil {
+		if err == nil {
+			l.turns.use(o.Tenant)
+		} else if ctx.Err() == nil {
 			l.log.Error("verify new leaves", "log", o.Origin, "err", err)
+			l.turns.refuse(ctx, o.Tenant) // perhaps another one can
 		}
-		l.turns.use(o.Tenant)
 	}
+	w.tell(ctx, l.state.untold())
+}
+
+// waited reports whether there were leaves to look at for so long while others came no
+// further.
+func (t *tail) waited(told int64, patience time.Duration) bool {
+	if t.waits.IsZero() || told > t.heard {
+		t.waits, t.heard = time.Now(), told
+	}
+	return time.Since(t.waits) > patience
 }
 
 // settle tells what was verified and found, and gives up the turns that were not used.
 func (w *sharedWatch) settle(ctx context.Context) {
 	l := w.l
-	held, idle := l.turns.held()
-	for _, tenant := range append(held, l.state.untold()...) {
-		tails := map[int]int64{}
-		moved := false
-		for ref, t := range w.tails {
-			if ref.Tenant == tenant && t.tree.size() > 0 {
-				tails[ref.No] = t.tree.size()
-				moved = moved || t.tree.size() > l.state.tail(ref)
-			}
+	w.mute = time.Time{}
+	moved := map[string]bool{}
+	for ref, t := range w.tails {
+		if t.toTell(l.state.tail(ref)) {
+			moved[ref.Tenant] = true
 		}
-		if !moved && !l.state.isUntold(tenant) {
-			continue
+	}
+	for _, tenant := range l.state.untold() {
+		moved[tenant] = true
+	}
+	w.tell(ctx, slices.Collect(maps.Keys(moved)))
+	_, idle := l.turns.held()
+	for _, tenant := range idle {
+		l.turns.give(ctx, tenant)
+	}
+}
+
+// toTell reports whether a tail has come farther than was told. Where it began behind that,
+// nobody may have looked at what is between; it is not told then.
+func (t *tail) toTell(_, told int64) bool { return t.from <= told && t.tree.size() > told }
+
+func (w *sharedWatch) tell(ctx context.Context, tenants []string) {
+	l := w.l
+	for _, tenant := range tenants {
+		if time.Now().Before(w.mute) {
+			return
+		}
+		tails := map[int]int64{}
+		for ref, t := range w.tails {
+			if ref.Tenant == tenant && t.toTell(l.state.tail(ref)) {
+				tails[ref.No] = t.tree.size()
+			}
 		}
 		if err := l.tell(ctx, tenant, tails, false); err != nil && ctx.Err() == nil {
 			l.log.Warn("tell other processes what was verified", "tenant", tenant, "err", err)
+			w.mute = time.Now().Add(l.turns.every() / 2)
 		}
-	}
-	for _, tenant := range idle {
-		l.turns.give(ctx, tenant)
 	}
 }
 
@@ -194,8 +178,8 @@ const mostAhead = 1 << 20
 // looked at by who opens the log next. What nobody said is the full verification's.
 func (l *Ledger) tailFromTold(o *openLog) *tail {
 	t := l.newTail(o)
-	if told := l.state.tail(o.LogRef); told > 0 && told < t.tree.size() && t.tree.size()-told < mostAhead {
-		t = &tail{skip: told}
+	if known, _ := l.state.tail(o.LogRef); known > 0 && known < t.tree.size() && t.tree.size()-known < mostAhead {
+		t = &tail{skip: known, from: known}
 	}
 	return t
 }
@@ -205,7 +189,10 @@ func (l *Ledger) resume(ctx context.Context, o *openLog, t *tail) (err error) {
 	if t.skip <= t.tree.size() {
 		return nil
 	}
-	t.tree, err = loadTree(ctx, l.store, o.LogRef, t.skip)
-	t.lastT = 0
-	return err
+	tree, err := loadTree(ctx, l.store, o.LogRef, t.skip)
+	if err != nil {
+		return err
+	}
+	t.tree, t.lastT, t.from = tree, 0, t.skip
+	return nil
 }

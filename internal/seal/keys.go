@@ -3,6 +3,7 @@ package seal
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"fmt"
 	"sync"
 
@@ -251,6 +252,9 @@ func (r *keyring) indexKey(ctx context.Context, read store.Reader, tenant string
 	raw, err := r.unwrap(tenant, keys[0])
 	if err != nil {
 		return nil, err
+	}
+	if len(raw) > sha256.BlockSize { // indexMAC is for no other
+		return nil, fmt.Errorf("index key of tenant %s: %w: it has %d bytes", tenant, evidence.ErrTampered, len(raw))
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -78,7 +78,8 @@ func (c *copier) appended(f func([]byte) []byte) {
 
 // insertedRows is up to how many rows of a table go as an INSERT each: those take one round
 // trip with whatever else there is to say, and each is prepared. COPY takes two of its own,
-// and the server looks everything up again.
+// and the server looks everything up again. Not so where tables may be distributed: there each
+// INSERT is a round trip from the coordinator to a worker, and COPY is one for all rows.
 const insertedRows = 4
 
 // few reports that the rows, if there are any, are better inserted than copied.
@@ -86,7 +87,7 @@ func (c *copier) few() bool { return c.rows <= insertedRows }
 
 // send writes the rows, at once or as a part of a flight.
 func (c *copier) send(ctx context.Context, f *flight) error {
-	if !c.few() {
+	if !c.few() || f.conn.spread && c.rows > 0 {
 		return c.copy(ctx, f.conn)
 	}
 	c.insert(ctx, f)
@@ -105,7 +106,12 @@ func (c *copier) insert(ctx context.Context, f *flight) {
 				args[i], at = at[:n:n], at[n:]
 			}
 		}
-		f.add(ctx, insertOf(c.table, c.columns), args, func(_ pgconn.CommandTag, err error) error { return c.refused(err) })
+		f.add(ctx, insertOf(c.table, c.columns), args, func(tag pgconn.CommandTag, err error) error {
+			if err == nil && tag.RowsAffected() != 1 { // a trigger of somebody else's, say
+				return c.missing(tag.RowsAffected(), 1)
+			}
+			return c.refused(err)
+		})
 	}
 }
 
@@ -130,9 +136,13 @@ func (c *copier) copy(ctx context.Context, to *pooled) error {
 	sql := "COPY " + c.table + " (" + quoted(c.columns) + ") FROM STDIN (FORMAT binary)"
 	tag, err := to.PgConn().CopyFrom(ctx, bytes.NewReader(c.buf), sql)
 	if err == nil && tag.RowsAffected() != c.rows {
-		return fmt.Errorf("postgres: %d of %d rows were copied to %s", tag.RowsAffected(), c.rows, c.table)
+		return c.missing(tag.RowsAffected(), c.rows)
 	}
 	return c.refused(err)
+}
+
+func (c *copier) missing(got, want int64) error {
+	return fmt.Errorf("postgres: %d of %d rows were copied to %s", got, want, c.table)
 }
 
 // refused is the error of the rows, with what it means that one is there already.

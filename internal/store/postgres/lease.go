@@ -14,9 +14,13 @@ const (
 		VALUES ($1, $2, (extract(epoch FROM statement_timestamp()) * 1000000)::bigint,
 			(extract(epoch FROM statement_timestamp()) * 1000000)::bigint + $3)
 		ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, asked = excluded.asked, until = excluded.until
-		WHERE l.holder = excluded.holder OR l.until <= excluded.asked`
+		WHERE l.holder = excluded.holder OR l.until <= excluded.asked OR l.until > excluded.asked + $4`
 	sqlEndLease = `UPDATE leases SET until = 0 WHERE name = $1 AND holder = $2`
 )
+
+// longestLease is how long one lasts at most. A row that says more was not written here, or
+// before the database's clock went back: it is not waited for.
+const longestLease = 24 * time.Hour
 
 // Lease implements store.Store.
 func (db *DB) Lease(ctx context.Context, name, holder string, ttl time.Duration) (held bool, err error) {
@@ -28,7 +32,8 @@ func (db *DB) Lease(ctx context.Context, name, holder string, ttl time.Duration)
 			_, err := c.Exec(ctx, sqlEndLease, name, holder)
 			return err
 		}
-		tag, err := c.Exec(ctx, sqlLease, name, holder, max(ttl.Microseconds(), 1))
+		ttl := min(ttl, longestLease)
+		tag, err := c.Exec(ctx, sqlLease, name, holder, max(ttl.Microseconds(), 1), longestLease.Microseconds())
 		held = tag.RowsAffected() == 1
 		return err
 	})

@@ -147,6 +147,8 @@ func durable(ctx context.Context, conn *pgx.Conn) error {
 type pooled struct {
 	*pgx.Conn
 	lent *pgxpool.Conn // nil outside of a pool
+	// spread: the database is one of a Citus cluster.
+	spread bool
 }
 
 // release gives a connection back to its pool, which closes one that is not at
@@ -164,6 +166,7 @@ func (c *pooled) discard() {
 type pool struct {
 	*pgxpool.Pool
 	closed atomic.Bool
+	spread atomic.Bool
 }
 
 func newPool(cfg *pgxpool.Config) (*pool, error) {
@@ -189,7 +192,7 @@ func (p *pool) acquire(ctx context.Context) (*pooled, error) {
 	c, err := p.Acquire(ctx)
 	switch {
 	case err == nil:
-		return &pooled{Conn: c.Conn(), lent: c}, nil
+		return &pooled{Conn: c.Conn(), lent: c, spread: p.spread.Load()}, nil
 	case p.closed.Load():
 		return nil, errClosed
 	case ctx.Err() != nil:

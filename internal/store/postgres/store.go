@@ -150,6 +150,14 @@ func Open(ctx context.Context, cfg Config) (_ *DB, err error) {
 	if cfg.ReadOnly {
 		return db, nil
 	}
+	err = db.with(ctx, func(r *reader) error {
+		version, err := r.citusVersion(ctx)
+		db.writers.spread.Store(version != "")
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
 	if err := db.PartitionsAhead(ctx, time.Now(), monthsAhead); err != nil {
 		return nil, err
 	}
