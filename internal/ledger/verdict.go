@@ -60,15 +60,18 @@ func (l *Ledger) hear(ctx context.Context) error {
 		}
 		return nil
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		l.state.gone(heard)
 	}
 	for tenant, text := range heard {
-		if bad := l.heard(ctx, tenant, text); bad != nil && !errors.Is(bad, evidence.ErrNotFound) { // of no tenant
-			err = errors.Join(err, bad)
+		bad := l.heard(ctx, tenant, text)
+		if bad != nil && err == nil && !errors.Is(bad, evidence.ErrNotFound) { // of no tenant
+			err = bad
+		}
+		if ctx.Err() != nil { // the next call goes on
+			break
 		}
 	}
-	l.state.gone(heard)
 	return err
 }
 
