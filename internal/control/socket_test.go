@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -68,9 +69,9 @@ func TestSocket(t *testing.T) {
 // TestServerDies: who was asking is told where and what to do, and not EOF alone.
 func TestServerDies(t *testing.T) {
 	dir := t.TempDir()
-	half := false
+	var half atomic.Bool
 	s, err := control.Listen(dir, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		if half {
+		if half.Load() {
 			w.Header().Set("Content-Length", "100")
 			_, _ = io.WriteString(w, `{"version":`)
 		}
@@ -84,10 +85,11 @@ func TestServerDies(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, control.SocketName)
-	for _, half = range []bool{false, true} {
+	for _, now := range []bool{false, true} {
+		half.Store(now)
 		_, err := c.Version(t.Context())
 		if !errors.Is(err, evidence.ErrUnavailable) || !strings.HasPrefix(err.Error(), path+": ") || !strings.Contains(err.Error(), "start it again") {
-			t.Errorf("half an answer %v: %v", half, err)
+			t.Errorf("half an answer %v: %v", now, err)
 		}
 	}
 	if err := s.Close(t.Context()); err != nil {
