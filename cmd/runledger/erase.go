@@ -13,6 +13,13 @@ type eraseCmd struct {
 	Certificate eraseCertificateCmd `cmd:"" help:"Write the certificate of an erasure of the last 30 days once more."`
 }
 
+// Help implements kong.HelpProvider.
+func (eraseCmd) Help() string {
+	return `What is erased can be read nowhere any more; "runledger erase run --help" says how.
+
+    runledger erase --subject ada@example.com --dry-run --tenant acme`
+}
+
 type eraseRunCmd struct {
 	tenantFlag
 	Subject     string   `help:"All that is sealed about a person." placeholder:"NAME"`

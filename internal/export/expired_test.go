@@ -18,7 +18,7 @@ import (
 // keep appends the tenant's policy about a class.
 func (r *rig) keep(class, days string) {
 	r.t.Helper()
-	rec := &evidence.Record{Kind: evidence.KindAudit, ID: ledger.NewID(evidence.MicrosOf(time.Now())), OccurredAt: evidence.MicrosOf(time.Now())}
+	rec := &evidence.Record{Kind: evidence.KindAudit, ID: ledger.NewID(r.now()), OccurredAt: r.now()}
 	for name, v := range map[string]string{
 		"source_domain": "LOGS", "source_component": "AuditLedgerWriter", "event_type": "RetentionPolicyChanged", "entity_type": "RETENTION",
 		"entity_id": class, "limit_value": days, "limit_unit": "days", "actor_type": "SYSTEM", "system_id": "ledger",
@@ -35,7 +35,7 @@ func (r *rig) keep(class, days string) {
 }
 
 // expire removes the rows of those kinds, of the leaves from <= seq < to, which are over a
-// second old; classes must be kept for no time.
+// day old; classes must be kept for one.
 func (r *rig) expire(from, to int64, kinds ...evidence.Kind) {
 	r.t.Helper()
 	ctx := context.Background()
@@ -43,7 +43,7 @@ func (r *rig) expire(from, to int64, kinds ...evidence.Kind) {
 	for _, k := range kinds {
 		orders = append(orders, ledger.ExpiryOrder{
 			LogNo: 1, Table: k.Table(), Ranges: []evidence.TargetRange{{From: from, To: to}}, From: 1,
-			Before: evidence.MicrosOf(time.Now().Truncate(time.Second)), Class: k.Class(), Reason: "retention",
+			Before: evidence.MicrosOf(time.Now().Add(-25 * time.Hour)), Class: k.Class(), Days: 1, Reason: "retention",
 		})
 	}
 	_, _, err := r.OrderExpiry(ctx, "acme", orders)
@@ -60,10 +60,10 @@ func (r *rig) expire(from, to int64, kinds ...evidence.Kind) {
 // TestExpired: what has expired is said to have, by the records that ordered it, in every
 // profile; a run that has is not found.
 func TestExpired(t *testing.T) {
-	r := newRig(t)
+	r := newRigBehind(t, 48*time.Hour)
 	from := r.now()
-	r.keep(evidence.ClassLLMRuns, "0")
-	r.keep(evidence.ClassSystemLogs, "0")
+	r.keep(evidence.ClassLLMRuns, "1")
+	r.keep(evidence.ClassSystemLogs, "1")
 	r.steps(1, 0, 3)
 	second := r.append("acme", end("run-1", 1, ""))[0].LeafIndex + 1
 	r.steps(2, 0, 2)
@@ -77,7 +77,7 @@ func TestExpired(t *testing.T) {
 		t.Fatal(err)
 	}
 	size := r.append("acme", policy(3, ""))[0].LeafIndex
-	time.Sleep(1100 * time.Millisecond)
+	r.behind.Store(0)
 	r.expire(1, second, evidence.KindTraceStep, evidence.KindLLMRun)
 	r.expire(1, size, evidence.KindSystem)
 

@@ -8,7 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/tink-crypto/tink-go/v2/tink"
 
@@ -24,6 +26,7 @@ import (
 
 // rig is a ledger over a real store, with one tenant.
 type rig struct {
+	behind atomic.Int64
 	*ledger.Ledger
 	t        testing.TB
 	db       store.Store
@@ -35,6 +38,19 @@ type rig struct {
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
+	return newRigBehind(t, 0)
+}
+
+// newRigBehind has a clock that is behind by so much, until it catches up.
+func newRigBehind(t testing.TB, behind time.Duration) *rig {
+	t.Helper()
+	r := &rig{}
+	r.behind.Store(int64(behind))
+	start := time.Now()
+	clock := ledger.Clock{
+		Now:  func() time.Time { return time.Now().Add(-time.Duration(r.behind.Load())) },
+		Boot: func() time.Duration { return time.Since(start) + behind - time.Duration(r.behind.Load()) },
+	}
 	ctx := context.Background()
 	dir := filepath.Join(t.TempDir(), "data")
 	db, err := storerig.Open(ctx, dir)
@@ -49,11 +65,11 @@ func newRig(t testing.TB) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := ledger.Open(ctx, ledger.Config{Store: db, Sealer: seal.New(db, master), Anchor: anchor, Instance: "test.example"})
+	l, err := ledger.Open(ctx, ledger.Config{Store: db, Sealer: seal.New(db, master), Anchor: anchor, Instance: "test.example", Clock: clock})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{Ledger: l, t: t, db: db, spool: t.TempDir(), master: master}
+	r.Ledger, r.t, r.db, r.spool, r.master = l, t, db, t.TempDir(), master
 	t.Cleanup(func() {
 		if err := errors.Join(l.Close(), db.Close()); err != nil {
 			t.Error(err)

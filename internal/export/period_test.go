@@ -47,7 +47,7 @@ func (r *rig) systems(tenant, visibility string, n int) {
 // now returns a time after all that was recorded and before all that will be.
 func (r *rig) now() evidence.Micros {
 	time.Sleep(2 * time.Millisecond)
-	t := evidence.MicrosOf(time.Now())
+	t := evidence.MicrosOf(time.Now().Add(-time.Duration(r.behind.Load())))
 	time.Sleep(2 * time.Millisecond)
 	return t
 }

@@ -639,12 +639,13 @@ func (h *history) finish() {
 	}
 	var removed [][]byte
 	for id, c := range h.copies {
-		if !live[id] {
-			removed = append(removed, c.Data)
-		}
 		openings, err := fresh.Open(ctx, h.db, tenant, c.origin, c.SealedSegment)
 		if err != nil {
-			continue // its key is gone
+			continue // its key is gone: what SQLite leaves of it where it moves rows from page to page says nothing
+		}
+		// The same under the key of a person who has other content: see docs/lifecycle.md, Expiry.
+		if scope, _, err := fresh.KeyScope(ctx, h.db, tenant, c.Key); err != nil || scope != store.ScopePerson && !live[id] {
+			removed = append(removed, c.Data)
 		}
 		for _, o := range openings {
 			for _, f := range o.Fields {
