@@ -641,7 +641,7 @@ func (h *history) finish() {
 	for id, c := range h.copies {
 		openings, err := fresh.Open(ctx, h.db, tenant, c.origin, c.SealedSegment)
 		if err != nil {
-			continue // its key is gone: what SQLite leaves of it where it moves rows from page to page says nothing
+			continue // its key is gone: what SQLite's file has left of it now and then says nothing
 		}
 		// The same under the key of a person who has other content: see docs/lifecycle.md, Expiry.
 		if scope, _, err := fresh.KeyScope(ctx, h.db, tenant, c.Key); err != nil || scope != store.ScopePerson && !live[id] {
