@@ -121,6 +121,15 @@ func (p *pace) do(work func() error) error {
 	return work()
 }
 
+// objects is how many objects are written or read at the same time: while one waits, another is
+// hashed. Somebody else would wait for both.
+func (p *pace) objects() int {
+	if p != nil && p.busy() {
+		return 1
+	}
+	return 2
+}
+
 // pipe hands batches from one that makes them, through one that parses them, to several that
 // take each of them at the same time. At most so many are under way; they are used again.
 type pipe struct {

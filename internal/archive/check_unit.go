@@ -116,7 +116,7 @@ func (a *Archive) checkUnit(ctx context.Context, name string, want *evidence.Has
 // fetchAll reads all objects that the manifest names.
 func (c *unitCheck) fetchAll(ctx context.Context, d destination, dir string) error {
 	g := errgroup.Group{}
-	g.SetLimit(atOnce)
+	g.SetLimit(paceOf(ctx).objects())
 	got, errs := make([]object, len(c.m.Files)), make([]error, len(c.m.Files))
 	for i := range c.m.Files {
 		g.Go(func() error {

@@ -82,13 +82,10 @@ func (u *Unit) check() (c2sp.Checkpoint, error) {
 	return v.Checkpoint, nil
 }
 
-// atOnce is how many objects are written or read at the same time: while one waits, another
-// is hashed.
-const atOnce = 2
-
 func (a *Archive) placeAll(ctx context.Context, name string, b *builder) error {
+	pace := paceOf(ctx)
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(atOnce)
+	g.SetLimit(pace.objects())
 	for i := range b.m.Files {
 		f := &b.m.Files[i]
 		g.Go(func() error { return a.place(ctx, name+"/"+f.Path, b.files[f.Path].f, f) })

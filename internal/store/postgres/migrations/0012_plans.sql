@@ -1,0 +1,177 @@
+-- Plans that hold while tables grow, and guards that look where a record is.
+--
+-- A function keeps the plan that it made first. Made while a table is new or empty, that reads all of it each
+-- time; and within one transaction, where nothing gathers statistics, n removals cost n times n. So what is asked
+-- for each row goes by an index, and is planned once.
+--
+-- And who looks for one leaf looks into the partition of its month first. log_months says which that is. It is a
+-- sign on the way: what is not found there is looked for everywhere.
+
+-- As before, but for that.
+CREATE OR REPLACE FUNCTION runledger_guard_removals() RETURNS trigger LANGUAGE plpgsql
+SET search_path FROM CURRENT SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+	day_us constant bigint := 86400000000;
+	epoch constant date := make_date(1970, 1, 1);
+	number integer;
+	month date;
+BEGIN
+	SELECT m.month INTO number FROM log_months AS m WHERE m.tenant_id = NEW.tenant_id AND m.log_no = NEW.by_log AND m.first <= NEW.by_leaf
+		AND m.month BETWEEN 12 AND 119999 ORDER BY m.month DESC LIMIT 1;
+	IF FOUND THEN
+		month := make_date(number / 12, number % 12 + 1, 1);
+		PERFORM 1 FROM audit_ledger WHERE tenant_id = NEW.tenant_id AND log_no = NEW.by_log AND leaf_index = NEW.by_leaf
+			AND recorded_at >= (month - epoch) * day_us AND recorded_at < ((month + interval '1 month')::date - epoch) * day_us
+			AND event_type IN ('ErasureExecuted', 'RetentionApplied');
+	END IF;
+	IF NOT FOUND AND NOT EXISTS (SELECT 1 FROM audit_ledger WHERE tenant_id = NEW.tenant_id
+			AND log_no = NEW.by_log AND leaf_index = NEW.by_leaf
+			AND event_type IN ('ErasureExecuted', 'RetentionApplied')) THEN
+		RAISE EXCEPTION 'removals: no record orders this removal' USING ERRCODE = 'RL002';
+	END IF;
+	RETURN NEW;
+END $$;
+
+-- As before, but for that.
+CREATE OR REPLACE FUNCTION runledger_guard_index() RETURNS trigger LANGUAGE plpgsql
+SET search_path FROM CURRENT SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+	day_us constant bigint := 86400000000;
+	epoch constant date := make_date(1970, 1, 1);
+	first_at bigint;
+	until_at bigint;
+	number integer;
+	month date;
+	r record;
+	there boolean;
+BEGIN
+	IF current_setting('transaction_isolation') <> 'read committed' THEN -- a hold placed meanwhile would not be seen
+		RAISE EXCEPTION 'not in a transaction that is %', current_setting('transaction_isolation') USING ERRCODE = '25001';
+	END IF;
+	IF EXISTS (SELECT 1 FROM removals WHERE tenant_id = OLD.tenant_id AND what = 'index'
+			AND log_no = OLD.log_no AND ref = OLD.leaf_index AND id = '' AND name = OLD.name) THEN
+		RETURN OLD;
+	END IF;
+	SELECT m.month INTO number FROM log_months AS m WHERE m.tenant_id = OLD.tenant_id AND m.log_no = OLD.log_no AND m.first <= OLD.leaf_index
+		AND m.month BETWEEN 12 AND 119999 ORDER BY m.month DESC LIMIT 1;
+	FOR everywhere IN CASE WHEN FOUND THEN 0 ELSE 1 END .. 1 LOOP
+		IF everywhere = 1 THEN
+			first_at := -9223372036854775808;
+			until_at := 9223372036854775807;
+		ELSE
+			month := make_date(number / 12, number % 12 + 1, 1);
+			first_at := (month - epoch) * day_us;
+			until_at := ((month + interval '1 month')::date - epoch) * day_us;
+		END IF;
+		SELECT t.* INTO r FROM (
+			SELECT 'aos_trace_steps' AS topic, recorded_at, occurred_at, run_id, is_synthetic FROM aos_trace_steps
+				WHERE tenant_id = OLD.tenant_id AND log_no = OLD.log_no AND leaf_index = OLD.leaf_index AND recorded_at >= first_at AND recorded_at < until_at
+			UNION ALL SELECT 'aos_trace_events', recorded_at, occurred_at, run_id, is_synthetic FROM aos_trace_events
+				WHERE tenant_id = OLD.tenant_id AND log_no = OLD.log_no AND leaf_index = OLD.leaf_index AND recorded_at >= first_at AND recorded_at < until_at) AS t LIMIT 1;
+		IF NOT FOUND AND OLD.trace_id IS NULL THEN -- those of steps and events have a trace
+			SELECT t.* INTO r FROM (
+				SELECT 'aos_traces' AS topic, recorded_at, occurred_at, run_id, is_synthetic FROM aos_traces
+					WHERE tenant_id = OLD.tenant_id AND log_no = OLD.log_no AND leaf_index = OLD.leaf_index AND recorded_at >= first_at AND recorded_at < until_at
+				UNION ALL SELECT 'llm_run_records', recorded_at, occurred_at, run_id, is_synthetic FROM llm_run_records
+					WHERE tenant_id = OLD.tenant_id AND log_no = OLD.log_no AND leaf_index = OLD.leaf_index AND recorded_at >= first_at AND recorded_at < until_at
+				UNION ALL SELECT 'system_records', recorded_at, occurred_at, run_id, is_synthetic FROM system_records
+					WHERE tenant_id = OLD.tenant_id AND log_no = OLD.log_no AND leaf_index = OLD.leaf_index AND recorded_at >= first_at AND recorded_at < until_at
+				UNION ALL SELECT 'system_metrics', recorded_at, occurred_at, run_id, is_synthetic FROM system_metrics
+					WHERE tenant_id = OLD.tenant_id AND log_no = OLD.log_no AND leaf_index = OLD.leaf_index AND recorded_at >= first_at AND recorded_at < until_at
+				UNION ALL SELECT 'audit_ledger', recorded_at, occurred_at, run_id, is_synthetic FROM audit_ledger
+					WHERE tenant_id = OLD.tenant_id AND log_no = OLD.log_no AND leaf_index = OLD.leaf_index AND recorded_at >= first_at AND recorded_at < until_at
+				UNION ALL SELECT 'log_exports', recorded_at, occurred_at, run_id, is_synthetic FROM log_exports
+					WHERE tenant_id = OLD.tenant_id AND log_no = OLD.log_no AND leaf_index = OLD.leaf_index AND recorded_at >= first_at AND recorded_at < until_at) AS t LIMIT 1;
+		END IF;
+		there := FOUND;
+		EXIT WHEN there;
+	END LOOP;
+	IF there AND (NOT EXISTS (SELECT 1 FROM expiries AS e WHERE e.tenant_id = OLD.tenant_id AND e.log_no = OLD.log_no AND e.table_name = r.topic
+			AND e.first <= OLD.leaf_index AND e.until > OLD.leaf_index AND e.before > r.recorded_at AND (NOT e.synthetic OR r.is_synthetic = 1))
+		OR EXISTS (SELECT 1 FROM holds AS h WHERE h.tenant_id = OLD.tenant_id AND h.released_log IS NULL AND (h.scope = 'tenant'
+			OR h.scope = 'time' AND (h.from_at <= r.occurred_at AND r.occurred_at < h.until_at OR h.from_at <= r.recorded_at AND r.recorded_at < h.until_at)
+			OR EXISTS (SELECT 1 FROM hold_runs AS p WHERE p.tenant_id = h.tenant_id AND p.run_id = r.run_id AND p.hold_id = h.id)
+			OR EXISTS (SELECT 1 FROM hold_records AS p WHERE p.tenant_id = h.tenant_id AND p.log_no = OLD.log_no AND p.leaf_index = OLD.leaf_index AND p.hold_id = h.id)))) THEN
+		RAISE EXCEPTION 'sealed_index: no record orders this removal' USING ERRCODE = 'RL002';
+	END IF;
+	RETURN OLD;
+END $$;
+
+-- As before, but for that; and entries of the index go before their rows, where their guard finds it.
+CREATE OR REPLACE FUNCTION runledger_expire_rows(tenant text, log bigint, tables text[], firsts bigint[], untils bigint[], befores bigint[], synthetics boolean[],
+	by_logs bigint[], by_leaves bigint[], start bigint, stop bigint, finished boolean)
+RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
+SET search_path FROM CURRENT SET lock_timeout = '2s' SET enable_seqscan = off AS $$
+DECLARE
+	x record;
+	which text; -- rows of a table go
+	going bigint[];
+	gone bigint;
+	segments bigint[]; -- of what is gone
+	left_over bigint;
+	total bigint := 0;
+	holding boolean;
+	dropping constant jsonb := (SELECT jsonb_object_agg(d.relation, d.rows) FROM (SELECT p.relation,
+		'(' || string_agg(format('r.recorded_at >= %s AND r.recorded_at < %s', p.first_at, p.until_at), ' OR ') || ')' AS rows
+		FROM partition_drops AS p GROUP BY p.relation) AS d);
+	waits text; -- which rows of a table go with their partition
+	relation text;
+BEGIN
+	IF current_setting('transaction_isolation') <> 'read committed' THEN -- a hold placed meanwhile would not be seen
+		RAISE EXCEPTION 'not in a transaction that is %', current_setting('transaction_isolation') USING ERRCODE = '25001';
+	END IF;
+	LOCK TABLE holds, hold_runs, hold_records IN SHARE MODE;
+	IF EXISTS (SELECT 1 FROM holds AS h WHERE h.tenant_id = tenant AND h.released_log IS NULL AND h.scope = 'tenant') THEN
+		RAISE EXCEPTION 'a legal hold of the whole tenant % is in force', tenant USING ERRCODE = 'RL006';
+	END IF;
+	holding := EXISTS (SELECT 1 FROM holds AS h WHERE h.tenant_id = tenant AND h.released_log IS NULL);
+	FOR x IN SELECT u.*, e.log_no IS NOT NULL AS written
+			FROM unnest(tables, firsts, untils, befores, synthetics, by_logs, by_leaves) AS u (relation, first, until, before, synthetic, by_log, by_leaf)
+			LEFT JOIN expiries AS e ON e.tenant_id = tenant AND e.log_no = log AND e.table_name = u.relation AND e.first = u.first
+				AND e.by_log = u.by_log AND e.by_leaf = u.by_leaf AND e.until = u.until AND e.before = u.before AND e.synthetic = u.synthetic LOOP
+		IF NOT x.written THEN
+			RAISE EXCEPTION 'expiries: leaves % to % of % are not written down so', x.first, x.until, x.relation USING ERRCODE = 'RL002';
+		END IF;
+		CONTINUE WHEN x.relation = 'leaf_segments' OR greatest(x.first, start) >= least(x.until, stop);
+		waits := dropping ->> x.relation;
+		which := 'r.tenant_id = $1 AND r.log_no = $2 AND r.leaf_index >= $3 AND r.leaf_index < $4 AND r.recorded_at < $5 AND (NOT $6 OR r.is_synthetic = 1)'
+			|| CASE WHEN holding THEN ' AND NOT ' || runledger_held() ELSE '' END;
+		EXECUTE format('SELECT array_agg(r.leaf_index) FROM %I AS r WHERE ' || which, x.relation)
+			INTO going USING tenant, log, greatest(x.first, start), least(x.until, stop), x.before, x.synthetic;
+		DELETE FROM sealed_index AS s WHERE s.tenant_id = tenant AND s.log_no = log AND s.leaf_index = ANY (going);
+		EXECUTE format('WITH d AS (DELETE FROM %I AS r WHERE ' || which || coalesce(' AND NOT ' || waits, '') || ' RETURNING r.sealed_segment, r.actor_segment)
+				SELECT count(*), array_agg(sealed_segment) || array_agg(actor_segment) FROM d', x.relation)
+			INTO gone, segments USING tenant, log, greatest(x.first, start), least(x.until, stop), x.before, x.synthetic;
+		total := total + gone;
+		SELECT u.no INTO left_over FROM (SELECT DISTINCT unnest(segments)) AS u (no)
+			WHERE CASE WHEN (SELECT true FROM removals AS m WHERE m.tenant_id = tenant AND m.what = 'segment' AND m.log_no = log AND m.ref = u.no LIMIT 1) THEN false
+				ELSE (SELECT true FROM sealed_segments AS s WHERE s.tenant_id = tenant AND s.log_no = log AND s.no = u.no LIMIT 1) END LIMIT 1;
+		IF FOUND THEN
+			RAISE EXCEPTION '%: the content of rows is there, in sealed segment % of log %', x.relation, left_over, log USING ERRCODE = 'RL002';
+		END IF;
+	END LOOP;
+	-- Whatever the caller says: rows may wait for a drop that was planned while he went through them. Of
+	-- leaves runledger_expire_leaves says it.
+	FOREACH relation IN ARRAY CASE WHEN finished THEN ARRAY(SELECT DISTINCT t FROM unnest(tables) AS t WHERE t <> 'leaf_segments') ELSE '{}' END LOOP
+		EXECUTE format('UPDATE expiries AS e SET done = true FROM unnest($4, $5, $6) AS u (first, by_log, by_leaf)
+			WHERE e.tenant_id = $1 AND e.log_no = $2 AND e.table_name = $3 AND e.first = u.first AND e.by_log = u.by_log AND e.by_leaf = u.by_leaf
+			AND NOT e.done %s', 'AND ' || runledger_rowless(relation))
+			USING tenant, log, relation, firsts, by_logs, by_leaves;
+	END LOOP;
+	RETURN total;
+END $$;
+
+-- These are asked for each row, too, or remove many.
+DO $$
+DECLARE f regprocedure;
+BEGIN
+	FOREACH f IN ARRAY ARRAY['runledger_guard_segments()', 'runledger_guard_keys()', 'runledger_guard_rows()', 'runledger_guard_leaves()',
+		'runledger_guard_expiries()', 'runledger_guard_holds()', 'runledger_guard_hold_parts()', 'runledger_guard_archives()', 'runledger_guard_erasure()',
+		'runledger_remove_segments(text, bigint, bigint, bigint[], bigint[])', 'runledger_remove_keys(text, bigint, bigint, bytea[])',
+		'runledger_remove_index(text, bigint, bigint, text[], bytea[], bigint[], bigint[])', 'runledger_expire_leaves(text, bigint, bigint)']::regprocedure[] LOOP
+		EXECUTE format('ALTER FUNCTION %s SET enable_seqscan = off', f);
+	END LOOP;
+	FOREACH f IN ARRAY ARRAY['runledger_guard_segments()', 'runledger_guard_keys()', 'runledger_guard_rows()', 'runledger_guard_erasure()']::regprocedure[] LOOP
+		EXECUTE format('ALTER FUNCTION %s SET plan_cache_mode = force_generic_plan', f);
+	END LOOP;
+END $$;
