@@ -133,45 +133,6 @@ func receiptFound(f *Fetched) Receipt {
 	return receiptOf(&openLog{Log: store.Log{LogRef: store.LogRef{Tenant: f.Tenant, No: f.LogNo}, Origin: f.Leaf.Log}}, f.Leaf, f.Hash)
 }
 
-// Erasures returns the statements of a tenant's erasures, the newest first and opened, at most limit of
-// them, and whether there are more. before is the id of the last one of the page before, or "".
-func (l *Ledger) Erasures(ctx context.Context, tenant, before string, limit int) (list []Fetched, more bool, err error) {
-	ctx = store.NoLag(ctx)
-	end := store.Position{}
-	if before != "" {
-		f, err := l.statementOf(ctx, tenant, before)
-		if err != nil {
-			return nil, false, err
-		}
-		end = f.Position
-	}
-	var places []store.Found
-	for q := erasureQuery(tenant, end); len(places) <= limit; {
-		found, err := l.Find(ctx, q)
-		if err != nil {
-			return nil, false, err
-		}
-		leaves, err := l.Fetch(ctx, tenant, found, false)
-		if err != nil {
-			return nil, false, err
-		}
-		for i := range leaves {
-			if isStatement(leaves[i].Leaf) {
-				places = append(places, found[i])
-			}
-		}
-		if len(found) < q.Limit {
-			break
-		}
-		q.After = &found[len(found)-1].Position
-	}
-	if more = len(places) > limit; more {
-		places = places[:limit]
-	}
-	list, err = l.Fetch(ctx, tenant, places, true)
-	return list, more, err
-}
-
 func isStatement(leaf *evidence.Leaf) bool {
 	return ServerErasure(leaf) && strings.HasPrefix(leaf.Text("entity_id"), erasureID)
 }

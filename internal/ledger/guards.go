@@ -26,8 +26,10 @@ const guardsAgain = time.Minute
 // is mended, and the log goes on: what it guards is signed, and who may drop a trigger must
 // not be able to stop evidence from being kept by it. A start is refused.
 func (l *Ledger) watchGuards(ctx context.Context, every time.Duration) {
+	since := l.recording.from.Load() // where the system log ended at the last look
 	for {
 		next := every
+		end := l.systemEnd(ctx) // before: what is recorded of it stands behind
 		found, err := guardFindings(ctx, l.store)
 		switch {
 		case ctx.Err() != nil:
@@ -37,7 +39,8 @@ func (l *Ledger) watchGuards(ctx context.Context, every time.Duration) {
 			l.state.unseen()
 			next = min(every, guardsAgain)
 		default:
-			l.guarded(ctx, found)
+			l.guarded(ctx, found, since)
+			since = end
 			if len(found) > 0 {
 				next = min(every, guardsAgain)
 			}
@@ -50,13 +53,15 @@ func (l *Ledger) watchGuards(ctx context.Context, every time.Duration) {
 	}
 }
 
-// guarded makes known how the guards are.
-func (l *Ledger) guarded(ctx context.Context, found []Finding) {
+// guarded makes known how the guards are. since is where the system log ended when they were
+// looked at before: what is new has a record of it since, where another process has seen it.
+func (l *Ledger) guarded(ctx context.Context, found []Finding, since *store.Position) {
 	now := evidence.MicrosOf(l.clock.Now())
 	was := l.state.guard(found, now)
+	var fresh []Finding
 	for i := range found {
 		if !was[found[i].String()] {
-			l.report(ctx, found[i], now)
+			fresh = append(fresh, found[i])
 		}
 		delete(was, found[i].String())
 	}
@@ -64,6 +69,7 @@ func (l *Ledger) guarded(ctx context.Context, found []Finding) {
 		l.log.Info("a guard of the database is whole again", "was", f)
 	}
 	l.metrics.guards.Set(float64(len(found)))
+	l.report(ctx, fresh, since, now)
 }
 
 // guard notes how the guards are, and returns what was wrong with them before.

@@ -113,6 +113,7 @@ type Ledger struct {
 	stopped     sync.WaitGroup
 	closing     sync.Once
 	state       integrityState
+	recording   recording
 }
 
 // haltError is why the ledger stopped writing for good.

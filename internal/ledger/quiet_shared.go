@@ -11,14 +11,19 @@ import (
 type quietSince struct {
 	text   string
 	since  time.Time
-	looked bool
+	looked time.Time
 }
 
-// looks is at how many tenants that have become quiet a process looks at a time.
-const looks = 64
+const (
+	// looks is at how many tenants that have become quiet a process looks at a time.
+	looks = 64
+	// looksAgain is after how many leases it looks again at one that is still quiet: who wrote
+	// more may have died before it told of any of it.
+	looksAgain = 20
+)
 
 // left are tenants of which nothing more is told and whose newest log has more than that: who
-// wrote it has died. One look is enough: who writes it next tells, or finds the rest.
+// wrote it has died. Who writes it next tells, or finds the rest, unless it dies too soon.
 func (w *sharedWatch) left(ctx context.Context) (list []string) {
 	l := w.l
 	looked := 0
@@ -28,7 +33,7 @@ func (w *sharedWatch) left(ctx context.Context) (list []string) {
 			w.quiet[tenant] = &quietSince{text: text, since: time.Now()}
 			continue
 		}
-		if q.looked || time.Since(q.since) < 2*l.turns.lease || looked == looks {
+		if time.Since(q.since) < 2*l.turns.lease || time.Since(q.looked) < looksAgain*l.turns.lease || looked == looks {
 			continue
 		}
 		looked++
@@ -39,7 +44,7 @@ func (w *sharedWatch) left(ctx context.Context) (list []string) {
 			}
 			continue
 		}
-		if q.looked = true; more {
+		if q.looked = time.Now(); more {
 			list = append(list, tenant)
 		}
 	}

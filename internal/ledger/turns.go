@@ -24,7 +24,9 @@ type turns struct {
 type turn struct {
 	held  bool
 	asked time.Time // when the store last said so
-	used  time.Time // when something was last verified in it
+	// used is when something was last verified in it. To ask for it is no use: who asks and
+	// then does not verify must not keep it from others.
+	used time.Time
 	// refuse is until when this process does not want it: it could not verify, and another
 	// one may be able to.
 	refuse time.Time
@@ -106,6 +108,7 @@ func (t *turns) keep(ctx context.Context, tenant string) (progress, stop func())
 	if !t.l.shared {
 		return func() {}, func() {}
 	}
+	t.use(tenant) // from the start: one that was not used for long may just be given up
 	ctx, cancel := context.WithCancel(ctx)
 	var keeping sync.WaitGroup
 	began := time.Now()

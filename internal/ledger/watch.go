@@ -50,6 +50,7 @@ func (l *Ledger) Watch(ctx context.Context, cfg WatchConfig) {
 	l.state.mu.Lock()
 	l.state.wake, l.state.every = wake, cfg.ScrubEvery
 	l.state.mu.Unlock()
+	l.recording.from.Store(l.systemEnd(ctx))
 	fresh := make(chan store.LogRef, 64)
 	var watching sync.WaitGroup
 	watching.Go(func() { l.watchGuards(ctx, cfg.GuardsEvery) })
@@ -184,24 +185,24 @@ var stops = []string{CodeLeaf, CodeInclusion, CodeTile, CodeHead, CodeFork}
 // anomalies makes findings known, each once.
 func (l *Ledger) anomalies(ctx context.Context, findings []Finding) {
 	now := evidence.MicrosOf(l.clock.Now())
-	for _, f := range l.state.add(findings, now) {
-		l.report(ctx, f, now)
-	}
+	fresh := l.state.add(findings, now)
+	l.report(ctx, fresh, l.recording.from.Load(), now)
 }
 
-func (l *Ledger) report(ctx context.Context, f Finding, now evidence.Micros) {
-	l.metrics.anomalies.WithLabelValues(f.Code).Inc()
-	l.log.Error("integrity anomaly", "code", f.Code, "tenant", f.Tenant, "log", f.Log, "table", f.Table,
-		"from", f.From, "to", f.To, "message", f.Message)
-	if f.Code[0] != 'E' {
-		return // it is recorded where it happened
+// report says what was found, and records it, unless another process has since that place of
+// the system log.
+func (l *Ledger) report(ctx context.Context, findings []Finding, since *store.Position, now evidence.Micros) {
+	var wrong []Finding
+	for _, f := range findings {
+		l.metrics.anomalies.WithLabelValues(f.Code).Inc()
+		l.log.Error("integrity anomaly", "code", f.Code, "tenant", f.Tenant, "log", f.Log, "table", f.Table,
+			"from", f.From, "to", f.To, "message", f.Message)
+		if f.Code[0] == 'E' { // else it is recorded where it happened
+			l.stopFor(f)
+			wrong = append(wrong, f)
+		}
 	}
-	l.stopFor(f)
-	r := l.systemRecord(now, eventAnomaly, "CRITICAL", f.String())
-	setDetails(r, "/details", f)
-	if err := l.appendOwn(ctx, evidence.SystemTenant, r); err != nil {
-		l.log.Error("record integrity anomaly", "err", err)
-	}
+	l.record(ctx, wrong, since, now)
 }
 
 // stopFor stops the log of a finding after which it is not to be signed.

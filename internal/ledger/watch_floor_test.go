@@ -31,18 +31,8 @@ func (s *sick) Rows(ctx context.Context, log store.LogRef, kind evidence.Kind, f
 func (h *house) watchingEvery(t *testing.T, every time.Duration) (*peer, *sick) {
 	t.Helper()
 	s := &sick{}
-	p, err := h.open(t, func(db store.Store) store.Store { s.Store = db; return s })
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		p.Watch(ctx, ledger.WatchConfig{ScrubRate: -1, ScrubEvery: every, Lease: 300 * time.Millisecond})
-	}()
-	t.Cleanup(func() { cancel(); <-done })
-	return p, s
+	cfg := ledger.WatchConfig{ScrubEvery: every, Lease: 300 * time.Millisecond}
+	return h.watchingAs(t, cfg, func(db store.Store) store.Store { s.Store = db; return s }), s
 }
 
 // acme has the process make a tenant that is verified.

@@ -3,6 +3,7 @@ package ledger_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -45,19 +46,34 @@ const testLease = 900 * time.Millisecond
 func (h *house) watching(t *testing.T) (p *peer, s *mortal, kill func()) {
 	t.Helper()
 	s = &mortal{}
-	p, err := h.open(t, func(db store.Store) store.Store { s.Store = db; return s })
+	p, end := h.watchingUntil(t, ledger.WatchConfig{Lease: testLease}, func(db store.Store) store.Store { s.Store = db; return s })
+	return p, s, func() { s.dead.Store(true); end() }
+}
+
+// watchingAs opens a process that verifies as fast as it can, until the test ends.
+func (h *house) watchingAs(t *testing.T, cfg ledger.WatchConfig, wrap func(store.Store) store.Store) *peer {
+	t.Helper()
+	p, _ := h.watchingUntil(t, cfg, wrap)
+	return p
+}
+
+// watchingUntil does so until end is called.
+func (h *house) watchingUntil(t *testing.T, cfg ledger.WatchConfig, wrap func(store.Store) store.Store) (p *peer, end func()) {
+	t.Helper()
+	p, err := h.open(t, wrap)
 	if err != nil {
 		t.Fatal(err)
 	}
+	cfg.ScrubRate = -1
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		p.Watch(ctx, ledger.WatchConfig{ScrubRate: -1, Lease: testLease})
+		p.Watch(ctx, cfg)
 	}()
-	kill = func() { s.dead.Store(true); cancel(); <-done }
-	t.Cleanup(func() { cancel(); <-done })
-	return p, s, kill
+	end = func() { cancel(); <-done }
+	t.Cleanup(end)
+	return p, end
 }
 
 func await(t *testing.T, what string, ok func() bool) {
@@ -209,23 +225,38 @@ func TestSharedVerdict(t *testing.T) {
 }
 
 // TestSharedGuards: a guard that is dropped is seen without a restart, in every process,
-// the log goes on, and all is well when it is mended.
+// the log goes on, and all is well when it is mended. It is recorded once each time, whoever
+// sees it, and also where the turn to record it is not to be had.
 func TestSharedGuards(t *testing.T) {
 	h := newHouse(t)
-	p, err := h.open(t, nil)
-	if err != nil {
-		t.Fatal(err)
+	var all []*peer
+	for range 3 {
+		all = append(all, h.watchingAs(t, ledger.WatchConfig{GuardsEvery: 50 * time.Millisecond, Lease: 300 * time.Millisecond}, nil))
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		p.Watch(ctx, ledger.WatchConfig{ScrubRate: -1, GuardsEvery: 50 * time.Millisecond})
-	}()
-	t.Cleanup(func() { cancel(); <-done })
-	await(t, "verified", func() bool { return p.Integrity(evidence.SystemTenant).Status == ledger.StatusVerified })
-	h.exec(t, `DROP TRIGGER guard_change ON tiles`)
-	await(t, "seen", func() bool { return strings.Contains(p.Unguarded(), "guard_change") })
+	p := all[0]
+	each := func(what string, ok func(p *peer) bool) {
+		t.Helper()
+		await(t, what, func() bool { return !slices.ContainsFunc(all, func(p *peer) bool { return !ok(p) }) })
+	}
+	whole := func(p *peer) bool {
+		return p.Unguarded() == "" && p.Integrity(evidence.SystemTenant).Status == ledger.StatusVerified
+	}
+	records := func(want int) {
+		t.Helper()
+		if n := anomalyRecords(t, p); n != want {
+			t.Errorf("%d records, want %d", n, want)
+		}
+	}
+	const drop = `DROP TRIGGER guard_change ON tiles`
+	seen := func(p *peer) bool { return strings.Contains(p.Unguarded(), "guard_change") }
+	mend := func() {
+		h.exec(t, `CREATE TRIGGER guard_change BEFORE UPDATE OR DELETE ON tiles FOR EACH ROW EXECUTE FUNCTION runledger_refuse();
+			ALTER TABLE tiles ENABLE ALWAYS TRIGGER guard_change`) // together: one alone is another finding
+		each("mended", whole)
+	}
+	each("verified", whole)
+	h.exec(t, drop)
+	each("seen", seen)
 	if in := p.Integrity(evidence.SystemTenant); in.Status != ledger.StatusCompromised || in.Anomalies[0].Code != ledger.CodeGuard {
 		t.Errorf("%+v", in)
 	}
@@ -236,12 +267,16 @@ func TestSharedGuards(t *testing.T) {
 	if in := p.Integrity("acme"); in.Status != ledger.StatusDegraded || !strings.Contains(in.Why, "guard_change") {
 		t.Errorf("%+v", in)
 	}
-	h.exec(t, `CREATE TRIGGER guard_change BEFORE UPDATE OR DELETE ON tiles FOR EACH ROW EXECUTE FUNCTION runledger_refuse();
-		ALTER TABLE tiles ENABLE ALWAYS TRIGGER guard_change`) // together: one alone is another finding
-	await(t, "mended", func() bool {
-		return p.Unguarded() == "" && p.Integrity(evidence.SystemTenant).Status == ledger.StatusVerified
-	})
-	if n := anomalyRecords(t, p); n != 1 {
-		t.Errorf("%d records", n)
+	mend()
+	records(1)
+	h.exec(t, drop)
+	each("seen again", seen)
+	mend()
+	records(2)
+	// Somebody else has the turn, and keeps it.
+	if held, err := p.db.Lease(t.Context(), "record/findings", "x", time.Hour); !held || err != nil {
+		t.Fatal(held, err)
 	}
+	h.exec(t, drop)
+	await(t, "recorded without the turn", func() bool { return anomalyRecords(t, p) > 2 })
 }

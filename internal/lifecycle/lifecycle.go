@@ -98,6 +98,8 @@ type Service struct {
 	cfg     Config
 	metrics *metrics
 	working chan struct{} // holds a token while this process expires or archives
+	// dropping is held while this process plans and drops, across what it carries out between.
+	dropping sync.Mutex
 
 	mu           sync.Mutex
 	acknowledged map[string]bool    // tenants

@@ -11,9 +11,36 @@ import (
 // tenants, and then the partition with its rows (store.Lifecycle, PlanDrop). A store without
 // partitions plans none, and rows go with their content.
 
+// leaseMonths is had by who plans and drops, of all processes: a drop before its time gives
+// the plan of another one up.
+const leaseMonths = "lifecycle_months"
+
+// monthsAlone makes this call the only one that plans and drops, unless another one does.
+func (s *Service) monthsAlone(ctx context.Context) (free func(), held bool, err error) {
+	if !s.dropping.TryLock() { // the lease is that of the process
+		return nil, false, nil
+	}
+	end, held, err := s.lease(ctx, leaseMonths)
+	if err != nil || !held {
+		s.dropping.Unlock()
+		return nil, false, err
+	}
+	return func() {
+		end()
+		s.dropping.Unlock()
+	}, true, nil
+}
+
 // wholeMonths has the store plan what can be dropped as a whole, carries out what was ordered,
 // and drops. What carry leaves undone stays: the plan is given up then, or the rows are moved.
+// While somebody else is at it, it does nothing: what he has planned waits for his drop, all
+// else goes row by row.
 func (s *Service) wholeMonths(ctx context.Context, carry func(ctx context.Context) error) (dropped []string, err error) {
+	free, held, err := s.monthsAlone(ctx)
+	if err != nil || !held {
+		return nil, err
+	}
+	defer free()
 	planned, err := s.cfg.Store.PlanDrop(ctx)
 	if err != nil || len(planned) == 0 {
 		return nil, err
@@ -28,7 +55,10 @@ func (s *Service) wholeMonths(ctx context.Context, carry func(ctx context.Contex
 	return dropped, err
 }
 
-// wholeMonths does so for one tenant: of others it takes what has no content any more.
+// wholeMonths does so for one tenant. Partitions are of all, but of others' nothing goes by
+// that: a plan needs orders for half of a month, and those of others are carried out where
+// the scheduler plans. What others have in a month that goes is moved; where that is most of it,
+// no plan is made, and the rows of this tenant go by themselves.
 func (e *expiry) wholeMonths(ctx context.Context) error {
 	names, err := e.s.wholeMonths(ctx, e.steps)
 	e.dropped(names)
@@ -57,6 +87,14 @@ func (s *Service) settle(ctx context.Context, tenant string) (removed int64, dro
 		if err != nil {
 			return err
 		}
+		free, held, err := s.monthsAlone(ctx)
+		if err != nil {
+			return err
+		}
+		if !held {
+			return s.waits(ctx, tenant)
+		}
+		defer free()
 		var left []string
 		dropped, left, err = s.cfg.Store.DropPlanned(ctx)
 		if err != nil || len(dropped)+len(left) == 0 {
@@ -67,6 +105,16 @@ func (s *Service) settle(ctx context.Context, tenant string) (removed int64, dro
 		return err
 	})
 	return removed, dropped, err
+}
+
+// waits is an error where something that was ordered may wait for a drop that another one has
+// planned: it must not be ordered again.
+func (s *Service) waits(ctx context.Context, tenant string) error {
+	orders, err := s.pendingOrders(ctx, tenant)
+	if err == nil && len(orders) > 0 {
+		err = busy(tenant)
+	}
+	return err
 }
 
 func (e *expiry) dropped(names []string) {

@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -231,6 +232,53 @@ func TestWholeMonth(t *testing.T) {
 	}
 	m.round(ctx, m.expireAll)
 	m.wantSteps(map[string]int{"bolt-2": 2, "goes-on": 1, "now": 2})
+	if n := m.pending(); n != 0 {
+		t.Errorf("%d expiries wait", n)
+	}
+	m.sound()
+}
+
+// TestMonthOfOneTenant: an operator's run of one tenant takes nothing of others, and while the
+// scheduler has planned a month it does not drop that, nor order again what waits for it.
+func TestMonthOfOneTenant(t *testing.T) {
+	t.Parallel()
+	m := newMonths(t)
+	ctx := context.Background()
+	run := func(tenant string) error {
+		_, err := m.Expire(ctx, tenant, RunRequest{Reason: "now"}, Actor{"ada"})
+		return err
+	}
+	if err := run("acme"); err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range []string{"aos_trace_steps", "llm_run_records"} {
+		if slices.Contains(m.over.went, m.part(table)) {
+			t.Errorf("%s went, of which others have most", m.part(table))
+		}
+	}
+	m.over.went = nil // the month after, which is its own
+	want := map[string]int{"goes-on": 1}
+	for d := range 6 {
+		want[fmt.Sprint("bolt-", d)], want[fmt.Sprint("corp-", d)] = 2, 2
+	}
+	m.wantSteps(want)
+	m.over.before = func() {
+		had := m.pending()
+		if err := run("bolt"); !errors.Is(err, evidence.ErrUnavailable) {
+			t.Errorf("bolt's content has gone, and its rows wait: %v", err)
+		}
+		if err := run("acme"); err != nil { // it has nothing that waits
+			t.Error(err)
+		}
+		if len(m.over.went)+len(m.over.gaveUp) > 0 || m.pending() != had {
+			t.Errorf("%v went, %v were given up, and %d of %d expiries wait", m.over.went, m.over.gaveUp, m.pending(), had)
+		}
+	}
+	m.round(ctx, m.expireAll)
+	if m.over.before != nil || len(m.over.went) == 0 || len(m.over.gaveUp) > 0 {
+		t.Errorf("%v went, %v were given up", m.over.went, m.over.gaveUp)
+	}
+	m.wantSteps(map[string]int{"goes-on": 1})
 	if n := m.pending(); n != 0 {
 		t.Errorf("%d expiries wait", n)
 	}

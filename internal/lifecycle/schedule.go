@@ -20,19 +20,18 @@ const (
 // begin makes this call the only one that expires or archives for a tenant, of all
 // processes. The error wraps evidence.ErrUnavailable where another one is at it.
 func (s *Service) begin(ctx context.Context, tenant string) (release func(), err error) {
-	busy := fmt.Errorf("expiry of %s: %w: another one is under way; try again later", tenant, evidence.ErrUnavailable)
 	wait := time.NewTimer(beginWait)
 	defer wait.Stop()
 	select {
 	case s.working <- struct{}{}:
 	case <-wait.C:
-		return nil, busy
+		return nil, busy(tenant)
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 	free, held, err := s.lease(ctx, "lifecycle/"+tenant)
 	if err == nil && !held {
-		err = busy
+		err = busy(tenant)
 	}
 	if err != nil {
 		<-s.working
@@ -42,6 +41,10 @@ func (s *Service) begin(ctx context.Context, tenant string) (release func(), err
 		free()
 		<-s.working
 	}, nil
+}
+
+func busy(tenant string) error {
+	return fmt.Errorf("expiry of %s: %w: another one is under way; try again later", tenant, evidence.ErrUnavailable)
 }
 
 // lease makes this process the only one that has something of this name, where no other has it.
