@@ -68,18 +68,9 @@ func (l *Ledger) expireStep(ctx context.Context, tenant string) (ExpiryStep, err
 	if err := l.running(); err != nil {
 		return ExpiryStep{}, err
 	}
-	holds, err := l.refreshHolds(ctx, tenant, life)
+	holds, mark, err := l.holdsNow(ctx, tenant, life)
 	if err != nil {
 		return ExpiryStep{}, err
-	}
-	var held []string
-	for i := range holds {
-		if holds[i].Scope == store.HoldTenant {
-			held = append(held, holds[i].ID)
-		}
-	}
-	if len(held) > 0 {
-		return ExpiryStep{}, fmt.Errorf("expire: %w", &HeldError{held})
 	}
 	if life.pass == nil {
 		if err := l.nextPass(ctx, tenant, life); err != nil {
@@ -94,15 +85,49 @@ func (l *Ledger) expireStep(ctx context.Context, tenant string) (ExpiryStep, err
 		return l.expireLeafSegments(ctx, tenant, life)
 	}
 	for tries := 1; ; tries++ {
-		step, err := l.expireRows(ctx, tenant, life, holds)
+		step, err := l.expireRows(ctx, tenant, life, holds, mark)
 		if errors.Is(err, evidence.ErrConflict) && !errors.Is(err, store.ErrHeld) && tries < expireTries {
-			continue // a segment was sealed anew meanwhile
+			// A segment was sealed anew meanwhile, or another process placed a hold.
+			if holds, mark, err = l.holdsNow(ctx, tenant, life); err == nil {
+				continue
+			}
 		}
 		if err != nil {
 			life.pass, life.skip = nil, nil // found anew from what is there
 			return step, fmt.Errorf("expire: %w", err)
 		}
 		return step, nil
+	}
+}
+
+// holdsNow brings holds up to date and returns those in force, where none is of the tenant, with
+// the mark of before: what changes them later, changes it.
+func (l *Ledger) holdsNow(ctx context.Context, tenant string, life *tenantLife) ([]store.Hold, store.HoldsMark, error) {
+	for {
+		mark, err := l.store.HoldsMark(ctx, tenant)
+		if err != nil {
+			return nil, mark, err
+		}
+		holds, err := l.refreshHolds(ctx, tenant, life)
+		if err != nil {
+			return nil, mark, err
+		}
+		var held []string
+		for i := range holds {
+			if holds[i].Scope == store.HoldTenant {
+				held = append(held, holds[i].ID)
+			}
+		}
+		if len(held) > 0 {
+			return nil, mark, fmt.Errorf("expire: %w", &HeldError{held})
+		}
+		again, err := l.store.HoldsMark(ctx, tenant)
+		if err != nil || again == mark {
+			return holds, mark, err
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, mark, err
+		}
 	}
 }
 

@@ -21,7 +21,7 @@ type dueRow struct {
 }
 
 // expireRows takes the next step of a pass through topic rows.
-func (l *Ledger) expireRows(ctx context.Context, tenant string, life *tenantLife, holds []store.Hold) (ExpiryStep, error) {
+func (l *Ledger) expireRows(ctx context.Context, tenant string, life *tenantLife, holds []store.Hold, mark store.HoldsMark) (ExpiryStep, error) {
 	p := life.pass
 	room := expireLeaves
 	if !l.Busy() {
@@ -54,7 +54,7 @@ func (l *Ledger) expireRows(ctx context.Context, tenant string, life *tenantLife
 		if step.Segments = len(removal.Segments); step.Segments == 0 {
 			removal = nil
 		} else {
-			removal.By = rows[0].by.By
+			removal.By, removal.Holds = rows[0].by.By, &mark
 		}
 		if step.Rows, err = l.store.Expire(ctx, tenant, list, from, to, false, removal); err != nil {
 			return step, err

@@ -91,6 +91,9 @@ type RowMark struct {
 	Segment, ActorSegment int64 // as in Entry
 }
 
+// HoldsMark counts what holds of a tenant say. None of it ever gets less.
+type HoldsMark struct{ Placed, Released, Runs, Records int64 }
+
 // LifecycleReader reads what lifecycle left. Its methods are part of Reader. An
 // unknown tenant or log has none.
 type LifecycleReader interface {
@@ -107,6 +110,9 @@ type LifecycleReader interface {
 	HeldRuns(ctx context.Context, tenant string, runs []string) (map[string]string, error)
 	// HeldRecords returns the same of records without a run.
 	HeldRecords(ctx context.Context, tenant string, at []Position) (map[Position]string, error)
+	// HoldsMark returns what changes whenever a hold of the tenant is placed, extended or
+	// released, see Removal.Holds.
+	HoldsMark(ctx context.Context, tenant string) (HoldsMark, error)
 	// Marks yields the marks of the rows of a kind with from <= seq < to, by seq.
 	Marks(ctx context.Context, log LogRef, kind evidence.Kind, from, to int64, fn func(*RowMark) error) error
 	// Archives yields the units of a log, by From.
@@ -128,7 +134,8 @@ type Lifecycle interface {
 	// is left. (PostgreSQL looks for itself: some may wait for a drop, see PlanDrop.) Of
 	// TableLeaves nothing is removed here. Errors: ErrHeld; evidence.ErrForbidden where an
 	// expiry is not written down just so, or r is by none of their records; evidence.ErrConflict
-	// where a segment of r is not the one that it expects (Removal.IDs);
+	// where a segment of r is not the one that it expects (Removal.IDs), or holds are not
+	// those that it knew of (Removal.Holds);
 	// evidence.ErrInvalid where there is no expiry, or they are of several logs.
 	Expire(ctx context.Context, tenant string, list []Expiry, from, to int64, done bool, r *Removal) (rows int64, err error)
 	// ExpireLeaves removes the leaf segments that lie wholly in the prefix that the

@@ -265,6 +265,9 @@ type Removal struct {
 	Segments []SegmentRef
 	IDs      [][16]byte
 	Replace  []SealedSegment
+	// Holds, where not nil, is what was known of holds when this was decided on. Only
+	// Expire asks for it: one that was placed or extended since is evidence.ErrConflict.
+	Holds *HoldsMark
 	// NewKeys are data keys that Replace is sealed under and that are not stored yet.
 	NewKeys []DataKey
 	Keys    []KeyID

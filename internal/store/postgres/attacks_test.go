@@ -160,7 +160,7 @@ func TestAttacks(t *testing.T) {
 			owner: noOrder,
 		},
 		{
-			name: "a removal that nobody ordered", sql: []string{"SELECT runledger_remove_segments('t-1', 1, 0, ARRAY[1], ARRAY[0])"},
+			name: "a removal that nobody ordered", sql: []string{"SELECT runledger_remove_segments('t-1', 1, 0, ARRAY[1], ARRAY[0], '{}', '{}', '{}', '{}', '{}')"},
 			owner: noOrder,
 		},
 	} {

@@ -30,7 +30,7 @@ const (
 		ORDER BY u.place
 		ON CONFLICT DO NOTHING`
 
-	sqlRemoveSegments = `SELECT removed_log, removed_no, removed_at, removed_id FROM runledger_remove_segments($1, $2, $3, $4, $5)`
+	sqlRemoveSegments = `SELECT removed_log, removed_no, removed_id FROM runledger_remove_segments($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`
 	sqlRemoveKeys     = `SELECT runledger_remove_keys($1, $2, $3, $4)`
 	sqlRemoveIndex    = `SELECT runledger_remove_index($1, $2, $3, $4, $5, $6, $7)`
 )
@@ -153,27 +153,21 @@ func remove(ctx context.Context, conn *pooled, log store.LogRef, r *store.Remova
 	return nil
 }
 
-// removedSegment is what is remembered of a segment that went: when the record was recorded that
-// it begins with, and its id.
-type removedSegment struct {
-	at evidence.Micros
-	id []byte
-}
-
 func removeSegments(ctx context.Context, conn *pooled, log store.LogRef, r *store.Removal) error {
-	gone := make(map[store.SegmentRef]removedSegment, len(r.Segments))
+	gone := make(map[store.SegmentRef][]byte, len(r.Segments)) // their ids
 	if n := len(r.Segments); n > 0 {
 		logs, numbers := make([]int64, n), make([]int64, n)
 		for i, ref := range r.Segments {
 			logs[i], numbers[i] = int64(ref.LogNo), ref.No
 		}
+		left := leftOf(r.Replace)
 		err := (&reader{conn: conn.Conn}).run(ctx, sqlRemoveSegments, func(rows pgx.Rows) error {
 			var ref store.SegmentRef
-			var s removedSegment
-			err := scan(rows, &ref.LogNo, &ref.No, &s.at, &s.id)
-			gone[ref] = s
+			var id []byte
+			err := scan(rows, &ref.LogNo, &ref.No, &id)
+			gone[ref] = id
 			return err
-		}, log.Tenant, r.By.LogNo, r.By.Seq, logs, numbers)
+		}, log.Tenant, r.By.LogNo, r.By.Seq, logs, numbers, left.logs, left.numbers, left.ids, left.keys, left.data)
 		if err != nil {
 			return err
 		}
@@ -181,20 +175,27 @@ func removeSegments(ctx context.Context, conn *pooled, log store.LogRef, r *stor
 	if err := wantIDs(r, gone); err != nil {
 		return err
 	}
-	again := &load{tenant: log.Tenant, sealed: &copier{table: "sealed_segments", columns: sealedRow, what: "a sealed segment", taken: conflict}}
 	for i := range r.Replace {
-		seg := &r.Replace[i]
-		had, removed := gone[seg.SegmentRef]
-		if !removed {
-			return notFound("sealed segment %d of log %d, to be replaced", seg.No, seg.LogNo)
+		if _, removed := gone[r.Replace[i].SegmentRef]; !removed {
+			return notFound("sealed segment %d of log %d, to be replaced", r.Replace[i].No, r.Replace[i].LogNo)
 		}
-		again.addSealed(seg, had.at) // it keeps its place
 	}
-	f := &flight{conn: conn}
-	if err := again.sealed.send(ctx, f); err != nil {
-		return err
+	return nil
+}
+
+// leftColumns are what is put in the place of segments, a column each.
+type leftColumns struct {
+	logs, numbers   []int64
+	ids, keys, data [][]byte
+}
+
+func leftOf(list []store.SealedSegment) (c leftColumns) {
+	for i := range list {
+		s := &list[i]
+		c.logs, c.numbers = append(c.logs, int64(s.LogNo)), append(c.numbers, s.No)
+		c.ids, c.keys, c.data = append(c.ids, s.ID[:]), append(c.keys, s.Key[:]), append(c.data, s.Data)
 	}
-	return f.fly(ctx)
+	return c
 }
 
 func refusedRemoval(err error, by store.Position) error {

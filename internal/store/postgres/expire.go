@@ -65,17 +65,42 @@ func (db *DB) Expire(ctx context.Context, tenant string, list []store.Expiry, fr
 		if err := beside(ctx, conn, log); err != nil {
 			return err
 		}
+		expire := func(from, to int64, done bool) error {
+			return conn.QueryRow(ctx, sqlExpireRows, tenant, log.No, c.tables, c.froms, c.tos, c.befores, c.synthetic, c.byLogs, c.byLeaves, from, to, done).Scan(&rows)
+		}
 		if r != nil { // first: no row goes before its content
+			if err := expire(0, 0, false); err != nil { // removes nothing, and locks holds until the end
+				return err
+			}
+			if err := sameHolds(ctx, conn, tenant, r.Holds); err != nil {
+				return err
+			}
 			if err := removeBeside(ctx, conn, log, r); err != nil {
 				return err
 			}
 		}
-		return conn.QueryRow(ctx, sqlExpireRows, tenant, log.No, c.tables, c.froms, c.tos, c.befores, c.synthetic, c.byLogs, c.byLeaves, from, to, done).Scan(&rows)
+		return expire(from, to, done)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("expire: %w", err)
 	}
 	return rows, nil
+}
+
+// sameHolds sees that holds are those that a removal was decided by: who decided may have
+// stood still since for longer than his turn was.
+func sameHolds(ctx context.Context, conn *pooled, tenant string, want *store.HoldsMark) error {
+	if want == nil {
+		return nil
+	}
+	var have store.HoldsMark
+	if err := conn.QueryRow(ctx, sqlHoldsMark, tenant).Scan(&have.Placed, &have.Released, &have.Runs, &have.Records); err != nil {
+		return err
+	}
+	if have != *want {
+		return fmt.Errorf("postgres: legal holds of tenant %s have changed meanwhile: %w", tenant, evidence.ErrConflict)
+	}
+	return nil
 }
 
 // ExpireLeaves implements store.Store.
@@ -153,10 +178,10 @@ func checkRemoval(r *store.Removal) error {
 }
 
 // wantIDs sees that the segments that went are those that a removal expects.
-func wantIDs(r *store.Removal, gone map[store.SegmentRef]removedSegment) error {
+func wantIDs(r *store.Removal, gone map[store.SegmentRef][]byte) error {
 	for i, id := range r.IDs {
 		ref := r.Segments[i]
-		if had, ok := gone[ref]; !ok || !bytes.Equal(had.id, id[:]) {
+		if had, ok := gone[ref]; !ok || !bytes.Equal(had, id[:]) {
 			return fmt.Errorf("postgres: sealed segment %d of log %d is gone, or was sealed anew: %w", ref.No, ref.LogNo, evidence.ErrConflict)
 		}
 	}

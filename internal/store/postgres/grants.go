@@ -28,7 +28,7 @@ var (
 
 	// appFunctions do for the application what it has no right to do itself.
 	appFunctions = []string{
-		"runledger_remove_segments(text, bigint, bigint, bigint[], bigint[])",
+		"runledger_remove_segments(text, bigint, bigint, bigint[], bigint[], bigint[], bigint[], bytea[], bytea[], bytea[])",
 		"runledger_remove_keys(text, bigint, bigint, bytea[])",
 		"runledger_remove_index(text, bigint, bigint, text[], bytea[], bigint[], bigint[])",
 		"runledger_keep_removals(text, text[], bigint[], bigint[], bytea[], text[], bigint[], bigint[])",

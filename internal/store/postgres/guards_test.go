@@ -132,7 +132,7 @@ func TestRemovalRefused(t *testing.T) {
 		refuses(t, owner, add+"SELECT "+by+" FROM data_keys", noOrder)
 	}
 	refuses(t, app, `SELECT runledger_remove_keys('t-1', 1, 0, (SELECT array_agg(id) FROM data_keys))`, noOrder)
-	refuses(t, app, `SELECT runledger_remove_segments('t-1', 1, 999, ARRAY[1], ARRAY[0])`, noOrder)
+	refuses(t, app, `SELECT runledger_remove_segments('t-1', 1, 999, ARRAY[1], ARRAY[0], '{}', '{}', '{}', '{}', '{}')`, noOrder)
 	refuses(t, app, `SELECT runledger_remove_index('t-1', 2, 8, ARRAY['subject'], (SELECT array_agg(mac) FROM sealed_index WHERE leaf_index = 1), ARRAY[1], ARRAY[1])`, noOrder)
 	// A removal names what goes, nothing else.
 	run(t, owner, add+`SELECT 't-1', 'index', 1, 2, '', 'subject', 1, 8`)

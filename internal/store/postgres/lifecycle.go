@@ -27,6 +27,8 @@ const (
 		WHERE tenant_id = $1 AND hold_id = $2 AND run_id > $3 ORDER BY run_id LIMIT $4`
 	sqlHoldRecords = `SELECT log_no, leaf_index FROM hold_records
 		WHERE tenant_id = $1 AND hold_id = $2 AND (log_no, leaf_index) > ($3, $4) ORDER BY log_no, leaf_index LIMIT $5`
+	sqlHoldsMark = `SELECT (SELECT count(*) FROM holds WHERE tenant_id = $1), (SELECT count(*) FROM holds WHERE tenant_id = $1 AND released_log IS NOT NULL),
+		(SELECT count(*) FROM hold_runs WHERE tenant_id = $1), (SELECT count(*) FROM hold_records WHERE tenant_id = $1)`
 	sqlHeldRuns = `SELECT p.run_id, min(p.hold_id) FROM hold_runs AS p
 		JOIN holds AS h ON h.tenant_id = p.tenant_id AND h.id = p.hold_id AND h.released_log IS NULL
 		WHERE p.tenant_id = $1 AND p.run_id = ANY ($2::text[]) GROUP BY p.run_id`
@@ -107,6 +109,15 @@ func (q queries) HoldParts(ctx context.Context, tenant, id string, fn func(run s
 			return n, err
 		})
 	})
+}
+
+// HoldsMark implements store.Reader.
+func (q queries) HoldsMark(ctx context.Context, tenant string) (m store.HoldsMark, err error) {
+	err = q.with(store.NoLag(ctx), func(r *reader) error {
+		_, err := r.one(ctx, sqlHoldsMark, []any{tenant}, &m.Placed, &m.Released, &m.Runs, &m.Records)
+		return err
+	})
+	return m, err
 }
 
 // HeldRuns implements store.Reader.

@@ -180,7 +180,7 @@ func TestLifecycleByHand(t *testing.T) {
 		{name: "a partition by an old view", sql: repeatable + "SELECT runledger_expire_partition('aos_trace_steps', '2025-11-01', '2026-01-01')", code: oldView, asks: true},
 		{name: "a plan by an old view", sql: repeatable + "SELECT runledger_plan_drop('aos_trace_steps', '2025-11-01')", code: oldView, asks: true},
 		{name: "what is done by an old view", sql: repeatable + "SELECT runledger_settle_expiries('aos_trace_steps')", code: oldView, asks: true},
-		{name: "content by an old view", sql: repeatable + fmt.Sprint("SELECT runledger_remove_segments('t-1', 1, ", by, ", '{1}', '{0}')"), code: oldView, asks: true},
+		{name: "content by an old view", sql: repeatable + fmt.Sprint("SELECT runledger_remove_segments('t-1', 1, ", by, ", '{1}', '{0}', '{}', '{}', '{}', '{}', '{}')"), code: oldView, asks: true},
 		{name: "rows by hand by an old view", sql: repeatable + "DELETE FROM aos_trace_steps WHERE run_id = 'run'", code: oldView},
 		{name: "the index by an old view", sql: repeatable + "DELETE FROM sealed_index WHERE leaf_index = 3", code: oldView},
 		{name: "a release by the function", sql: "SELECT runledger_release_hold('t-1', 'hold-1', 1, 6)", code: noOrder, asks: true},

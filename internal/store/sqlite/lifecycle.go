@@ -112,6 +112,12 @@ func (q queries) HoldParts(ctx context.Context, tenant, id string, fn func(run s
 	})
 }
 
+// HoldsMark implements store.Reader. It is always the same: nobody but this process places
+// a hold, and that does not while it decides what goes.
+func (q queries) HoldsMark(context.Context, string) (store.HoldsMark, error) {
+	return store.HoldsMark{}, nil
+}
+
 // HeldRuns implements store.Reader.
 func (q queries) HeldRuns(ctx context.Context, tenant string, runs []string) (map[string]string, error) {
 	held := make(map[string]string)

@@ -1,15 +1,17 @@
--- Plans that hold while tables grow, and guards that look where a record is.
+-- Plans that hold while tables grow, guards that look where a record is, and content that goes by the same
+-- conditions as its rows.
 --
--- A function keeps the plan that it made first. Made while a table is new or empty, that reads all of it each
--- time; and within one transaction, where nothing gathers statistics, n removals cost n times n. So what is asked
--- for each row goes by an index, and is planned once.
+-- A function keeps the plan that it made first. Made while a table is new, of which nothing is known, that reads
+-- all of it, or all of a log by some index; and within one transaction, where nothing gathers statistics, n removals cost n
+-- times n. So what is asked for each row is planned once, and so that there is one way to go: by an index, and by that of
+-- the primary key where the order of leaves is asked for and nothing may be sorted.
 --
 -- And who looks for one leaf looks into the partition of its month first. log_months says which that is. It is a
 -- sign on the way: what is not found there is looked for everywhere.
 
 -- As before, but for that.
 CREATE OR REPLACE FUNCTION runledger_guard_removals() RETURNS trigger LANGUAGE plpgsql
-SET search_path FROM CURRENT SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
+SET search_path FROM CURRENT SET enable_seqscan = off SET enable_sort = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
 	day_us constant bigint := 86400000000;
 	epoch constant date := make_date(1970, 1, 1);
@@ -20,13 +22,15 @@ BEGIN
 		AND m.month BETWEEN 12 AND 119999 ORDER BY m.month DESC LIMIT 1;
 	IF FOUND THEN
 		month := make_date(number / 12, number % 12 + 1, 1);
-		PERFORM 1 FROM audit_ledger WHERE tenant_id = NEW.tenant_id AND log_no = NEW.by_log AND leaf_index = NEW.by_leaf
+		PERFORM 1 FROM audit_ledger WHERE tenant_id = NEW.tenant_id AND log_no = NEW.by_log AND leaf_index BETWEEN NEW.by_leaf AND NEW.by_leaf
 			AND recorded_at >= (month - epoch) * day_us AND recorded_at < ((month + interval '1 month')::date - epoch) * day_us
-			AND event_type IN ('ErasureExecuted', 'RetentionApplied');
+			AND event_type IN ('ErasureExecuted', 'RetentionApplied') ORDER BY leaf_index LIMIT 1;
 	END IF;
-	IF NOT FOUND AND NOT EXISTS (SELECT 1 FROM audit_ledger WHERE tenant_id = NEW.tenant_id
-			AND log_no = NEW.by_log AND leaf_index = NEW.by_leaf
-			AND event_type IN ('ErasureExecuted', 'RetentionApplied')) THEN
+	IF NOT FOUND THEN
+		PERFORM 1 FROM audit_ledger WHERE tenant_id = NEW.tenant_id AND log_no = NEW.by_log AND leaf_index BETWEEN NEW.by_leaf AND NEW.by_leaf
+			AND event_type IN ('ErasureExecuted', 'RetentionApplied') ORDER BY leaf_index LIMIT 1;
+	END IF;
+	IF NOT FOUND THEN
 		RAISE EXCEPTION 'removals: no record orders this removal' USING ERRCODE = 'RL002';
 	END IF;
 	RETURN NEW;
@@ -34,7 +38,7 @@ END $$;
 
 -- As before, but for that.
 CREATE OR REPLACE FUNCTION runledger_guard_index() RETURNS trigger LANGUAGE plpgsql
-SET search_path FROM CURRENT SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
+SET search_path FROM CURRENT SET enable_seqscan = off SET enable_sort = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
 	day_us constant bigint := 86400000000;
 	epoch constant date := make_date(1970, 1, 1);
@@ -64,24 +68,24 @@ BEGIN
 			until_at := ((month + interval '1 month')::date - epoch) * day_us;
 		END IF;
 		SELECT t.* INTO r FROM (
-			SELECT 'aos_trace_steps' AS topic, recorded_at, occurred_at, run_id, is_synthetic FROM aos_trace_steps
-				WHERE tenant_id = OLD.tenant_id AND log_no = OLD.log_no AND leaf_index = OLD.leaf_index AND recorded_at >= first_at AND recorded_at < until_at
-			UNION ALL SELECT 'aos_trace_events', recorded_at, occurred_at, run_id, is_synthetic FROM aos_trace_events
-				WHERE tenant_id = OLD.tenant_id AND log_no = OLD.log_no AND leaf_index = OLD.leaf_index AND recorded_at >= first_at AND recorded_at < until_at) AS t LIMIT 1;
+			(SELECT 'aos_trace_steps' AS topic, recorded_at, occurred_at, run_id, is_synthetic FROM aos_trace_steps WHERE tenant_id = OLD.tenant_id AND log_no = OLD.log_no
+				AND leaf_index BETWEEN OLD.leaf_index AND OLD.leaf_index AND recorded_at >= first_at AND recorded_at < until_at ORDER BY leaf_index LIMIT 1)
+			UNION ALL (SELECT 'aos_trace_events', recorded_at, occurred_at, run_id, is_synthetic FROM aos_trace_events WHERE tenant_id = OLD.tenant_id AND log_no = OLD.log_no
+				AND leaf_index BETWEEN OLD.leaf_index AND OLD.leaf_index AND recorded_at >= first_at AND recorded_at < until_at ORDER BY leaf_index LIMIT 1)) AS t LIMIT 1;
 		IF NOT FOUND AND OLD.trace_id IS NULL THEN -- those of steps and events have a trace
 			SELECT t.* INTO r FROM (
-				SELECT 'aos_traces' AS topic, recorded_at, occurred_at, run_id, is_synthetic FROM aos_traces
-					WHERE tenant_id = OLD.tenant_id AND log_no = OLD.log_no AND leaf_index = OLD.leaf_index AND recorded_at >= first_at AND recorded_at < until_at
-				UNION ALL SELECT 'llm_run_records', recorded_at, occurred_at, run_id, is_synthetic FROM llm_run_records
-					WHERE tenant_id = OLD.tenant_id AND log_no = OLD.log_no AND leaf_index = OLD.leaf_index AND recorded_at >= first_at AND recorded_at < until_at
-				UNION ALL SELECT 'system_records', recorded_at, occurred_at, run_id, is_synthetic FROM system_records
-					WHERE tenant_id = OLD.tenant_id AND log_no = OLD.log_no AND leaf_index = OLD.leaf_index AND recorded_at >= first_at AND recorded_at < until_at
-				UNION ALL SELECT 'system_metrics', recorded_at, occurred_at, run_id, is_synthetic FROM system_metrics
-					WHERE tenant_id = OLD.tenant_id AND log_no = OLD.log_no AND leaf_index = OLD.leaf_index AND recorded_at >= first_at AND recorded_at < until_at
-				UNION ALL SELECT 'audit_ledger', recorded_at, occurred_at, run_id, is_synthetic FROM audit_ledger
-					WHERE tenant_id = OLD.tenant_id AND log_no = OLD.log_no AND leaf_index = OLD.leaf_index AND recorded_at >= first_at AND recorded_at < until_at
-				UNION ALL SELECT 'log_exports', recorded_at, occurred_at, run_id, is_synthetic FROM log_exports
-					WHERE tenant_id = OLD.tenant_id AND log_no = OLD.log_no AND leaf_index = OLD.leaf_index AND recorded_at >= first_at AND recorded_at < until_at) AS t LIMIT 1;
+				(SELECT 'aos_traces' AS topic, recorded_at, occurred_at, run_id, is_synthetic FROM aos_traces WHERE tenant_id = OLD.tenant_id AND log_no = OLD.log_no
+					AND leaf_index BETWEEN OLD.leaf_index AND OLD.leaf_index AND recorded_at >= first_at AND recorded_at < until_at ORDER BY leaf_index LIMIT 1)
+				UNION ALL (SELECT 'llm_run_records', recorded_at, occurred_at, run_id, is_synthetic FROM llm_run_records WHERE tenant_id = OLD.tenant_id AND log_no = OLD.log_no
+					AND leaf_index BETWEEN OLD.leaf_index AND OLD.leaf_index AND recorded_at >= first_at AND recorded_at < until_at ORDER BY leaf_index LIMIT 1)
+				UNION ALL (SELECT 'system_records', recorded_at, occurred_at, run_id, is_synthetic FROM system_records WHERE tenant_id = OLD.tenant_id AND log_no = OLD.log_no
+					AND leaf_index BETWEEN OLD.leaf_index AND OLD.leaf_index AND recorded_at >= first_at AND recorded_at < until_at ORDER BY leaf_index LIMIT 1)
+				UNION ALL (SELECT 'system_metrics', recorded_at, occurred_at, run_id, is_synthetic FROM system_metrics WHERE tenant_id = OLD.tenant_id AND log_no = OLD.log_no
+					AND leaf_index BETWEEN OLD.leaf_index AND OLD.leaf_index AND recorded_at >= first_at AND recorded_at < until_at ORDER BY leaf_index LIMIT 1)
+				UNION ALL (SELECT 'audit_ledger', recorded_at, occurred_at, run_id, is_synthetic FROM audit_ledger WHERE tenant_id = OLD.tenant_id AND log_no = OLD.log_no
+					AND leaf_index BETWEEN OLD.leaf_index AND OLD.leaf_index AND recorded_at >= first_at AND recorded_at < until_at ORDER BY leaf_index LIMIT 1)
+				UNION ALL (SELECT 'log_exports', recorded_at, occurred_at, run_id, is_synthetic FROM log_exports WHERE tenant_id = OLD.tenant_id AND log_no = OLD.log_no
+					AND leaf_index BETWEEN OLD.leaf_index AND OLD.leaf_index AND recorded_at >= first_at AND recorded_at < until_at ORDER BY leaf_index LIMIT 1)) AS t LIMIT 1;
 		END IF;
 		there := FOUND;
 		EXIT WHEN there;
@@ -161,13 +165,87 @@ BEGIN
 	RETURN total;
 END $$;
 
+-- Content goes by the conditions that its rows go by. What an erasure or an expiry removes without putting what is left in
+-- its place, must be of no row that is held; and by an expiry, of none that no expiry names. Two things make
+-- an exception. Content whose key is gone nobody can read. And of a segment that was sealed anew before nobody can say here which
+-- rows it is still about: the program sees to these, and knows of each hold that is in force (Removal.Holds).
+--
+-- The rows of a segment are those that came with the record that it begins with: they have its time, and stand
+-- behind it. They are looked for a stretch of segments at a time.
+CREATE FUNCTION runledger_check_content(tenant text, aged boolean, logs bigint[], numbers bigint[])
+RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan = off SET enable_sort = off AS $$
+DECLARE
+	part record;
+	relation text;
+	r record;
+BEGIN
+	FOR part IN SELECT g.log_no, min(g.leaf) AS leaf, min(g.recorded_at) AS first_at, max(g.recorded_at) AS last_at, array_agg(g.no) AS numbers
+			FROM (SELECT f.*, count(*) FILTER (WHERE f.gap > 2048) OVER (PARTITION BY f.log_no ORDER BY f.no) AS stretch
+				FROM (SELECT s.log_no, s.no, s.no >> 4 AS leaf, s.recorded_at, (s.no >> 4) - lag(s.no >> 4) OVER (PARTITION BY s.log_no ORDER BY s.no) AS gap
+					FROM sealed_segments AS s JOIN unnest(logs, numbers) AS u (log_no, no) ON s.log_no = u.log_no AND s.no = u.no
+					WHERE s.tenant_id = tenant AND EXISTS (SELECT 1 FROM data_keys AS k WHERE k.tenant_id = tenant AND k.id = s.key_id)
+					AND NOT EXISTS (SELECT 1 FROM removals AS m WHERE m.tenant_id = tenant AND m.what = 'segment' AND m.log_no = s.log_no AND m.ref = s.no)) AS f) AS g
+			GROUP BY g.log_no, g.stretch LOOP
+		FOREACH relation IN ARRAY array_remove(runledger_partitioned(), 'sealed_segments') LOOP
+			FOR r IN EXECUTE format('SELECT r.leaf_index, r.recorded_at, NOT $7 OR %s AS named, %s AS held FROM %I AS r WHERE r.tenant_id = $2 AND r.log_no = $3
+					AND r.leaf_index >= $4 AND r.recorded_at >= $5 AND (r.recorded_at > $6 OR r.sealed_segment = ANY ($8) OR r.actor_segment = ANY ($8))
+					ORDER BY r.leaf_index', runledger_ordered(), runledger_held(), relation)
+					USING relation, tenant, part.log_no, part.leaf, part.first_at, part.last_at, aged, part.numbers LOOP
+				EXIT WHEN r.recorded_at > part.last_at; -- the log goes on
+				IF r.held THEN
+					RAISE EXCEPTION 'sealed_segments: the content of leaf % of log % of tenant % is held', r.leaf_index, part.log_no, tenant USING ERRCODE = 'RL006';
+				ELSIF NOT r.named THEN
+					RAISE EXCEPTION 'sealed_segments: no record orders that the content of leaf % of log % of tenant % goes', r.leaf_index, part.log_no, tenant USING ERRCODE = 'RL002';
+				END IF;
+			END LOOP;
+		END LOOP;
+	END LOOP;
+END $$;
+
+-- As before, but for that, and what is left of segments is put in their place here.
+DROP FUNCTION runledger_remove_segments(text, bigint, bigint, bigint[], bigint[]);
+CREATE FUNCTION runledger_remove_segments(tenant text, order_log bigint, order_leaf bigint, logs bigint[], numbers bigint[],
+	left_logs bigint[], left_numbers bigint[], left_ids bytea[], left_keys bytea[], left_data bytea[])
+RETURNS TABLE (removed_log bigint, removed_no bigint, removed_id bytea)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET enable_seqscan = off SET enable_sort = off AS $$
+DECLARE
+	whole record;
+	removed_at bigint;
+BEGIN
+	IF current_setting('transaction_isolation') <> 'read committed' THEN -- a hold placed meanwhile would not be seen
+		RAISE EXCEPTION 'not in a transaction that is %', current_setting('transaction_isolation') USING ERRCODE = '25001';
+	END IF;
+	PERFORM 1 FROM sealed_segments AS s JOIN unnest(logs, numbers) AS u (log_no, no) ON s.log_no = u.log_no AND s.no = u.no
+		WHERE s.tenant_id = tenant FOR UPDATE OF s;
+	SELECT array_agg(u.log_no) AS logs, array_agg(u.no) AS numbers INTO whole FROM unnest(logs, numbers) AS u (log_no, no)
+		WHERE NOT EXISTS (SELECT 1 FROM unnest(left_logs, left_numbers) AS l (log_no, no) WHERE l.log_no = u.log_no AND l.no = u.no);
+	PERFORM 1 FROM audit_ledger AS a WHERE a.tenant_id = tenant AND a.log_no = order_log AND a.leaf_index BETWEEN order_leaf AND order_leaf
+		AND a.event_type = 'ErasureExecuted' ORDER BY a.leaf_index LIMIT 1;
+	PERFORM runledger_check_content(tenant, NOT FOUND, whole.logs, whole.numbers);
+	INSERT INTO removals (tenant_id, what, log_no, ref, id, name, by_log, by_leaf)
+		SELECT tenant, 'segment', s.log_no, s.no, s.id, '', order_log, order_leaf
+		FROM sealed_segments AS s JOIN unnest(logs, numbers) AS u (log_no, no) ON s.log_no = u.log_no AND s.no = u.no
+		WHERE s.tenant_id = tenant
+		ON CONFLICT DO NOTHING;
+	FOR removed_log, removed_no, removed_at, removed_id IN DELETE FROM sealed_segments AS s USING unnest(logs, numbers) AS u (log_no, no)
+			WHERE s.tenant_id = tenant AND s.log_no = u.log_no AND s.no = u.no
+			RETURNING s.log_no, s.no, s.recorded_at, s.id LOOP
+		INSERT INTO sealed_segments (tenant_id, log_no, no, recorded_at, id, key_id, data) -- it keeps its place
+			SELECT tenant, l.log_no, l.no, removed_at, l.id, l.key_id, l.data FROM unnest(left_logs, left_numbers, left_ids, left_keys, left_data) AS l (log_no, no, id, key_id, data)
+			WHERE l.log_no = removed_log AND l.no = removed_no;
+		RETURN NEXT;
+	END LOOP;
+END $$;
+REVOKE ALL ON FUNCTION runledger_check_content(text, boolean, bigint[], bigint[]),
+	runledger_remove_segments(text, bigint, bigint, bigint[], bigint[], bigint[], bigint[], bytea[], bytea[], bytea[]) FROM PUBLIC;
+
 -- These are asked for each row, too, or remove many.
 DO $$
 DECLARE f regprocedure;
 BEGIN
 	FOREACH f IN ARRAY ARRAY['runledger_guard_segments()', 'runledger_guard_keys()', 'runledger_guard_rows()', 'runledger_guard_leaves()',
 		'runledger_guard_expiries()', 'runledger_guard_holds()', 'runledger_guard_hold_parts()', 'runledger_guard_archives()', 'runledger_guard_erasure()',
-		'runledger_remove_segments(text, bigint, bigint, bigint[], bigint[])', 'runledger_remove_keys(text, bigint, bigint, bytea[])',
+		'runledger_remove_keys(text, bigint, bigint, bytea[])',
 		'runledger_remove_index(text, bigint, bigint, text[], bytea[], bigint[], bigint[])', 'runledger_expire_leaves(text, bigint, bigint)']::regprocedure[] LOOP
 		EXECUTE format('ALTER FUNCTION %s SET enable_seqscan = off', f);
 	END LOOP;
