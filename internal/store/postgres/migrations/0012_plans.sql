@@ -253,3 +253,7 @@ BEGIN
 		EXECUTE format('ALTER FUNCTION %s SET plan_cache_mode = force_generic_plan', f);
 	END LOOP;
 END $$;
+
+-- And what looks at a whole month joins it as a whole: by the size that a new table is taken for, each row would be
+-- looked up in every partition.
+ALTER FUNCTION runledger_expire_partition(text, date, date) SET enable_nestloop = off;

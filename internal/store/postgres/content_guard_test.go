@@ -1,0 +1,61 @@
+package postgres_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/store"
+)
+
+// TestHeldMeanwhile: a hold that is placed between the ledger's last look at holds and the
+// transaction of a step keeps rows and content, of whatever the step is about: it is decided anew.
+func TestHeldMeanwhile(t *testing.T) {
+	t.Parallel()
+	_, db, logs, first := monthly(t)
+	a := logs[0]
+	e := a.expiry(t, db, steps, 0, 3, first(3))
+	mark, err := db.HoldsMark(t.Context(), "a")
+	if err != nil || mark != (store.HoldsMark{}) {
+		t.Fatalf("before a hold: %+v, %v", mark, err)
+	}
+	a.hold(t, db, store.Hold{ID: "hold-1", Scope: store.HoldRun, Runs: []string{"run 2"}})
+	r := &store.Removal{By: e.By, Segments: []store.SegmentRef{{LogNo: 1, No: 0}}, Holds: &mark}
+	expire := func() (int64, error) { return db.Expire(t.Context(), "a", []store.Expiry{e}, 0, 1, false, r) }
+	if n, err := expire(); n != 0 || !errors.Is(err, evidence.ErrConflict) || errors.Is(err, store.ErrHeld) {
+		t.Errorf("%d rows went by what was known before: %v", n, err)
+	}
+	if _, err := db.SealedSegment(t.Context(), "a", r.Segments[0]); err != nil {
+		t.Errorf("the content of the row: %v", err)
+	}
+	if mark, err = db.HoldsMark(t.Context(), "a"); err != nil || mark != (store.HoldsMark{Placed: 1, Runs: 1}) {
+		t.Fatalf("with a hold: %+v, %v", mark, err)
+	}
+	if n, err := expire(); n != 1 || err != nil {
+		t.Errorf("%d rows went by what is known now: %v", n, err)
+	}
+	a.release(t, db, "hold-1")
+	if mark, err = db.HoldsMark(t.Context(), "a"); err != nil || mark != (store.HoldsMark{Placed: 1, Released: 1, Runs: 1}) {
+		t.Errorf("without it: %+v, %v", mark, err)
+	}
+}
+
+// TestContentGuard: content is refused to the application's password as its rows are, where nothing
+// is put in its place.
+func TestContentGuard(t *testing.T) {
+	t.Parallel()
+	dsns, db, logs, first := monthly(t)
+	a := logs[0]
+	e := a.expiry(t, db, steps, 0, 2, first(2)) // of leaves 0 to 2
+	a.hold(t, db, store.Hold{ID: "hold-1", Scope: store.HoldRun, Runs: []string{"run 1"}})
+	app := shell(t, dsns.App)
+	remove := func(seq int64) string {
+		return fmt.Sprintf(`SELECT removed_no::text FROM runledger_remove_segments('a', %d, %d, '{1}', '{%d}', '{}', '{}', '{}', '{}', '{}')`, e.By.LogNo, e.By.Seq, seq<<4)
+	}
+	refuses(t, app, remove(1), "RL006") // held
+	refuses(t, app, remove(2), "RL002") // no expiry names it
+	if got := texts(t, app, remove(0)); len(got) != 1 {
+		t.Errorf("of an expired row went %q", got)
+	}
+}
