@@ -4,14 +4,15 @@
 -- A function keeps the plan that it made first. Made while a table is new, of which nothing is known, that reads
 -- all of it, or all of a log by some index; and within one transaction, where nothing gathers statistics, n removals cost n
 -- times n. So what is asked for each row is planned once, and so that there is one way to go: by an index, and by that of
--- the primary key where the order of leaves is asked for and nothing may be sorted.
+-- the primary key where the order of leaves is asked for and nothing may be sorted. (What may not and is all the same counts
+-- as dear, which is no reason to compile it.)
 --
 -- And who looks for one leaf looks into the partition of its month first. log_months says which that is. It is a
 -- sign on the way: what is not found there is looked for everywhere.
 
 -- As before, but for that.
 CREATE OR REPLACE FUNCTION runledger_guard_removals() RETURNS trigger LANGUAGE plpgsql
-SET search_path FROM CURRENT SET enable_seqscan = off SET enable_sort = off SET plan_cache_mode = force_generic_plan AS $$
+SET search_path FROM CURRENT SET enable_seqscan = off SET enable_sort = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
 	day_us constant bigint := 86400000000;
 	epoch constant date := make_date(1970, 1, 1);
@@ -38,7 +39,7 @@ END $$;
 
 -- As before, but for that.
 CREATE OR REPLACE FUNCTION runledger_guard_index() RETURNS trigger LANGUAGE plpgsql
-SET search_path FROM CURRENT SET enable_seqscan = off SET enable_sort = off SET plan_cache_mode = force_generic_plan AS $$
+SET search_path FROM CURRENT SET enable_seqscan = off SET enable_sort = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
 	day_us constant bigint := 86400000000;
 	epoch constant date := make_date(1970, 1, 1);
@@ -105,7 +106,7 @@ END $$;
 CREATE OR REPLACE FUNCTION runledger_expire_rows(tenant text, log bigint, tables text[], firsts bigint[], untils bigint[], befores bigint[], synthetics boolean[],
 	by_logs bigint[], by_leaves bigint[], start bigint, stop bigint, finished boolean)
 RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
-SET search_path FROM CURRENT SET lock_timeout = '2s' SET enable_seqscan = off AS $$
+SET search_path FROM CURRENT SET lock_timeout = '2s' SET enable_seqscan = off SET jit = off AS $$
 DECLARE
 	x record;
 	which text; -- rows of a table go
@@ -173,7 +174,7 @@ END $$;
 -- The rows of a segment are those that came with the record that it begins with: they have its time, and stand
 -- behind it. They are looked for a stretch of segments at a time.
 CREATE FUNCTION runledger_check_content(tenant text, aged boolean, logs bigint[], numbers bigint[])
-RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan = off SET enable_sort = off AS $$
+RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan = off SET enable_sort = off SET jit = off AS $$
 DECLARE
 	part record;
 	relation text;
@@ -207,7 +208,7 @@ DROP FUNCTION runledger_remove_segments(text, bigint, bigint, bigint[], bigint[]
 CREATE FUNCTION runledger_remove_segments(tenant text, order_log bigint, order_leaf bigint, logs bigint[], numbers bigint[],
 	left_logs bigint[], left_numbers bigint[], left_ids bytea[], left_keys bytea[], left_data bytea[])
 RETURNS TABLE (removed_log bigint, removed_no bigint, removed_id bytea)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET enable_seqscan = off SET enable_sort = off AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET enable_seqscan = off SET enable_sort = off SET jit = off AS $$
 DECLARE
 	whole record;
 	removed_at bigint;
@@ -248,6 +249,7 @@ BEGIN
 		'runledger_remove_keys(text, bigint, bigint, bytea[])',
 		'runledger_remove_index(text, bigint, bigint, text[], bytea[], bigint[], bigint[])', 'runledger_expire_leaves(text, bigint, bigint)']::regprocedure[] LOOP
 		EXECUTE format('ALTER FUNCTION %s SET enable_seqscan = off', f);
+		EXECUTE format('ALTER FUNCTION %s SET jit = off', f);
 	END LOOP;
 	FOREACH f IN ARRAY ARRAY['runledger_guard_segments()', 'runledger_guard_keys()', 'runledger_guard_rows()', 'runledger_guard_erasure()']::regprocedure[] LOOP
 		EXECUTE format('ALTER FUNCTION %s SET plan_cache_mode = force_generic_plan', f);
@@ -257,3 +259,4 @@ END $$;
 -- And what looks at a whole month joins it as a whole: by the size that a new table is taken for, each row would be
 -- looked up in every partition.
 ALTER FUNCTION runledger_expire_partition(text, date, date) SET enable_nestloop = off;
+ALTER FUNCTION runledger_expire_partition(text, date, date) SET jit = off;
