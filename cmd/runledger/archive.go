@@ -25,7 +25,7 @@ type archiveRunCmd struct {
 
 // Help implements kong.HelpProvider.
 func (archiveRunCmd) Help() string {
-	return `Writes to the archive what does not stand there yet, whatever is due, and checks it there. Removes nothing. Once more after a failure goes on where it ended.
+	return `Writes to the archive what does not stand there yet, be it due or not, and checks it there. Removes nothing. Once more after a failure goes on where it ended.
 
 The archive is the one of the server (serve --archive); where none runs, the one of RUNLEDGER_ARCHIVE, or that the server was last started with, or the data directory with the suffix .archive.
 

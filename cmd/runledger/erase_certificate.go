@@ -57,6 +57,12 @@ func (c *certificateFiles) check() error {
 
 // again writes the certificate of an erasure of before.
 func (c *certificateFiles) again(e *env, s *session, tenant, id string) error {
+	if c.out == "" {
+		c.out = id + ".json"
+		if err := c.check(); err != nil { // before: that somebody looked is recorded
+			return err
+		}
+	}
 	text, err := s.Certificate(e.ctx, tenant, id)
 	if err != nil {
 		return err

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -46,15 +48,16 @@ func (l *Ledger) publishLoop() {
 	}
 }
 
+// openLogs are the logs in memory.
+func (l *Ledger) openLogs() []*openLog {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Collect(maps.Values(l.logs))
+}
+
 // sweep looks at every log in memory for what other processes wrote.
 func (l *Ledger) sweep(ctx context.Context) {
-	l.mu.Lock()
-	logs := make([]*openLog, 0, len(l.logs))
-	for _, o := range l.logs {
-		logs = append(logs, o)
-	}
-	l.mu.Unlock()
-	for _, o := range logs {
+	for _, o := range l.openLogs() {
 		if _, err := l.latest(ctx, o); err != nil {
 			l.log.Warn("look at a log that other processes write", "log", o.Origin, "err", err)
 		}
@@ -75,12 +78,7 @@ func (l *Ledger) Publishing() error {
 func (l *Ledger) PublishAll(ctx context.Context) error { return l.publishAll(ctx) }
 
 func (l *Ledger) publishAll(ctx context.Context) error {
-	l.mu.Lock()
-	logs := make([]*openLog, 0, len(l.logs))
-	for _, o := range l.logs {
-		logs = append(logs, o)
-	}
-	l.mu.Unlock()
+	logs := l.openLogs()
 	errs := make([]error, len(logs))
 	var group errgroup.Group
 	group.SetLimit(anchorsAtOnce)

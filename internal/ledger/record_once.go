@@ -127,8 +127,8 @@ func (l *Ledger) recorded(ctx context.Context, since store.Position) (map[findin
 	have := map[findingKey]bool{}
 	for i := range records {
 		r := &records[i]
-		if r.Leaf.Text("event_type") != eventAnomaly || r.Leaf.Text("component") != component {
-			continue
+		if r.Leaf.Text("event_type") != eventAnomaly || r.Leaf.Text("component") != component || r.Leaf.Text("producer") != "" {
+			continue // none of the ledger's own
 		}
 		var f Finding
 		if json.Unmarshal([]byte(r.Open["/details"].JSON), &f) == nil { // else it says nothing

@@ -267,13 +267,7 @@ func (l *Ledger) watchNew(ctx context.Context, wake <-chan struct{}, fresh chan<
 			return
 		}
 		began := time.Now()
-		l.mu.Lock()
-		logs := make([]*openLog, 0, len(l.logs))
-		for _, o := range l.logs {
-			logs = append(logs, o)
-		}
-		l.mu.Unlock()
-		for _, o := range logs {
+		for _, o := range l.openLogs() {
 			t := tails[o.LogRef]
 			if t == nil {
 				// Loaded after Watch began: what it had then is the scrub's.

@@ -82,13 +82,7 @@ func (w *sharedWatch) listen(ctx context.Context) {
 // turn somebody has who does nothing with it.
 func (w *sharedWatch) round(ctx context.Context) {
 	l := w.l
-	l.mu.Lock()
-	logs := make([]*openLog, 0, len(l.logs))
-	for _, o := range l.logs {
-		logs = append(logs, o)
-	}
-	l.mu.Unlock()
-	for _, o := range logs {
+	for _, o := range l.openLogs() {
 		t := w.tails[o.LogRef]
 		if t == nil {
 			t = l.tailFromTold(o)

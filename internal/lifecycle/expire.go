@@ -39,7 +39,9 @@ func (s *Service) Expire(ctx context.Context, tenant string, r RunRequest, by Ac
 	e.do(ctx, e.order)
 	e.do(ctx, e.wholeMonths)
 	e.do(ctx, e.finish)
-	e.end()
+	if !errors.Is(e.err, errBusy) { // it says nothing of what is due
+		e.end()
+	}
 	if e.removed > 0 {
 		names, err := s.clean(ctx)
 		e.out.Dropped, e.err = append(e.out.Dropped, names...), errors.Join(e.err, err)

@@ -213,6 +213,9 @@ func (s *Service) ReleaseHold(ctx context.Context, tenant, id, reason string, by
 // holdInfo describes a hold by its records, which the signed tree has.
 func (s *Service) holdInfo(ctx context.Context, tenant string, h store.Hold) (HoldInfo, error) {
 	info := HoldInfo{ID: h.ID, Scope: h.Scope, Runs: max(h.NRuns, int64(len(h.Runs))), Records: max(h.NRecord, int64(len(h.Records))), InForce: h.Released.LogNo == 0}
+	if h.Scope == store.HoldSubject && info.Records > 0 {
+		info.Records-- // that which placed it names the person, too
+	}
 	if h.Scope == store.HoldTime {
 		info.From, info.Until = micros(h.From), micros(h.Until)
 	}

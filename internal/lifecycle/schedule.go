@@ -43,9 +43,10 @@ func (s *Service) begin(ctx context.Context, tenant string) (release func(), err
 	}, nil
 }
 
-func busy(tenant string) error {
-	return fmt.Errorf("expiry of %s: %w: another one is under way; try again later", tenant, evidence.ErrUnavailable)
-}
+// errBusy is no failure: another call is at what this one would do.
+var errBusy = fmt.Errorf("%w: another one is under way; try again later", evidence.ErrUnavailable)
+
+func busy(tenant string) error { return fmt.Errorf("expiry of %s: %w", tenant, errBusy) }
 
 // lease makes this process the only one that has something of this name, where no other has it.
 func (s *Service) lease(ctx context.Context, name string) (free func(), held bool, err error) {
@@ -216,7 +217,7 @@ func (s *Service) finish(ctx context.Context, tenant string) (removed int64, err
 	_, err = s.finishErasures(ctx, tenant)
 	errs = append(errs, err)
 	n, dropped, err := s.settle(ctx, tenant)
-	if !errors.Is(err, store.ErrHeld) { // what is held goes on when it is not
+	if !errors.Is(err, store.ErrHeld) && !errors.Is(err, errBusy) { // what is held goes on when it is not
 		errs = append(errs, err)
 	}
 	if n += int64(len(dropped)); n > 0 { // keys may have to follow what has gone
@@ -246,6 +247,9 @@ func (s *Service) expireAll(ctx context.Context, tenants []string) (removed bool
 		e := goes[tenant]
 		if e == nil {
 			return nil
+		}
+		if errors.Is(e.err, errBusy) {
+			return nil // in the next round
 		}
 		e.do(ctx, e.finish)
 		e.end()
