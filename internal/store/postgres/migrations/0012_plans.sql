@@ -173,7 +173,7 @@ END $$;
 --
 -- The rows of a segment are those that came with the record that it begins with: they have its time, and stand
 -- behind it. They are looked for a stretch of segments at a time.
-CREATE FUNCTION runledger_check_content(tenant text, aged boolean, logs bigint[], numbers bigint[])
+CREATE FUNCTION runledger_check_content(tenant text, aged boolean, logs bigint[], numbers bigint[], from_at bigint, until_at bigint)
 RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan = off SET enable_sort = off SET jit = off AS $$
 DECLARE
 	part record;
@@ -184,7 +184,7 @@ BEGIN
 			FROM (SELECT f.*, count(*) FILTER (WHERE f.gap > 2048) OVER (PARTITION BY f.log_no ORDER BY f.no) AS stretch
 				FROM (SELECT s.log_no, s.no, s.no >> 4 AS leaf, s.recorded_at, (s.no >> 4) - lag(s.no >> 4) OVER (PARTITION BY s.log_no ORDER BY s.no) AS gap
 					FROM sealed_segments AS s JOIN unnest(logs, numbers) AS u (log_no, no) ON s.log_no = u.log_no AND s.no = u.no
-					WHERE s.tenant_id = tenant AND EXISTS (SELECT 1 FROM data_keys AS k WHERE k.tenant_id = tenant AND k.id = s.key_id)
+					WHERE s.tenant_id = tenant AND s.recorded_at >= from_at AND s.recorded_at < until_at AND EXISTS (SELECT 1 FROM data_keys AS k WHERE k.tenant_id = tenant AND k.id = s.key_id)
 					AND NOT EXISTS (SELECT 1 FROM removals AS m WHERE m.tenant_id = tenant AND m.what = 'segment' AND m.log_no = s.log_no AND m.ref = s.no)) AS f) AS g
 			GROUP BY g.log_no, g.stretch LOOP
 		FOREACH relation IN ARRAY array_remove(runledger_partitioned(), 'sealed_segments') LOOP
@@ -210,26 +210,48 @@ CREATE FUNCTION runledger_remove_segments(tenant text, order_log bigint, order_l
 RETURNS TABLE (removed_log bigint, removed_no bigint, removed_id bytea)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET enable_seqscan = off SET enable_sort = off SET jit = off AS $$
 DECLARE
+	day_us constant bigint := 86400000000;
+	epoch constant date := make_date(1970, 1, 1);
+	w record; -- months
+	first_at bigint := -9223372036854775808;
+	until_at bigint := 9223372036854775807;
+	found_rows bigint;
 	whole record;
 	removed_at bigint;
 BEGIN
 	IF current_setting('transaction_isolation') <> 'read committed' THEN -- a hold placed meanwhile would not be seen
 		RAISE EXCEPTION 'not in a transaction that is %', current_setting('transaction_isolation') USING ERRCODE = '25001';
 	END IF;
-	PERFORM 1 FROM sealed_segments AS s JOIN unnest(logs, numbers) AS u (log_no, no) ON s.log_no = u.log_no AND s.no = u.no
-		WHERE s.tenant_id = tenant FOR UPDATE OF s;
+	SELECT min(m.first) AS first, max(m.last) AS last, bool_and(m.first IS NOT NULL) AS known INTO w FROM (
+		SELECT (SELECT l.month FROM log_months AS l WHERE l.tenant_id = tenant AND l.log_no = u.log_no AND l.first <= min(u.no) >> 4
+				AND l.month BETWEEN 12 AND 119999 ORDER BY l.month DESC LIMIT 1)::integer AS first,
+			(SELECT l.month FROM log_months AS l WHERE l.tenant_id = tenant AND l.log_no = u.log_no AND l.first <= max(u.no) >> 4
+				AND l.month BETWEEN 12 AND 119999 ORDER BY l.month DESC LIMIT 1)::integer AS last
+		FROM unnest(logs, numbers) AS u (log_no, no) GROUP BY u.log_no) AS m;
+	IF w.known THEN
+		first_at := (make_date(w.first / 12, w.first % 12 + 1, 1) - epoch) * day_us;
+		until_at := ((make_date(w.last / 12, w.last % 12 + 1, 1) + interval '1 month')::date - epoch) * day_us;
+	END IF;
+	LOOP
+		PERFORM 1 FROM sealed_segments AS s JOIN unnest(logs, numbers) AS u (log_no, no) ON s.log_no = u.log_no AND s.no = u.no
+			WHERE s.tenant_id = tenant AND s.recorded_at >= first_at AND s.recorded_at < until_at FOR UPDATE OF s;
+		GET DIAGNOSTICS found_rows = ROW_COUNT;
+		EXIT WHEN found_rows >= cardinality(numbers) OR first_at = -9223372036854775808;
+		first_at := -9223372036854775808;
+		until_at := 9223372036854775807;
+	END LOOP;
 	SELECT array_agg(u.log_no) AS logs, array_agg(u.no) AS numbers INTO whole FROM unnest(logs, numbers) AS u (log_no, no)
 		WHERE NOT EXISTS (SELECT 1 FROM unnest(left_logs, left_numbers) AS l (log_no, no) WHERE l.log_no = u.log_no AND l.no = u.no);
 	PERFORM 1 FROM audit_ledger AS a WHERE a.tenant_id = tenant AND a.log_no = order_log AND a.leaf_index BETWEEN order_leaf AND order_leaf
 		AND a.event_type = 'ErasureExecuted' ORDER BY a.leaf_index LIMIT 1;
-	PERFORM runledger_check_content(tenant, NOT FOUND, whole.logs, whole.numbers);
+	PERFORM runledger_check_content(tenant, NOT FOUND, whole.logs, whole.numbers, first_at, until_at);
 	INSERT INTO removals (tenant_id, what, log_no, ref, id, name, by_log, by_leaf)
 		SELECT tenant, 'segment', s.log_no, s.no, s.id, '', order_log, order_leaf
 		FROM sealed_segments AS s JOIN unnest(logs, numbers) AS u (log_no, no) ON s.log_no = u.log_no AND s.no = u.no
-		WHERE s.tenant_id = tenant
+		WHERE s.tenant_id = tenant AND s.recorded_at >= first_at AND s.recorded_at < until_at
 		ON CONFLICT DO NOTHING;
 	FOR removed_log, removed_no, removed_at, removed_id IN DELETE FROM sealed_segments AS s USING unnest(logs, numbers) AS u (log_no, no)
-			WHERE s.tenant_id = tenant AND s.log_no = u.log_no AND s.no = u.no
+			WHERE s.tenant_id = tenant AND s.log_no = u.log_no AND s.no = u.no AND s.recorded_at >= first_at AND s.recorded_at < until_at
 			RETURNING s.log_no, s.no, s.recorded_at, s.id LOOP
 		INSERT INTO sealed_segments (tenant_id, log_no, no, recorded_at, id, key_id, data) -- it keeps its place
 			SELECT tenant, l.log_no, l.no, removed_at, l.id, l.key_id, l.data FROM unnest(left_logs, left_numbers, left_ids, left_keys, left_data) AS l (log_no, no, id, key_id, data)
@@ -237,7 +259,7 @@ BEGIN
 		RETURN NEXT;
 	END LOOP;
 END $$;
-REVOKE ALL ON FUNCTION runledger_check_content(text, boolean, bigint[], bigint[]),
+REVOKE ALL ON FUNCTION runledger_check_content(text, boolean, bigint[], bigint[], bigint, bigint),
 	runledger_remove_segments(text, bigint, bigint, bigint[], bigint[], bigint[], bigint[], bytea[], bytea[], bytea[]) FROM PUBLIC;
 
 -- These are asked for each row, too, or remove many.
