@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -151,7 +152,11 @@ type history struct {
 	proofs []*ledger.Proof
 	logs   []ledger.LogInfo
 	copies map[[16]byte]copied // each sealed segment that ever was
-	n      int
+	keys   map[store.KeyID]store.DataKey
+	// Which of these there were when copyAll looked last.
+	live     map[[16]byte]bool
+	liveKeys map[store.KeyID]bool
+	n        int
 }
 
 type copied struct {
@@ -162,7 +167,7 @@ type copied struct {
 func newHistory(t *testing.T, seed uint64) *history {
 	h := &history{
 		rng: rand.New(rand.NewPCG(seed, 8)), clk: &clock{at: ago(1000)}, runs: map[string][]*fact{}, held: map[string]string{},
-		days: evidence.RetentionDays(evidence.ClassLLMRuns), copies: map[[16]byte]copied{},
+		days: evidence.RetentionDays(evidence.ClassLLMRuns), copies: map[[16]byte]copied{}, keys: map[store.KeyID]store.DataKey{},
 	}
 	h.rig = &rig{t: t, base: t.TempDir(), clock: h.clk}
 	h.open()
@@ -535,10 +540,18 @@ func (h *history) copyAll() {
 		h.t.Fatal(err)
 	}
 	h.logs = logs
+	keys, err := h.db.DataKeys(context.Background(), tenant, "", "")
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.live, h.liveKeys = map[[16]byte]bool{}, map[store.KeyID]bool{}
+	for _, k := range keys {
+		h.keys[k.ID], h.liveKeys[k.ID] = k, true
+	}
 	for _, lg := range logs {
 		err := h.db.SealedSegments(context.Background(), store.LogRef{Tenant: tenant, No: lg.No}, func(s store.SealedSegment) error {
 			s.Data = bytes.Clone(s.Data)
-			h.copies[s.ID] = copied{s, lg.Origin}
+			h.copies[s.ID], h.live[s.ID] = copied{s, lg.Origin}, true
 			return nil
 		})
 		if err != nil {
@@ -585,6 +598,7 @@ func (h *history) check() {
 			h.about(f.run)
 		}
 	}
+	h.search(filepath.Join(h.base, "data"), nil)
 }
 
 // about says what the model knows of a run.
@@ -627,25 +641,10 @@ func (h *history) finish() {
 	}
 	// Old copies of sealed content, under the keys that there are now.
 	fresh := seal.New(h.db, h.master())
-	live := map[[16]byte]bool{}
-	for _, lg := range h.logs {
-		err := h.db.SealedSegments(ctx, store.LogRef{Tenant: tenant, No: lg.No}, func(s store.SealedSegment) error {
-			live[s.ID] = true
-			return nil
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	var removed [][]byte
-	for id, c := range h.copies {
+	for _, c := range h.copies {
 		openings, err := fresh.Open(ctx, h.db, tenant, c.origin, c.SealedSegment)
 		if err != nil {
-			continue // its key is gone: what SQLite's file has left of it now and then says nothing
-		}
-		// The same under the key of a person who has other content: see docs/lifecycle.md, Expiry.
-		if scope, _, err := fresh.KeyScope(ctx, h.db, tenant, c.Key); err != nil || scope != store.ScopePerson && !live[id] {
-			removed = append(removed, c.Data)
+			continue // its key is gone
 		}
 		for _, o := range openings {
 			for _, f := range o.Fields {
@@ -661,7 +660,31 @@ func (h *history) finish() {
 			}
 		}
 	}
-	h.search(must, removed)
+	h.search(h.base, must)
+}
+
+// removed is the ciphertext of all that was removed, and the wrapped keys that were destroyed.
+func (h *history) removed() pieces {
+	h.copyAll()
+	gone := pieces{}
+	for _, c := range h.copies {
+		gone.add(fmt.Sprintf("segment %d", c.No), c.Data)
+	}
+	for _, k := range h.keys {
+		gone.add("key "+k.Scope+" "+k.Label, k.Wrapped)
+	}
+	// What stays may begin with the same.
+	stay := pieces{}
+	for id := range h.live {
+		stay.add("", h.copies[id].Data)
+	}
+	for id := range h.liveKeys {
+		stay.add("", h.keys[id].Wrapped)
+	}
+	for p := range stay {
+		delete(gone, p)
+	}
+	return gone
 }
 
 func (h *history) master() tink.AEAD {
@@ -707,10 +730,24 @@ func (h *history) oldProofs() {
 	}
 }
 
-// search looks through all files of the deployment, its archive included.
-func (h *history) search(must map[string]bool, removed [][]byte) {
-	t := h.t
-	err := filepath.WalkDir(h.base, func(path string, e fs.DirEntry, err error) error {
+// pieceSize is that of the pieces of ciphertext that are looked for: what is left of a row may be a part.
+const pieceSize = 16
+
+type pieces map[[pieceSize]byte]string
+
+func (p pieces) add(what string, b []byte) {
+	for part := range slices.Chunk(b, pieceSize) {
+		if len(part) == pieceSize {
+			p[[pieceSize]byte(part)] = what
+		}
+	}
+}
+
+// search looks through all files of the deployment, its archive included: for what stood in records, and for
+// pieces of ciphertext and of wrapped keys.
+func (h *history) search(dir string, must map[string]bool) {
+	t, gone := h.t, h.removed()
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
 			return err
 		}
@@ -723,9 +760,9 @@ func (h *history) search(must map[string]bool, removed [][]byte) {
 				t.Errorf("%s stands in %s", marker, path)
 			}
 		}
-		for _, c := range removed {
-			if n := min(len(c), 64); bytes.Contains(data, c[:n]) {
-				t.Errorf("removed sealed content stands in %s", path)
+		for at := range max(len(data)-pieceSize+1, 0) {
+			if what, found := gone[[pieceSize]byte(data[at:])]; found {
+				t.Errorf("a piece of %s that was removed stands in %s at %d", what, path, at)
 				break
 			}
 		}

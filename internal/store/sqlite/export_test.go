@@ -99,3 +99,15 @@ func (c *numbers[K]) Put(k K, n int64)      { c.put(k, n) }
 func (c *numbers[K]) Settle()               { c.settle() }
 func (c *numbers[K]) Undo()                 { c.undo() }
 func (c *numbers[K]) Len() int              { return len(c.young) + len(c.old) }
+
+// Gap is where the bytes of a page are that belong to no row.
+var Gap = gap
+
+// SweepFails lets sweeping the write-ahead log fail, or not any more.
+func (db *DB) SweepFails(fails bool) {
+	db.w.mu.Lock()
+	defer db.w.mu.Unlock()
+	if db.w.path = db.path; fails {
+		db.w.path = "/nowhere"
+	}
+}

@@ -60,14 +60,15 @@ type Config struct {
 // DB is an open store. All methods may be called from several goroutines.
 type DB struct {
 	queries
-	path    string
-	log     *slog.Logger
-	lock    *os.File // nil where read-only
-	w       *writer  // nil where read-only
-	pool    *pool
-	applied []Migration
-	leases  leases
-	closed  atomic.Bool
+	path     string
+	log      *slog.Logger
+	lock     *os.File // nil where read-only
+	w        *writer  // nil where read-only
+	pool     *pool
+	applied  []Migration
+	leases   leases
+	closed   atomic.Bool
+	sweptAll atomic.Int64 // what writer.missed was when all pages were looked at last
 }
 
 // Open opens the store in cfg.Dir for writing, and makes or migrates it as
@@ -106,9 +107,11 @@ func Open(ctx context.Context, cfg Config) (_ *DB, err error) {
 	for _, m := range db.applied {
 		db.log.InfoContext(ctx, "database migrated", "version", m.Version, "name", m.Name)
 	}
-	if db.w, err = newWriter(conn, db.log); err != nil {
+	w, err := newWriter(conn, db.path, db.log)
+	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
+	db.w = w
 	db.pool = newPool(db.path, forReading, cfg.Readers)
 	db.queries = queries{db.pool.with}
 	return db, nil
@@ -193,15 +196,28 @@ func (db *DB) SetSetting(ctx context.Context, name, value string) error {
 }
 
 // Scrub implements store.Store. Deleted content is overwritten where it stood
-// when it is deleted (secure_delete); Scrub moves that into the database file
-// and truncates the write-ahead log, which holds older pages. A reader that
-// does not let go of an old snapshot makes it return evidence.ErrUnavailable.
+// when it is deleted (secure_delete), and where it had stood before SQLite moved it
+// (sweep.go); Scrub moves that into the
+// database file and truncates the write-ahead log, which holds older pages. A
+// reader that does not let go of an old snapshot makes it return
+// evidence.ErrUnavailable. The first one after Open reads the whole database.
 func (db *DB) Scrub(ctx context.Context) error {
 	w, err := db.writing()
 	if err != nil {
 		return err
 	}
-	return w.scrub(ctx)
+	missed := w.missed.Load()
+	if err := w.scrub(ctx); err != nil || db.sweptAll.Load() == missed {
+		return err
+	}
+	found, err := db.sweepAll(ctx, w)
+	if err == nil && found {
+		err = w.scrub(ctx)
+	}
+	if err == nil {
+		db.sweptAll.Store(missed)
+	}
+	return err
 }
 
 // Close closes the store and gives the lock back. It waits for reads and a

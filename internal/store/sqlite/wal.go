@@ -35,7 +35,19 @@ const (
 // writer; SQLite's own checkpoint would not say so.
 func (w *writer) writeBack(ctx context.Context) {
 	pages, done, _, err := w.walState(w.st.frames)
-	if err == nil && pages-done >= checkpointPages {
+	more := pages - done
+	if pages >= w.swept.frames { // while a reader holds the log, not after each commit
+		more = min(more, pages-w.swept.frames)
+	}
+	if err == nil && more >= checkpointPages {
+		// A full disk may have room for a checkpoint, and needs it, where it has none for sweeping.
+		if err := w.sweep(pages); err != nil {
+			w.missed.Add(1)
+			w.log.ErrorContext(ctx, "write-ahead log not swept", "error", err)
+		}
+		if w.failed != nil {
+			return
+		}
 		pages, _, _, err = w.walState(w.st.checkpoint)
 		if err == nil && pages >= w.restartAt {
 			err = w.restart(pages)
@@ -81,11 +93,18 @@ func (w *writer) scrub(ctx context.Context) error {
 	case w.failed != nil:
 		return w.failed
 	case ctx.Err() != nil:
-		return context.Cause(ctx)
+		return fmt.Errorf("sqlite: scrub: %w: %w", evidence.ErrUnavailable, context.Cause(ctx))
 	}
 	w.conn.SetBusyTimeout(scrubTimeout)
 	defer w.conn.SetBusyTimeout(busyTimeout)
-	_, _, busy, err := w.walState(w.st.truncate)
+	frames, _, _, err := w.walState(w.st.frames)
+	if err == nil {
+		err = w.sweep(frames)
+	}
+	busy := false
+	if err == nil {
+		_, _, busy, err = w.walState(w.st.truncate)
+	}
 	if err != nil {
 		if err = fault(err, false); errors.Is(err, store.ErrSync) {
 			w.failed = err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"zombiezen.com/go/sqlite"
@@ -31,6 +32,7 @@ type spineKey struct {
 type writer struct {
 	mu     sync.Mutex // guards all below
 	conn   *sqlite.Conn
+	path   string // of the database
 	log    *slog.Logger
 	st     statements
 	closed bool
@@ -48,6 +50,11 @@ type writer struct {
 
 	restartPages, restartAt int64 // see wal.go
 	restartWait             time.Duration
+
+	// swept, and how often pages may have come into the database file unswept, counted from 1:
+	// see sweep.go.
+	swept  swept
+	missed atomic.Int64
 }
 
 // statements are the writer's prepared statements.
@@ -55,6 +62,8 @@ type statements struct {
 	begin, commit, rollback *sqlite.Stmt
 	frames, checkpoint      *sqlite.Stmt // states of the write-ahead log: wal.go
 	restart, truncate       *sqlite.Stmt
+	pageCount               *sqlite.Stmt // these: sweep.go
+	page, setPage           *sqlite.Stmt
 
 	findTenant, addTenant, findLog, lastLog, addLog, addHead, moveHead *sqlite.Stmt
 	findName, addName, findSpine, addSpine                             *sqlite.Stmt
@@ -80,6 +89,9 @@ func (st *statements) prepare(conn *sqlite.Conn) error {
 		{&st.checkpoint, `PRAGMA wal_checkpoint(PASSIVE)`},
 		{&st.restart, `PRAGMA wal_checkpoint(RESTART)`},
 		{&st.truncate, `PRAGMA wal_checkpoint(TRUNCATE)`},
+		{&st.pageCount, sqlPageCount},
+		{&st.page, sqlPage},
+		{&st.setPage, sqlSetPage},
 		{&st.findTenant, `SELECT tenant_no FROM tenants WHERE tenant_id = ?1`},
 		{&st.addTenant, `INSERT INTO tenants (tenant_id) VALUES (?1)`},
 		{&st.findLog, sqlFindLog},
@@ -130,9 +142,10 @@ func (st *statements) prepare(conn *sqlite.Conn) error {
 	return nil
 }
 
-func newWriter(conn *sqlite.Conn, log *slog.Logger) (*writer, error) {
+func newWriter(conn *sqlite.Conn, path string, log *slog.Logger) (*writer, error) {
 	w := &writer{
 		conn:    conn,
+		path:    path,
 		log:     log,
 		names:   numbers[string]{limit: namesLimit},
 		spine:   numbers[spineKey]{limit: spineLimit},
@@ -141,6 +154,7 @@ func newWriter(conn *sqlite.Conn, log *slog.Logger) (*writer, error) {
 
 		restartPages: restartPages, restartAt: restartPages, restartWait: restartTimeout,
 	}
+	w.missed.Store(1) // what was before is not known
 	if err := w.st.prepare(conn); err != nil {
 		return w, err
 	}
@@ -217,6 +231,15 @@ func (w *writer) fail(err error, committing bool) error {
 func (w *writer) close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if !w.closed && w.failed == nil { // SQLite checkpoints when it closes
+		frames, _, _, err := w.walState(w.st.frames)
+		if err == nil {
+			err = w.sweep(frames)
+		}
+		if err != nil { // the first scrub of the next process finds what is left
+			w.log.Warn("write-ahead log not swept", "error", err)
+		}
+	}
 	w.closed = true
 	return w.conn.Close()
 }
