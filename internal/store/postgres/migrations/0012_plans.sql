@@ -173,33 +173,44 @@ END $$;
 --
 -- The rows of a segment are those that came with the record that it begins with: they have its time, and stand
 -- behind it. They are looked for a stretch of segments at a time.
-CREATE FUNCTION runledger_check_content(tenant text, aged boolean, logs bigint[], numbers bigint[], from_at bigint, until_at bigint)
+CREATE FUNCTION runledger_check_rows(tenant text, order_log bigint, order_leaf bigint, log bigint, numbers bigint[], leaf bigint, first_at bigint, last_at bigint)
 RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan = off SET enable_sort = off SET jit = off AS $$
 DECLARE
-	part record;
+	erased boolean;
 	relation text;
 	r record;
 BEGIN
-	FOR part IN SELECT g.log_no, min(g.leaf) AS leaf, min(g.recorded_at) AS first_at, max(g.recorded_at) AS last_at, array_agg(g.no) AS numbers
-			FROM (SELECT f.*, count(*) FILTER (WHERE f.gap > 2048) OVER (PARTITION BY f.log_no ORDER BY f.no) AS stretch
-				FROM (SELECT s.log_no, s.no, s.no >> 4 AS leaf, s.recorded_at, (s.no >> 4) - lag(s.no >> 4) OVER (PARTITION BY s.log_no ORDER BY s.no) AS gap
-					FROM sealed_segments AS s JOIN unnest(logs, numbers) AS u (log_no, no) ON s.log_no = u.log_no AND s.no = u.no
-					WHERE s.tenant_id = tenant AND s.recorded_at >= from_at AND s.recorded_at < until_at AND EXISTS (SELECT 1 FROM data_keys AS k WHERE k.tenant_id = tenant AND k.id = s.key_id)
-					AND NOT EXISTS (SELECT 1 FROM removals AS m WHERE m.tenant_id = tenant AND m.what = 'segment' AND m.log_no = s.log_no AND m.ref = s.no)) AS f) AS g
-			GROUP BY g.log_no, g.stretch LOOP
-		FOREACH relation IN ARRAY array_remove(runledger_partitioned(), 'sealed_segments') LOOP
-			FOR r IN EXECUTE format('SELECT r.leaf_index, r.recorded_at, NOT $7 OR %s AS named, %s AS held FROM %I AS r WHERE r.tenant_id = $2 AND r.log_no = $3
-					AND r.leaf_index >= $4 AND r.recorded_at >= $5 AND (r.recorded_at > $6 OR r.sealed_segment = ANY ($8) OR r.actor_segment = ANY ($8))
-					ORDER BY r.leaf_index', runledger_ordered(), runledger_held(), relation)
-					USING relation, tenant, part.log_no, part.leaf, part.first_at, part.last_at, aged, part.numbers LOOP
-				EXIT WHEN r.recorded_at > part.last_at; -- the log goes on
-				IF r.held THEN
-					RAISE EXCEPTION 'sealed_segments: the content of leaf % of log % of tenant % is held', r.leaf_index, part.log_no, tenant USING ERRCODE = 'RL006';
-				ELSIF NOT r.named THEN
-					RAISE EXCEPTION 'sealed_segments: no record orders that the content of leaf % of log % of tenant % goes', r.leaf_index, part.log_no, tenant USING ERRCODE = 'RL002';
-				END IF;
-			END LOOP;
+	PERFORM 1 FROM audit_ledger AS a WHERE a.tenant_id = tenant AND a.log_no = order_log AND a.leaf_index BETWEEN order_leaf AND order_leaf
+		AND a.event_type = 'ErasureExecuted' ORDER BY a.leaf_index LIMIT 1;
+	erased := FOUND;
+	FOREACH relation IN ARRAY array_remove(runledger_partitioned(), 'sealed_segments') LOOP
+		FOR r IN EXECUTE format('SELECT r.leaf_index, r.recorded_at, $8 OR %s AS named, %s AS held FROM %I AS r WHERE r.tenant_id = $2 AND r.log_no = $3
+				AND r.leaf_index >= $4 AND r.recorded_at >= $5 AND (r.recorded_at > $6 OR r.sealed_segment = ANY ($7) OR r.actor_segment = ANY ($7))
+				ORDER BY r.leaf_index', runledger_ordered(), runledger_held(), relation)
+				USING relation, tenant, log, leaf, first_at, last_at, numbers, erased LOOP
+			EXIT WHEN r.recorded_at > last_at; -- the log goes on
+			IF r.held THEN
+				RAISE EXCEPTION 'sealed_segments: the content of leaf % of log % of tenant % is held', r.leaf_index, log, tenant USING ERRCODE = 'RL006';
+			ELSIF NOT r.named THEN
+				RAISE EXCEPTION 'sealed_segments: no record orders that the content of leaf % of log % of tenant % goes', r.leaf_index, log, tenant USING ERRCODE = 'RL002';
+			END IF;
 		END LOOP;
+	END LOOP;
+END $$;
+CREATE FUNCTION runledger_check_content(tenant text, order_log bigint, order_leaf bigint, logs bigint[], numbers bigint[], from_at bigint, until_at bigint)
+RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+	part record;
+BEGIN
+	FOR part IN SELECT g.log_no, min(g.no >> 4) AS leaf, min(g.recorded_at) AS first_at, max(g.recorded_at) AS last_at, array_agg(g.no) AS numbers
+			FROM (SELECT f.*, count(*) FILTER (WHERE f.gap > 2048) OVER (PARTITION BY f.log_no ORDER BY f.no) AS stretch
+				FROM (SELECT u.log_no, u.no, s.recorded_at, (u.no >> 4) - lag(u.no >> 4) OVER (PARTITION BY u.log_no ORDER BY u.no) AS gap
+					FROM unnest(logs, numbers) AS u (log_no, no) CROSS JOIN LATERAL (SELECT x.recorded_at, x.key_id FROM sealed_segments AS x
+						WHERE x.tenant_id = tenant AND x.log_no = u.log_no AND x.no = u.no AND x.recorded_at >= from_at AND x.recorded_at < until_at LIMIT 1) AS s
+					WHERE (SELECT true FROM data_keys AS k WHERE k.tenant_id = tenant AND k.id = s.key_id LIMIT 1)
+					AND (SELECT true FROM removals AS m WHERE m.tenant_id = tenant AND m.what = 'segment' AND m.log_no = u.log_no AND m.ref = u.no LIMIT 1) IS NULL) AS f) AS g
+			GROUP BY g.log_no, g.stretch LOOP
+		PERFORM runledger_check_rows(tenant, order_log, order_leaf, part.log_no, part.numbers, part.leaf, part.first_at, part.last_at);
 	END LOOP;
 END $$;
 
@@ -208,7 +219,7 @@ DROP FUNCTION runledger_remove_segments(text, bigint, bigint, bigint[], bigint[]
 CREATE FUNCTION runledger_remove_segments(tenant text, order_log bigint, order_leaf bigint, logs bigint[], numbers bigint[],
 	left_logs bigint[], left_numbers bigint[], left_ids bytea[], left_keys bytea[], left_data bytea[])
 RETURNS TABLE (removed_log bigint, removed_no bigint, removed_id bytea)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET enable_seqscan = off SET enable_sort = off SET jit = off AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET enable_seqscan = off SET jit = off AS $$
 DECLARE
 	day_us constant bigint := 86400000000;
 	epoch constant date := make_date(1970, 1, 1);
@@ -242,9 +253,7 @@ BEGIN
 	END LOOP;
 	SELECT array_agg(u.log_no) AS logs, array_agg(u.no) AS numbers INTO whole FROM unnest(logs, numbers) AS u (log_no, no)
 		WHERE NOT EXISTS (SELECT 1 FROM unnest(left_logs, left_numbers) AS l (log_no, no) WHERE l.log_no = u.log_no AND l.no = u.no);
-	PERFORM 1 FROM audit_ledger AS a WHERE a.tenant_id = tenant AND a.log_no = order_log AND a.leaf_index BETWEEN order_leaf AND order_leaf
-		AND a.event_type = 'ErasureExecuted' ORDER BY a.leaf_index LIMIT 1;
-	PERFORM runledger_check_content(tenant, NOT FOUND, whole.logs, whole.numbers, first_at, until_at);
+	PERFORM runledger_check_content(tenant, order_log, order_leaf, whole.logs, whole.numbers, first_at, until_at);
 	INSERT INTO removals (tenant_id, what, log_no, ref, id, name, by_log, by_leaf)
 		SELECT tenant, 'segment', s.log_no, s.no, s.id, '', order_log, order_leaf
 		FROM sealed_segments AS s JOIN unnest(logs, numbers) AS u (log_no, no) ON s.log_no = u.log_no AND s.no = u.no
@@ -259,7 +268,8 @@ BEGIN
 		RETURN NEXT;
 	END LOOP;
 END $$;
-REVOKE ALL ON FUNCTION runledger_check_content(text, boolean, bigint[], bigint[], bigint, bigint),
+REVOKE ALL ON FUNCTION runledger_check_rows(text, bigint, bigint, bigint, bigint[], bigint, bigint, bigint),
+	runledger_check_content(text, bigint, bigint, bigint[], bigint[], bigint, bigint),
 	runledger_remove_segments(text, bigint, bigint, bigint[], bigint[], bigint[], bigint[], bytea[], bytea[], bytea[]) FROM PUBLIC;
 
 -- These are asked for each row, too, or remove many.
