@@ -8,6 +8,7 @@ import (
 
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/store"
+	"github.com/runledger/runledger/verify"
 )
 
 const (
@@ -20,7 +21,8 @@ const (
 
 // OrderExpiry appends one RetentionApplied for each order (several where /targets would be
 // too long), and writes down the expiries with it, in one transaction. Nothing is removed yet.
-// The error is store.ErrHeld, or evidence.ErrForbidden where the database refuses an order.
+// The error is store.ErrHeld, evidence.ErrForbidden where the database refuses an order, or
+// evidence.ErrConflict where what was chosen is too young by now: see judgeOrders.
 func (l *Ledger) OrderExpiry(ctx context.Context, tenant string, orders []ExpiryOrder) ([]store.Expiry, []Receipt, error) {
 	orders, err := l.splitOrders(ctx, tenant, orders)
 	if err != nil || len(orders) == 0 {
@@ -50,6 +52,10 @@ func (l *Ledger) OrderExpiry(ctx context.Context, tenant string, orders []Expiry
 			return err
 		}
 		lp := p.logPlan(o)
+		if err = l.judgeOrders(ctx, tenant, orders, lp.commit.Entries); err != nil {
+			p.restore(l)
+			return err
+		}
 		for i := range orders {
 			by := store.Position{LogNo: o.No, Seq: first + int64(i)}
 			for _, r := range orders[i].Ranges {
@@ -66,6 +72,56 @@ func (l *Ledger) OrderExpiry(ctx context.Context, tenant string, orders []Expiry
 		return nil, nil, fmt.Errorf("order expiry: %w", err)
 	}
 	return expiries, receipts, nil
+}
+
+// judgeOrders judges the records of orders as verification will, by the policies of now and the time that
+// they got. Since what is due was chosen a policy may have become longer, or the clock been set back; the database
+// has a clock of its own, and what it lets pass would be a finding for ever.
+func (l *Ledger) judgeOrders(ctx context.Context, tenant string, orders []ExpiryOrder, records []store.Entry) error {
+	rules := verify.RetentionRules{Defaults: true}
+	seen := map[string]bool{}
+	for i := range orders {
+		for _, class := range []string{evidence.KindOfTable(orders[i].Table).Class(), evidence.ClassSynthetic} {
+			if class == "" || seen[class] {
+				continue
+			}
+			seen[class] = true
+			policy, err := l.newestPolicy(ctx, tenant, class)
+			if err != nil {
+				return err
+			}
+			if policy != nil {
+				rules.Next(policy)
+			}
+		}
+	}
+	for i := range orders {
+		if early := rules.Next(records[i].Leaf); early != nil {
+			o := &orders[i]
+			return fmt.Errorf("%s from before %s, of class %s: %w: by the policy and the clock of now it is too early; what is due must be chosen anew", o.Table, o.Before, o.Class, evidence.ErrConflict)
+		}
+	}
+	return nil
+}
+
+// newestPolicy returns the RetentionPolicyChanged that holds for a class, or nil where there is none.
+func (l *Ledger) newestPolicy(ctx context.Context, tenant, class string) (*evidence.Leaf, error) {
+	found, err := l.Find(ctx, store.Query{
+		Tenant: tenant, Kind: evidence.KindAudit, Order: store.Newest, Limit: 1,
+		Where: []store.Condition{
+			{Field: "event_type", Values: []string{eventPolicy}},
+			{Field: "entity_type", Values: []string{"RETENTION"}},
+			{Field: "entity_id", Values: []string{class}},
+		},
+	})
+	if err != nil || len(found) == 0 {
+		return nil, err
+	}
+	list, err := l.Fetch(ctx, tenant, found, false)
+	if err != nil {
+		return nil, err
+	}
+	return list[0].Leaf, nil
 }
 
 // splitOrders makes several of an order whose /targets would be too long.
