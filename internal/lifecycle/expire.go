@@ -221,7 +221,6 @@ func (e *expiry) finish(ctx context.Context) error {
 		if e.ordered && e.blocked[class].reason == "" {
 			c, d := e.found[class], e.done[class]
 			d.Removed, d.Tables = c.rows, c.tables()
-			e.s.metrics.removed.WithLabelValues(class).Add(float64(c.rows))
 		}
 	}
 	if err := e.retire(ctx, e.policies); err != nil || e.failed != nil {
@@ -342,8 +341,11 @@ func (e *expiry) reason(otherwise string) string {
 	return otherwise
 }
 
-// place has the ledger order these.
+// place has the ledger order these. By what they go is on record then, be it the defaults.
 func (e *expiry) place(ctx context.Context, orders []ledger.ExpiryOrder) error {
+	if err := e.s.Acknowledge(ctx, e.tenant); err != nil {
+		return err
+	}
 	_, receipts, err := e.s.cfg.Ledger.OrderExpiry(ctx, e.tenant, orders)
 	if err != nil {
 		return fmt.Errorf("order an expiry: %w", err)
@@ -369,13 +371,15 @@ func (e *expiry) sortReceipts(ctx context.Context, receipts []ledger.Receipt) er
 	return nil
 }
 
-// steps carries out what was ordered, in small steps.
+// steps carries out what was ordered, in small steps. Somebody else may have done so since it was ordered: each
+// order is counted by who ends it.
 func (e *expiry) steps(ctx context.Context) error {
-	n, err := e.s.steps(ctx, e.tenant)
+	n, err := e.s.resume(ctx, e.tenant)
 	e.removed += n
 	return err
 }
 
+// steps does so, and counts nothing.
 func (s *Service) steps(ctx context.Context, tenant string) (int64, error) {
 	var rows int64
 	for {

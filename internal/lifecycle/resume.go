@@ -21,7 +21,7 @@ func (s *Service) finishErasures(ctx context.Context, tenant string) (ledger.Ret
 	return done, nil
 }
 
-// resume carries out what was ordered before, by a process that died or a go that failed, and
+// resume carries out what is ordered, by this go or one that failed, or by a process that died, and
 // counts what is done by that. It returns how many rows went.
 func (s *Service) resume(ctx context.Context, tenant string) (rows int64, err error) {
 	err = s.counting(ctx, tenant, func() (err error) {
