@@ -28,10 +28,18 @@ func (l *Ledger) OrderExpiry(ctx context.Context, tenant string, orders []Expiry
 	if err != nil || len(orders) == 0 {
 		return nil, nil, err
 	}
+	known := map[store.Position]*evidence.Leaf{} // so that nobody waits for what an archive has
+	if _, err := l.policiesOf(ctx, tenant, orders, known); err != nil {
+		return nil, nil, fmt.Errorf("order expiry: %w", err)
+	}
 	var expiries []store.Expiry
 	var receipts []Receipt
 	err = l.control(ctx, tenant, func(ctx context.Context, c *committer) error {
 		o, err := c.newest(tenant)
+		if err != nil {
+			return err
+		}
+		policies, err := l.policiesOf(ctx, tenant, orders, known)
 		if err != nil {
 			return err
 		}
@@ -52,7 +60,7 @@ func (l *Ledger) OrderExpiry(ctx context.Context, tenant string, orders []Expiry
 			return err
 		}
 		lp := p.logPlan(o)
-		if err = l.judgeOrders(ctx, tenant, orders, lp.commit.Entries); err != nil {
+		if err = judgeOrders(policies, orders, lp.commit.Entries); err != nil {
 			p.restore(l)
 			return err
 		}
@@ -77,35 +85,45 @@ func (l *Ledger) OrderExpiry(ctx context.Context, tenant string, orders []Expiry
 // judgeOrders judges the records of orders as verification will, by the policies of now and the time that
 // they got. Since what is due was chosen a policy may have become longer, or the clock been set back; the database
 // has a clock of its own, and what it lets pass would be a finding for ever.
-func (l *Ledger) judgeOrders(ctx context.Context, tenant string, orders []ExpiryOrder, records []store.Entry) error {
+func judgeOrders(policies []*evidence.Leaf, orders []ExpiryOrder, records []store.Entry) error {
 	rules := verify.RetentionRules{Defaults: true}
-	seen := map[string]bool{}
-	for i := range orders {
-		for _, class := range []string{evidence.KindOfTable(orders[i].Table).Class(), evidence.ClassSynthetic} {
-			if class == "" || seen[class] {
-				continue
-			}
-			seen[class] = true
-			policy, err := l.newestPolicy(ctx, tenant, class)
-			if err != nil {
-				return err
-			}
-			if policy != nil {
-				rules.Next(policy)
-			}
-		}
+	for _, leaf := range policies {
+		rules.Next(leaf)
 	}
 	for i := range orders {
 		if early := rules.Next(records[i].Leaf); early != nil {
 			o := &orders[i]
-			return fmt.Errorf("%s from before %s, of class %s: %w: by the policy and the clock of now it is too early; what is due must be chosen anew", o.Table, o.Before, o.Class, evidence.ErrConflict)
+			return fmt.Errorf("%s from before %s, of class %s: %w: by the policy and the clock of now it is too early; what is due must be chosen anew",
+				o.Table, o.Before, o.Class, evidence.ErrConflict)
 		}
 	}
 	return nil
 }
 
-// newestPolicy returns the RetentionPolicyChanged that holds for a class, or nil where there is none.
-func (l *Ledger) newestPolicy(ctx context.Context, tenant, class string) (*evidence.Leaf, error) {
+// policiesOf returns the RetentionPolicyChanged records that hold for orders, where there are any. known has
+// what was read before.
+func (l *Ledger) policiesOf(ctx context.Context, tenant string, orders []ExpiryOrder, known map[store.Position]*evidence.Leaf) ([]*evidence.Leaf, error) {
+	var out []*evidence.Leaf
+	asked := map[string]bool{"": true} // no class
+	for i := range orders {
+		for _, class := range []string{evidence.KindOfTable(orders[i].Table).Class(), evidence.ClassSynthetic} {
+			if asked[class] {
+				continue
+			}
+			asked[class] = true
+			leaf, err := l.newestPolicy(ctx, tenant, class, known)
+			if err != nil {
+				return nil, fmt.Errorf("policy of %s: %w", class, err)
+			}
+			if leaf != nil {
+				out = append(out, leaf)
+			}
+		}
+	}
+	return out, nil
+}
+
+func (l *Ledger) newestPolicy(ctx context.Context, tenant, class string, known map[store.Position]*evidence.Leaf) (*evidence.Leaf, error) {
 	found, err := l.Find(ctx, store.Query{
 		Tenant: tenant, Kind: evidence.KindAudit, Order: store.Newest, Limit: 1,
 		Where: []store.Condition{
@@ -117,11 +135,15 @@ func (l *Ledger) newestPolicy(ctx context.Context, tenant, class string) (*evide
 	if err != nil || len(found) == 0 {
 		return nil, err
 	}
-	list, err := l.Fetch(ctx, tenant, found, false)
-	if err != nil {
-		return nil, err
+	at := found[0].Position
+	if known[at] == nil {
+		list, err := l.Fetch(ctx, tenant, found, false)
+		if err != nil {
+			return nil, err
+		}
+		known[at] = list[0].Leaf
 	}
-	return list[0].Leaf, nil
+	return known[at], nil
 }
 
 // splitOrders makes several of an order whose /targets would be too long.
