@@ -90,6 +90,7 @@ func (e *expiry) moveLeaves(ctx context.Context) error {
 			}
 			moved[lg.No] = u.To
 			e.out.Segments += e.removed - had
+			s.metrics.moved.Add(float64(u.To - u.From))
 		}
 	}
 	return nil

@@ -78,9 +78,10 @@ type expiry struct {
 	done     map[string]*ClassResult
 	out      RunResult
 	archive  *archiving
-	failed   error // of the archive
-	ordered  bool  // something was
-	removed  int64 // rows, sealed and leaf segments, keys, partitions
+	failed   error      // of the archive
+	ordered  bool       // something was
+	placed   []orderKey // by it; finish counts them
+	removed  int64      // rows, sealed and leaf segments, keys, partitions
 	// over: nothing more is to be done in this go, for err or what blocks it.
 	over bool
 	err  error
@@ -133,8 +134,9 @@ func (e *expiry) do(ctx context.Context, part func(ctx context.Context) error) {
 	}
 }
 
-// end says why what is due does not go.
+// end says why what is due does not go. What is left of the orders is for others to count.
 func (e *expiry) end() {
+	e.s.counts(e.placed, false)
 	b := blocked{}
 	for _, class := range e.classes {
 		if x := e.blocked[class]; x.reason != "" && (e.found[class] == nil || e.found[class].rows > 0) {
@@ -221,6 +223,7 @@ func (e *expiry) finish(ctx context.Context) error {
 		if e.ordered && e.blocked[class].reason == "" {
 			c, d := e.found[class], e.done[class]
 			d.Removed, d.Tables = c.rows, c.tables()
+			e.s.metrics.removed.WithLabelValues(class).Add(float64(c.rows))
 		}
 	}
 	if err := e.retire(ctx, e.policies); err != nil || e.failed != nil {
@@ -350,6 +353,10 @@ func (e *expiry) place(ctx context.Context, orders []ledger.ExpiryOrder) error {
 	if err != nil {
 		return fmt.Errorf("order an expiry: %w", err)
 	}
+	for _, r := range receipts {
+		e.placed = append(e.placed, orderKey{e.tenant, store.Position{LogNo: r.LogNo, Seq: r.LeafIndex}})
+	}
+	e.s.counts(e.placed, true)
 	return e.sortReceipts(ctx, receipts)
 }
 
@@ -371,15 +378,13 @@ func (e *expiry) sortReceipts(ctx context.Context, receipts []ledger.Receipt) er
 	return nil
 }
 
-// steps carries out what was ordered, in small steps. Somebody else may have done so since it was ordered: each
-// order is counted by who ends it.
+// steps carries out what was ordered, in small steps.
 func (e *expiry) steps(ctx context.Context) error {
-	n, err := e.s.resume(ctx, e.tenant)
+	n, err := e.s.steps(ctx, e.tenant)
 	e.removed += n
 	return err
 }
 
-// steps does so, and counts nothing.
 func (s *Service) steps(ctx context.Context, tenant string) (int64, error) {
 	var rows int64
 	for {
