@@ -278,26 +278,56 @@ func policyLogBut(tb testing.TB, policy string, pass, old int, but facts) *testL
 	tb.Helper()
 	l := newLog(tb, testOrigin)
 	l.opened(nil)
-	l.event("", "LIFECYCLE_ACKNOWLEDGED", facts{"component": "lifecycle"}, sealed{path: "/summary", value: `"how long evidence is kept"`})
-	of := evidence.ClassLogExports
-	if policy != "" {
-		of = evidence.ClassLLMRuns
+	l.acknowledged()
+	if policy == "" {
+		l.policy(evidence.ClassLogExports, "400")
+	} else {
+		l.policy(evidence.ClassLLMRuns, policy)
 	}
-	limit := cmp.Or(policy, "400")
-	l.audit("", "RetentionPolicyChanged", facts{"entity_type": "RETENTION", "entity_id": of, "limit_value": limit, "limit_unit": "days"})
+	l.runExpires(cmp.Or(policy, "90"), pass, old, but)
+	return l
+}
+
+func (l *testLog) acknowledged() {
+	l.tb.Helper()
+	l.event("", "LIFECYCLE_ACKNOWLEDGED", facts{"component": "lifecycle"}, sealed{path: "/summary", value: `"how long evidence is kept"`})
+}
+
+func (l *testLog) policy(class, days string) {
+	l.tb.Helper()
+	l.audit("", "RetentionPolicyChanged", facts{"entity_type": "RETENTION", "entity_id": class, "limit_value": days, "limit_unit": "days"})
+}
+
+// runExpires adds a run, as leaves 3 and 4, and after some days the records of its expiry.
+func (l *testLog) runExpires(limit string, pass, old int, but facts) {
+	l.tb.Helper()
 	l.step1("run-1", sealed{path: "/prompt", value: `"gone"`, reason: Expired})
 	l.ended("run-1", nil, sealed{path: "/actor", value: "{}", reason: Expired})
 	l.now += evidence.Micros(pass) * day
 	for _, k := range []evidence.Kind{evidence.KindLLMRun, evidence.KindTraceStep} {
 		all := facts{
-			"entity_type": "RETENTION", "entity_id": k.Table(), "rule_id": evidence.ClassLLMRuns, "limit_value": cmp.Or(policy, "90"), "limit_unit": "days",
+			"entity_type": "RETENTION", "entity_id": k.Table(), "rule_id": evidence.ClassLLMRuns, "limit_value": limit, "limit_unit": "days",
 			"valid_until": (l.now - evidence.Micros(old)*day).String(), "record_count": 1,
 		}
 		maps.Copy(all, but)
 		maps.DeleteFunc(all, func(_ string, v any) bool { return v == nil })
 		l.audit("", "RetentionApplied", all, sealed{path: "/targets", value: `{"ranges":[{"from":3,"to":5}]}`})
 	}
-	return l
+}
+
+// lateLog has its policy of 30 days on record before the acknowledgement, and a run that has expired by it.
+// The time is that of the run's first record.
+//
+//	0 opened  1 policy  2 acknowledged  3 step  4 run ends  5 the end expires  6 the step expires
+func lateLog(tb testing.TB) (l *testLog, run evidence.Micros) {
+	tb.Helper()
+	l = newLog(tb, testOrigin)
+	l.opened(nil)
+	l.policy(evidence.ClassLLMRuns, "30")
+	l.acknowledged()
+	run = l.now
+	l.runExpires("30", 31, 30, nil)
+	return l, run
 }
 
 // movedLog goes on with what the lifecycle says of things that are no records.

@@ -76,6 +76,12 @@ func goodLogs() []frozen {
 			build: func(t *testing.T) made { return newBundle(t, movedLog(t)).seal(nil).made() },
 		},
 		{
+			name: "log-expired-policy-longer", note: "It was chosen by a policy of 30 days, which became 31 before it was ordered; it was old enough by both.", verdict: VerifiedWithLimits, codes: withLimits(),
+			build: func(t *testing.T) made {
+				return newBundle(t, policyLogBut(t, "31", 32, 31, facts{"limit_value": "30"})).seal(nil).made()
+			},
+		},
+		{
 			name: "run-expired-policy-apart", note: "The same after a day; the bundle of the run does not have the policy, so that cannot be told.", verdict: VerifiedWithLimits, codes: withLimits(),
 			build: func(t *testing.T) made {
 				return runBundle(t, "run-1", []*testLog{policyLog(t, "30", 1, 0)}, []int64{3, 4, 5, 6}).seal(nil).made()
@@ -287,6 +293,13 @@ func goodPeriods() []frozen {
 		{
 			name: "period-erased", note: "The record of an erasure stands apart, long after the period.", verdict: VerifiedWithLimits, codes: withLimits(),
 			build: func(t *testing.T) made { return periodErased(t, 1, 2, 3, 5).made() },
+		},
+		{
+			name: "period-expired-acknowledged", note: "A run has expired by a policy of 30 days, which stands before the period; the defaults, of 90, were acknowledged in between.", verdict: VerifiedWithLimits, codes: withLimits(),
+			build: func(t *testing.T) made {
+				l, run := lateLog(t)
+				return periodBundle(t, KindCompliance, run.String(), (l.now - l.step).String(), []*testLog{l}, seqs(2, 6)).seal(nil).made()
+			},
 		},
 		{
 			name: "period-before", note: "The period lies in the log before; the newest log shows by its first leaf that it began later.", verdict: VerifiedWithLimits, codes: withLimits(),

@@ -83,6 +83,9 @@ func badOpenings() []frozen {
 		later("unaccounted-policy-years", EUnaccounted, "A run has expired by a policy of more days than there have been.", func(t *testing.T) made {
 			return newBundle(t, policyLog(t, "999999", 1, 0)).seal(nil).made()
 		}),
+		later("unaccounted-policy-unnamed", EUnaccounted, "A run has expired, old enough, by a record that names no number of days.", func(t *testing.T) made {
+			return newBundle(t, policyLogBut(t, "30", 31, 30, facts{"limit_value": "30.0"})).seal(nil).made()
+		}),
 		run("unaccounted-reason", EUnaccounted, "An unknown reason.", func(b *bundle) { b.edited(held, "not_permitted", "not_pleasing") }),
 		later("unaccounted-twice", EUnaccounted, "A field is disclosed and withheld.", func(t *testing.T) made {
 			b := newBundle(t, smallLog(t))

@@ -3,7 +3,6 @@ package verify
 import (
 	"fmt"
 	"maps"
-	"strconv"
 
 	"github.com/runledger/runledger/evidence"
 )
@@ -24,7 +23,12 @@ const day = evidence.Micros(24 * 60 * 60 * 1_000_000)
 //
 // A policy is on record by a RetentionPolicyChanged of the class, and by
 // LIFECYCLE_ACKNOWLEDGED for the classes of which there is none: then the defaults hold.
-// Where neither is known nothing is judged.
+// That there is none is known only of who has seen every leaf before, for a tenant may have got a policy
+// before its acknowledgement. Where neither is known nothing is judged.
+//
+// The days that a RetentionApplied names say which policy was applied, and need not be those of the
+// newest: it may have changed since the choice, either way. What decides is valid_until. That
+// they are a number of days is asked.
 //
 // What makes a record cover what is gone is its event alone, so no other column decides
 // whether it is judged: a RetentionApplied about no table of records that has /targets nobody
@@ -33,6 +37,7 @@ type RetentionRules struct {
 	// Defaults: the defaults hold without a record, too.
 	Defaults bool
 
+	missing      bool // leaves are, before those that were taken
 	acknowledged bool
 	days         map[string]int64 // of the newest policy by class; −1: one that lets nothing go
 }
@@ -98,7 +103,7 @@ func retentionOf(l *evidence.Leaf) (f retentionFact, ok bool) {
 
 // wholeDays reads days as the databases' guards do: one to six digits, and not 0. It is −1
 // for all else: a policy of that lets nothing go, and a RetentionApplied that names
-// it names fewer days than any policy.
+// it names no policy.
 func wholeDays(text string) int64 {
 	if len(text) > 6 {
 		return -1
@@ -139,7 +144,7 @@ func (r *RetentionRules) next(f *retentionFact) *EarlyExpiry {
 	}
 	days, known := r.days[f.class]
 	if !known {
-		if !r.acknowledged && !r.Defaults {
+		if !r.Defaults && (!r.acknowledged || r.missing) {
 			return nil
 		}
 		days = int64(evidence.RetentionDays(f.class))
@@ -157,14 +162,10 @@ func (r *RetentionRules) next(f *retentionFact) *EarlyExpiry {
 			Expected: "valid_until not after " + latest.String(), Found: found,
 			Message: fmt.Sprintf("says that records of the class %s have expired that were younger than the %d days of the policy of that time: evidence was removed too early", f.class, days),
 		}
-	case f.days < days: // more: the policy became shorter while it was at work
-		found := "no number of days"
-		if f.days > 0 {
-			found = strconv.FormatInt(f.days, 10)
-		}
+	case f.days < 0:
 		return &EarlyExpiry{
-			Expected: fmt.Sprintf("limit_value %d or more", days), Found: found,
-			Message: "names fewer days than the policy of the class " + f.class + " of that time",
+			Expected: "limit_value 1 or more", Found: "no number of days",
+			Message: "names no number of days of a policy of the class " + f.class,
 		}
 	}
 	return nil
@@ -176,7 +177,7 @@ func (r *RetentionRules) follow(l *logState, add func(Finding)) {
 	for i := range l.retention {
 		f := &l.retention[i]
 		if f.apart {
-			*r = RetentionRules{}
+			*r = RetentionRules{missing: true}
 		}
 		if e := r.next(f); e != nil {
 			add(Finding{
@@ -198,8 +199,10 @@ func (c *checker) expiredEarly() {
 		}
 		var r RetentionRules
 		if p := l.opened.predecessor; p != nil {
-			if older := c.dirOf(p.Origin); older > k && c.logs[older] != nil && c.logs[older].next == p.Size {
-				r = after[p.Origin]
+			r.missing = true
+			known, there := after[p.Origin]
+			if older := c.dirOf(p.Origin); there && older > k && c.logs[older] != nil && c.logs[older].next == p.Size {
+				r = known
 				r.days = maps.Clone(r.days) // more than one log may name that one
 			}
 		}

@@ -43,9 +43,10 @@ func TestRetentionRules(t *testing.T) {
 		"policy of 0 days":              {policy: "0", paths: targets},
 		"policy of seven digits":        {policy: "1000000", paths: targets},
 		"policy of more days than were": {policy: "999999", paths: targets, expected: "valid_until not after 0001-01-01T00:00:00.000000Z", found: ago(90)},
-		"limit of 0 days":               {facts: facts{"limit_value": "0"}, paths: targets, expected: "limit_value 90 or more", found: none},
-		"limit of no number":            {facts: facts{"limit_value": "90.0"}, paths: targets, expected: "limit_value 90 or more", found: none},
-		"limit of fewer days":           {facts: facts{"limit_value": "89"}, paths: targets, expected: "limit_value 90 or more", found: "89"},
+		"limit of 0 days":               {facts: facts{"limit_value": "0"}, paths: targets, expected: "limit_value 1 or more", found: none},
+		"limit of no number":            {facts: facts{"limit_value": "90.0"}, paths: targets, expected: "limit_value 1 or more", found: none},
+		"policy became longer since":    {facts: facts{"limit_value": "89"}, paths: targets, fine: true},
+		"policy became shorter since":   {facts: facts{"limit_value": "91"}, paths: targets, fine: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLog(t, testOrigin)
@@ -70,6 +71,49 @@ func TestRetentionRules(t *testing.T) {
 			}
 			if unknown := (&RetentionRules{}).Next(leaf); unknown != nil {
 				t.Errorf("where nothing is known: %+v", unknown)
+			}
+		})
+	}
+}
+
+// TestRetentionAcknowledged: an acknowledgement puts the defaults on record for who has seen all that came
+// before. Where something is missing a policy may stand there.
+func TestRetentionAcknowledged(t *testing.T) {
+	acknowledged := retentionFact{event: eventAcknowledged}
+	behindGap := retentionFact{event: eventAcknowledged, apart: true}
+	policy := retentionFact{event: eventPolicy, class: evidence.ClassLLMRuns, days: 90}
+	applied := retentionFact{at: start, class: evidence.ClassLLMRuns, days: 30, before: start - 30*day}
+	noTable := retentionFact{at: start, none: true}
+	for name, tt := range map[string]struct {
+		before *logState // nil: the log is the tenant's first
+		facts  []retentionFact
+		early  int
+	}{
+		"all is there":                  {facts: []retentionFact{acknowledged, applied}, early: 1},
+		"behind a gap":                  {facts: []retentionFact{behindGap, applied}},
+		"behind a gap, again":           {facts: []retentionFact{acknowledged, behindGap, acknowledged, applied}},
+		"behind a gap, then a policy":   {facts: []retentionFact{behindGap, policy, applied}, early: 1},
+		"behind a gap, of no table":     {facts: []retentionFact{behindGap, noTable}, early: 1},
+		"of no table, and nothing told": {facts: []retentionFact{noTable}},
+		"behind a log":                  {before: &logState{next: 2}, facts: []retentionFact{acknowledged, applied}, early: 1},
+		"behind one that is cut short":  {before: &logState{next: 1}, facts: []retentionFact{acknowledged, applied}},
+		"behind one that is apart":      {before: &logState{next: 2, apart: true}, facts: []retentionFact{acknowledged, applied}},
+		"behind one that was apart":     {before: &logState{next: 2, retention: []retentionFact{behindGap}}, facts: []retentionFact{acknowledged, applied}},
+		"behind one that is not there":  {before: &logState{}, facts: []retentionFact{acknowledged, applied}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := &logState{ManifestLog: &ManifestLog{Origin: "new"}, next: 9, retention: tt.facts}
+			c := &checker{logs: []*logState{l}, man: &Manifest{Logs: []ManifestLog{*l.ManifestLog}}}
+			if tt.before != nil {
+				l.opened.predecessor = &c2sp.Checkpoint{Origin: "old", Size: 2}
+			}
+			if tt.before != nil && tt.before.next > 0 {
+				tt.before.ManifestLog = &ManifestLog{Origin: "old"}
+				c.logs, c.man.Logs = append(c.logs, tt.before), append(c.man.Logs, *tt.before.ManifestLog)
+			}
+			c.expiredEarly()
+			if got := l.held.Findings; len(got) != tt.early {
+				t.Errorf("%+v, want %d", got, tt.early)
 			}
 		})
 	}

@@ -30,6 +30,7 @@ func TestExpired(t *testing.T) {
 	r.clock.add(48 * time.Hour)
 	r.add("acme", r.simpleRun(3, 0)...)
 	r.settle()
+	r.clock.add(90 * 24 * time.Hour)
 	before := evidence.MicrosOf(long.AddDate(0, 0, 1))
 	var orders []ledger.ExpiryOrder
 	for _, k := range []evidence.Kind{evidence.KindLLMRun, evidence.KindTrace, evidence.KindTraceStep, evidence.KindTraceEvent} {

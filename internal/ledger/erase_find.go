@@ -16,9 +16,12 @@ const erasurePage = 512
 // erasureID begins the ids of erasures; the entity of an order is the order's own id.
 const erasureID = "erasure-"
 
+// ErrNotExecuted says that there is no such erasure: none was executed under that id.
+var ErrNotExecuted = fmt.Errorf("it was not executed: %w", evidence.ErrNotFound)
+
 // Erasure returns an erasure as the log has it, by its id: for a certificate that could not
 // be made when it was executed. Keys of the result is what the statement says; ScrubLater is not known.
-// The error wraps evidence.ErrNotFound where no statement has that id, and evidence.ErrTampered
+// The error wraps ErrNotExecuted where no statement has that id, and evidence.ErrTampered
 // where its orders are not there.
 func (l *Ledger) Erasure(ctx context.Context, tenant, id string) (Erased, error) {
 	ctx = store.NoLag(ctx)
@@ -59,7 +62,7 @@ func (l *Ledger) statementOf(ctx context.Context, tenant, id string) (*Fetched, 
 	}
 	at, ok := found[rid]
 	if !ok {
-		return nil, fmt.Errorf("erasure %q: %w", id, evidence.ErrNotFound)
+		return nil, fmt.Errorf("erasure %q: %w", id, ErrNotExecuted)
 	}
 	place, err := l.Place(ctx, tenant, at)
 	if err != nil {

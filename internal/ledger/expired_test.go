@@ -74,16 +74,20 @@ func openAged(t testing.TB, dir string) *agedRig {
 // order orders that rows of those kinds go, of the old leaves from <= seq < to.
 func (r *agedRig) order(t testing.TB, from, to int64, kinds ...evidence.Kind) {
 	t.Helper()
-	var orders []ledger.ExpiryOrder
+	if _, _, err := r.OrderExpiry(context.Background(), "acme", agedOrders(from, to, kinds...)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// agedOrders are of what is older than 100 days.
+func agedOrders(from, to int64, kinds ...evidence.Kind) (orders []ledger.ExpiryOrder) {
 	for _, k := range kinds {
 		orders = append(orders, ledger.ExpiryOrder{
 			LogNo: 1, Table: k.Table(), Ranges: []evidence.TargetRange{{From: from, To: to}}, From: 1,
 			Before: evidence.MicrosOf(time.Now().AddDate(0, 0, -100).Truncate(24 * time.Hour)), Class: k.Class(), Days: evidence.RetentionDays(k.Class()), Reason: "retention",
 		})
 	}
-	if _, _, err := r.OrderExpiry(context.Background(), "acme", orders); err != nil {
-		t.Fatal(err)
-	}
+	return orders
 }
 
 // expire orders it, and goes on until they are gone.
@@ -361,7 +365,8 @@ func TestExpiredEarly(t *testing.T) {
 		{"30", "30", ago(31), false},
 		{"30", "90", ago(31), false}, // it became shorter meanwhile
 		{"30", "30", ago(29), true},
-		{"30", "29", ago(31), true},
+		{"30", "29", ago(31), false}, // it became longer meanwhile
+		{"30", "29.5", ago(31), true},
 		{"30", "30", 0, true},
 		{"120", "30", ago(31), true},
 		{"120", "120", ago(121), false},
@@ -425,6 +430,58 @@ func TestExpiredEarly(t *testing.T) {
 		if is := seq == noTable; column != is || judged != is {
 			t.Errorf("leaf %d: %v, %v, want %v%s", seq, column, judged, is, listFindings(report))
 		}
+	}
+}
+
+// TestOrderChanged: between the choice and the order, while an archive is written, the policy becomes
+// longer or the clock is set back. What is old enough all the same goes, and is no finding; what is not is
+// refused, whatever the database's own clock says, and nothing is written.
+func TestOrderChanged(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	r := openAged(t, filepath.Join(t.TempDir(), "data"))
+	to := r.old[3][0].LeafIndex
+	policy := func(days string) {
+		r.says(t, "RetentionPolicyChanged", evidence.ClassLLMRuns, map[string]string{"limit_value": days, "limit_unit": "days"}, 0, 0)
+	}
+	refused := func(why string) {
+		t.Helper()
+		size := r.Integrity("acme").TreeSize
+		// Old enough is what is of another class: all or nothing is ordered.
+		orders := agedOrders(1, to, evidence.KindSystem, evidence.KindTraceStep)
+		if _, _, err := r.OrderExpiry(ctx, "acme", orders); !errors.Is(err, evidence.ErrConflict) || errors.Is(err, evidence.ErrUnavailable) {
+			t.Errorf("%s: %v", why, err)
+		}
+		if n := r.Integrity("acme").TreeSize; n != size || r.pending(t) != 0 {
+			t.Errorf("%s: %d leaves, were %d; %d expiries", why, n, size, r.pending(t))
+		}
+	}
+	policy("120")
+	refused("a policy of 120 days")
+	policy("1.5")
+	refused("a policy that lets nothing go")
+	policy("95")
+	r.expire(t, 1, to, evidence.KindSystem, evidence.KindTraceStep)
+	if n := r.sound(t).Expired; n != 6 {
+		t.Errorf("%d records have expired", n)
+	}
+}
+
+// TestOrderClockBack: see TestOrderChanged. The times of a log do not decrease, so what counts is
+// that of the record itself.
+func TestOrderClockBack(t *testing.T) {
+	t.Parallel()
+	r := openAged(t, filepath.Join(t.TempDir(), "data"))
+	r.close()
+	h := newHands()
+	h.wall = time.Now().AddDate(0, 0, -15) // before the clock was set right
+	r.rig = openRig(t, r.dir, h.clock)
+	orders := agedOrders(0, r.old[3][0].LeafIndex, evidence.KindTraceStep)
+	if _, _, err := r.OrderExpiry(context.Background(), "acme", orders); !errors.Is(err, evidence.ErrConflict) {
+		t.Error(err)
+	}
+	if r.sound(t); r.pending(t) != 0 {
+		t.Error("it is ordered")
 	}
 }
 

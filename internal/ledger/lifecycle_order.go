@@ -8,6 +8,7 @@ import (
 
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/store"
+	"github.com/runledger/runledger/verify"
 )
 
 const (
@@ -20,16 +21,25 @@ const (
 
 // OrderExpiry appends one RetentionApplied for each order (several where /targets would be
 // too long), and writes down the expiries with it, in one transaction. Nothing is removed yet.
-// The error is store.ErrHeld, or evidence.ErrForbidden where the database refuses an order.
+// The error is store.ErrHeld, evidence.ErrForbidden where the database refuses an order, or
+// evidence.ErrConflict where what was chosen is too young by now: see judgeOrders.
 func (l *Ledger) OrderExpiry(ctx context.Context, tenant string, orders []ExpiryOrder) ([]store.Expiry, []Receipt, error) {
 	orders, err := l.splitOrders(ctx, tenant, orders)
 	if err != nil || len(orders) == 0 {
 		return nil, nil, err
 	}
+	known := map[store.Position]*evidence.Leaf{} // so that nobody waits for what an archive has
+	if _, err := l.policiesOf(ctx, tenant, orders, known); err != nil {
+		return nil, nil, fmt.Errorf("order expiry: %w", err)
+	}
 	var expiries []store.Expiry
 	var receipts []Receipt
 	err = l.control(ctx, tenant, func(ctx context.Context, c *committer) error {
 		o, err := c.newest(tenant)
+		if err != nil {
+			return err
+		}
+		policies, err := l.policiesOf(ctx, tenant, orders, known)
 		if err != nil {
 			return err
 		}
@@ -50,6 +60,10 @@ func (l *Ledger) OrderExpiry(ctx context.Context, tenant string, orders []Expiry
 			return err
 		}
 		lp := p.logPlan(o)
+		if err = judgeOrders(policies, orders, lp.commit.Entries); err != nil {
+			p.restore(l)
+			return err
+		}
 		for i := range orders {
 			by := store.Position{LogNo: o.No, Seq: first + int64(i)}
 			for _, r := range orders[i].Ranges {
@@ -66,6 +80,70 @@ func (l *Ledger) OrderExpiry(ctx context.Context, tenant string, orders []Expiry
 		return nil, nil, fmt.Errorf("order expiry: %w", err)
 	}
 	return expiries, receipts, nil
+}
+
+// judgeOrders judges the records of orders as verification will, by the policies of now and the time that
+// they got. Since what is due was chosen a policy may have become longer, or the clock been set back; the database
+// has a clock of its own, and what it lets pass would be a finding for ever.
+func judgeOrders(policies []*evidence.Leaf, orders []ExpiryOrder, records []store.Entry) error {
+	rules := verify.RetentionRules{Defaults: true}
+	for _, leaf := range policies {
+		rules.Next(leaf)
+	}
+	for i := range orders {
+		if early := rules.Next(records[i].Leaf); early != nil {
+			o := &orders[i]
+			return fmt.Errorf("%s from before %s, of class %s: %w: by the policy and the clock of now it is too early; what is due must be chosen anew",
+				o.Table, o.Before, o.Class, evidence.ErrConflict)
+		}
+	}
+	return nil
+}
+
+// policiesOf returns the RetentionPolicyChanged records that hold for orders, where there are any. known has
+// what was read before.
+func (l *Ledger) policiesOf(ctx context.Context, tenant string, orders []ExpiryOrder, known map[store.Position]*evidence.Leaf) ([]*evidence.Leaf, error) {
+	var out []*evidence.Leaf
+	asked := map[string]bool{"": true} // no class
+	for i := range orders {
+		for _, class := range []string{evidence.KindOfTable(orders[i].Table).Class(), evidence.ClassSynthetic} {
+			if asked[class] {
+				continue
+			}
+			asked[class] = true
+			leaf, err := l.newestPolicy(ctx, tenant, class, known)
+			if err != nil {
+				return nil, fmt.Errorf("policy of %s: %w", class, err)
+			}
+			if leaf != nil {
+				out = append(out, leaf)
+			}
+		}
+	}
+	return out, nil
+}
+
+func (l *Ledger) newestPolicy(ctx context.Context, tenant, class string, known map[store.Position]*evidence.Leaf) (*evidence.Leaf, error) {
+	found, err := l.Find(ctx, store.Query{
+		Tenant: tenant, Kind: evidence.KindAudit, Order: store.Newest, Limit: 1,
+		Where: []store.Condition{
+			{Field: "event_type", Values: []string{eventPolicy}},
+			{Field: "entity_type", Values: []string{"RETENTION"}},
+			{Field: "entity_id", Values: []string{class}},
+		},
+	})
+	if err != nil || len(found) == 0 {
+		return nil, err
+	}
+	at := found[0].Position
+	if known[at] == nil {
+		list, err := l.Fetch(ctx, tenant, found, false)
+		if err != nil {
+			return nil, err
+		}
+		known[at] = list[0].Leaf
+	}
+	return known[at], nil
 }
 
 // splitOrders makes several of an order whose /targets would be too long.

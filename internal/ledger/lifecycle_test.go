@@ -222,12 +222,14 @@ func TestOrderExpiryRefuses(t *testing.T) {
 	r, h := pastRig(t)
 	a := r.append(t, "acme", step(1, 1, content))
 	size := r.Integrity("acme").TreeSize
-	good := ledger.ExpiryOrder{LogNo: 1, Table: "aos_trace_steps", Ranges: []evidence.TargetRange{ranges(a...)}, Before: h.dayEnd(), Class: evidence.ClassLLMRuns, Days: 90, Rows: 1}
+	due := h.dayEnd()
+	h.move(92*24*time.Hour, 92*24*time.Hour)
+	good := ledger.ExpiryOrder{LogNo: 1, Table: "aos_trace_steps", Ranges: []evidence.TargetRange{ranges(a...)}, Before: due, Class: evidence.ClassLLMRuns, Days: 90, Rows: 1}
 	for name, tc := range map[string]struct {
 		change func(*ledger.ExpiryOrder)
 		want   error
 	}{
-		"too young":        {func(o *ledger.ExpiryOrder) { o.Before = evidence.MicrosOf(time.Now()) }, evidence.ErrForbidden},
+		"too young":        {func(o *ledger.ExpiryOrder) { o.Before = evidence.MicrosOf(time.Now()) }, evidence.ErrConflict},
 		"the audit ledger": {func(o *ledger.ExpiryOrder) { o.Table = "audit_ledger" }, evidence.ErrForbidden},
 		"no ranges":        {func(o *ledger.ExpiryOrder) { o.Ranges = nil }, evidence.ErrInvalid},
 		"another log":      {func(o *ledger.ExpiryOrder) { o.LogNo = 9 }, evidence.ErrNotFound},

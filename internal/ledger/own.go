@@ -15,6 +15,7 @@ const (
 	eventAnchored  = "CHECKPOINT_ANCHORED"
 	eventErased    = "ErasureExecuted"
 	eventRetention = "RetentionApplied"
+	eventPolicy    = "RetentionPolicyChanged" // of package lifecycle
 
 	component = "ledger"
 	writer    = "SystemRecordWriter"

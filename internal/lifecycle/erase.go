@@ -229,9 +229,10 @@ func (s *Service) certify(ctx context.Context, tenant string, e ledger.Erased) (
 	return cert, s.cfg.Store.SetSetting(ctx, name, strconv.FormatInt(int64(s.now()), 10)+" "+base64.StdEncoding.EncodeToString(wrapped))
 }
 
-func noCertificate(id string) error {
-	return fmt.Errorf("certificate %s: %w: it is kept for %d days", id, evidence.ErrNotFound, certificatesFor/(24*time.Hour))
-}
+// errForgotten: certificates are not kept for so long.
+var errForgotten = fmt.Errorf("%w: it is kept for %d days", evidence.ErrNotFound, certificatesFor/(24*time.Hour))
+
+func noCertificate(id string) error { return fmt.Errorf("certificate %s: %w", id, errForgotten) }
 
 // Certificate returns the certificate of an erasure that is not older than 30 days, as JSON. One that
 // could not be made when the erasure was executed is made now.

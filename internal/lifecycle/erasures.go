@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/runledger/runledger/evidence"
@@ -132,7 +133,8 @@ func (s *Service) certifyMissing(ctx context.Context) {
 			continue
 		}
 		_, err := s.fromLog(ctx, tenant, id)
-		if isNotFound(err) { // it was not executed after all, or too long ago
+		// That something else is not found, of what it takes to make one, is no answer for ever.
+		if errors.Is(err, ledger.ErrNotExecuted) || errors.Is(err, errForgotten) {
 			err = s.cfg.Store.SetSetting(ctx, settingCertificate+of, "")
 		}
 		if err != nil && ctx.Err() == nil {

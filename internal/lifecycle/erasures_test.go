@@ -21,15 +21,15 @@ import (
 	"github.com/runledger/runledger/verify"
 )
 
-// noCertificates is a store that keeps none while it fails.
+// noCertificates is a store that keeps none while it fails, with an error that says little.
 type noCertificates struct {
 	store.Store
 	fails atomic.Bool
 }
 
 func (s *noCertificates) SetSetting(ctx context.Context, name, value string) error {
-	if s.fails.Load() && strings.HasPrefix(name, settingCertificate) {
-		return evidence.ErrUnavailable
+	if s.fails.Load() && strings.HasPrefix(name, settingCertificate) && value != "" {
+		return fmt.Errorf("what it takes: %w", evidence.ErrNotFound)
 	}
 	return s.Store.SetSetting(ctx, name, value)
 }
@@ -98,8 +98,16 @@ func TestErasures(t *testing.T) {
 	_, err = r.Erasures(ctx, tenant, ErasureQuery{Limit: MaxErasures + 1})
 	isFieldError(t, err, "limit")
 
+	idle := func(context.Context, []string) bool { return false }
+	r.round(ctx, idle)                                                                   // it fails still, which is not for ever
+	if err := r.db.SetSetting(ctx, settingErasure+tenant+"/erasure-0", ""); err != nil { // it died before it was executed
+		t.Fatal(err)
+	}
 	failing.fails.Store(false)
-	r.round(ctx, func(context.Context, []string) bool { return false })
+	r.round(ctx, idle)
+	if value, err := r.db.Setting(ctx, settingCertificate+tenant+"/erasure-0"); err != nil || value != "" {
+		t.Errorf("of what was not executed: %q %v", value, err)
+	}
 	for _, id := range ids {
 		if value, err := r.db.Setting(ctx, settingCertificate+tenant+"/"+id); err != nil || value == "" {
 			t.Errorf("%s is not made in the next round: %v", id, err)
@@ -107,7 +115,7 @@ func TestErasures(t *testing.T) {
 		r.certified(id, int64(want[id].Records))
 	}
 	r.clock.move(31 * 24 * time.Hour)
-	r.round(ctx, func(context.Context, []string) bool { return false })
+	r.round(ctx, idle)
 	if _, err := r.Certificate(ctx, tenant, ids[0]); !errors.Is(err, evidence.ErrNotFound) {
 		t.Errorf("after a month: %v", err)
 	}
@@ -319,19 +327,49 @@ func TestResumeCounted(t *testing.T) {
 	for range 2 { // counted once
 		r.finishAll(ctx, []string{tenant})
 	}
+	if got := removedRuns(t, reg); got != 2 {
+		t.Errorf("%v records are counted", got)
+	}
+}
+
+// removedRuns is what is counted of records of runs.
+func removedRuns(t *testing.T, reg *prometheus.Registry) (n float64) {
+	t.Helper()
 	families, err := reg.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := 0.0
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
 			if f.GetName() == "runledger_lifecycle_removed_records_total" && m.GetLabel()[0].GetValue() == evidence.ClassLLMRuns {
-				got = m.GetCounter().GetValue()
+				n = m.GetCounter().GetValue()
 			}
 		}
 	}
-	if got != 2 {
-		t.Errorf("%v records are counted", got)
+	return n
+}
+
+// TestCountedOnce: what the scheduler ordered, and somebody's run carried out before it came to that
+// itself, is counted by one of them.
+func TestCountedOnce(t *testing.T) {
+	t.Parallel()
+	storerig.Only(t, storerig.SQLite, "no rule of a database is in it")
+	reg := prometheus.NewRegistry()
+	r := newRig(t, func(c *Config) { c.Metrics = reg })
+	e := r.newExpiry(tenant, RunRequest{}, Actor{})
+	e.do(t.Context(), e.order)
+	if n := removedRuns(t, reg); e.err != nil || n != 0 {
+		t.Fatalf("%v; %v are counted when they are ordered", e.err, n)
+	}
+	if n := r.class(r.expire(RunRequest{}), evidence.ClassLLMRuns).Removed; n != 0 {
+		t.Errorf("%d are ordered once more", n)
+	}
+	e.do(t.Context(), e.finish)
+	ordered := e.done[evidence.ClassLLMRuns].Removed
+	if n := removedRuns(t, reg); e.err != nil || ordered == 0 || n != float64(ordered) {
+		t.Errorf("%v; %v are counted of %d", e.err, n, ordered)
+	}
+	if r.expire(RunRequest{}); removedRuns(t, reg) != float64(ordered) {
+		t.Error("they are counted again")
 	}
 }

@@ -80,9 +80,10 @@ type expiry struct {
 	done     map[string]*ClassResult
 	out      RunResult
 	archive  *archiving
-	failed   error // of the archive
-	ordered  bool  // something was
-	removed  int64 // rows, sealed and leaf segments, keys, partitions
+	failed   error      // of the archive
+	ordered  bool       // something was
+	placed   []orderKey // by it; finish counts them
+	removed  int64      // rows, sealed and leaf segments, keys, partitions
 	// over: nothing more is to be done in this go, for err or what blocks it.
 	over bool
 	err  error
@@ -135,8 +136,9 @@ func (e *expiry) do(ctx context.Context, part func(ctx context.Context) error) {
 	}
 }
 
-// end says why what is due does not go.
+// end says why what is due does not go. What is left of the orders is for others to count.
 func (e *expiry) end() {
+	e.s.counts(e.placed, false)
 	b := blocked{}
 	for _, class := range e.classes {
 		if x := e.blocked[class]; x.reason != "" && (e.found[class] == nil || e.found[class].rows > 0) {
@@ -344,12 +346,19 @@ func (e *expiry) reason(otherwise string) string {
 	return otherwise
 }
 
-// place has the ledger order these.
+// place has the ledger order these. By what they go is on record then, be it the defaults.
 func (e *expiry) place(ctx context.Context, orders []ledger.ExpiryOrder) error {
+	if err := e.s.Acknowledge(ctx, e.tenant); err != nil {
+		return err
+	}
 	_, receipts, err := e.s.cfg.Ledger.OrderExpiry(ctx, e.tenant, orders)
 	if err != nil {
 		return fmt.Errorf("order an expiry: %w", err)
 	}
+	for _, r := range receipts {
+		e.placed = append(e.placed, orderKey{e.tenant, store.Position{LogNo: r.LogNo, Seq: r.LeafIndex}})
+	}
+	e.s.counts(e.placed, true)
 	return e.sortReceipts(ctx, receipts)
 }
 

@@ -123,7 +123,7 @@ func TestExpire(t *testing.T) {
 			t.Errorf("run %s has %d rows, not %d", name, runs[name], n)
 		}
 	}
-	if kinds[evidence.KindSystem] != 30+3+1 || kinds[evidence.KindExport] != 1 {
+	if kinds[evidence.KindSystem] != 30+3+2 || kinds[evidence.KindExport] != 1 {
 		t.Errorf("%v", kinds)
 	}
 	if kinds[evidence.KindAudit] < historyDays {

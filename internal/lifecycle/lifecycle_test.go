@@ -163,6 +163,40 @@ func TestAcknowledge(t *testing.T) {
 	}
 }
 
+// TestAcknowledgedFirst: by what evidence is kept is on record before a policy changes it, and before
+// anything goes by it: who made the tenant may have failed to say so.
+func TestAcknowledgedFirst(t *testing.T) {
+	t.Parallel()
+	storerig.Only(t, storerig.SQLite, "no rule of a database is in it")
+	ctx := context.Background()
+	for name, do := range map[string]func(r *rig){
+		eventPolicy: func(r *rig) {
+			if _, err := r.SetPolicy(ctx, tenant, PolicyChange{Class: evidence.ClassLLMRuns, Days: ptr(30), Reason: "r"}, Actor{}); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"RetentionApplied": func(r *rig) { r.expire(RunRequest{}) },
+	} {
+		r := newRig(t, nil)
+		do(r)
+		at := map[string]int64{}
+		end, err := r.ledger.End(ctx, tenant)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = r.ledger.Leaves(ctx, tenant, 1, 0, end.Seq, func(seq int64, raw []byte) error {
+			leaf, err := evidence.ParseLeaf(raw)
+			if event := leaf.Text("event_type"); err == nil && at[event] == 0 {
+				at[event] = seq
+			}
+			return err
+		})
+		if err != nil || at[eventAcknowledged] == 0 || at[name] < at[eventAcknowledged] {
+			t.Errorf("%s: leaf %d, acknowledged by leaf %d: %v", name, at[name], at[eventAcknowledged], err)
+		}
+	}
+}
+
 func TestHolds(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)

@@ -130,6 +130,10 @@ func (s *Service) SetPolicy(ctx context.Context, tenant string, c PolicyChange, 
 	if err != nil || after == before && !before.Default {
 		return after, err
 	}
+	// First what held until now: who reads an acknowledgement takes it that no policy stands before it.
+	if err := s.Acknowledge(ctx, tenant); err != nil {
+		return Policy{}, err
+	}
 	r := s.auditRecord(eventPolicy, c.Class, by, c.Reason)
 	r.SetText("limit_value", strconv.Itoa(after.Days))
 	r.SetText("limit_unit", "days")

@@ -56,6 +56,32 @@ func (s *Service) pendingOrders(ctx context.Context, tenant string) (map[store.P
 	return out, err
 }
 
+// orderKey names an order: a RetentionApplied record.
+type orderKey struct {
+	tenant string
+	by     store.Position
+}
+
+// counts says that a go of this process counts these orders itself, or no longer does: while it is between
+// ordering and carrying out, an operator's run may end them.
+func (s *Service) counts(orders []orderKey, does bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, o := range orders {
+		if does {
+			s.counted[o] = true
+		} else {
+			delete(s.counted, o)
+		}
+	}
+}
+
+func (s *Service) countedElsewhere(o orderKey) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.counted[o]
+}
+
 // countRecovered counts what the orders that are done by now say: each is counted once, when the
 // last of it is gone.
 func (s *Service) countRecovered(ctx context.Context, tenant string, orders map[store.Position]bool) error {
@@ -65,7 +91,7 @@ func (s *Service) countRecovered(ctx context.Context, tenant string, orders map[
 	}
 	var at []store.Found
 	for by := range orders {
-		if !left[by] {
+		if !left[by] && !s.countedElsewhere(orderKey{tenant, by}) {
 			at = append(at, store.Found{Kind: evidence.KindAudit, Position: by, Segment: store.NoSegment, ActorSegment: store.NoSegment})
 		}
 	}

@@ -242,6 +242,11 @@ func (s *Service) expireAll(ctx context.Context, tenants []string) (removed bool
 		goes[tenant] = e
 		return nil
 	})
+	defer func() {
+		for _, e := range goes { // of what another process is at, too
+			s.counts(e.placed, false)
+		}
+	}()
 	removed = s.monthsOf(ctx, tenants, s.steps) || removed
 	s.each(ctx, tenants, func(ctx context.Context, tenant string) error {
 		e := goes[tenant]

@@ -256,7 +256,8 @@ func (o *observing) observe(ctx context.Context) (_ *registry.Observation, err e
 func (o *observing) makeTenant(ctx context.Context) error {
 	_, err := o.s.d.Ledger.Logs(ctx, evidence.SyntheticTenant)
 	if errors.Is(err, evidence.ErrNotFound) {
-		_, err = o.s.d.Ledger.CreateTenant(ctx, evidence.SyntheticTenant)
+		made := func(ctx context.Context, tenant string) { o.s.d.acknowledge(ctx, o.s.log, tenant) }
+		_, err = acknowledging{o.s.d.Ledger, made}.CreateTenant(ctx, evidence.SyntheticTenant)
 	}
 	if errors.Is(err, evidence.ErrConflict) { // another process was faster
 		return nil

@@ -119,6 +119,9 @@ func TestSelfObserve(t *testing.T) {
 	observer := r.roleKey(t, synthetic, "observer")
 	list := r.ask(t, observer, "/api/v1/logs/system?event_type=OBSERVATION", http.StatusOK)
 	wantAt(t, list, object{"total": 1, "items.0.component": "registry", "items.0.severity": "INFO", "items.0.metadata.tenant_id": synthetic})
+	// As of every tenant it is on record, from the first, for how long its evidence is kept.
+	kept := r.ask(t, r.roleKey(t, synthetic, "auditor"), "/api/v1/logs/system?event_type=LIFECYCLE_ACKNOWLEDGED", http.StatusOK)
+	wantAt(t, kept, object{"total": 1, "items.0.component": "lifecycle"})
 	if runs := listOf(t, r.ask(t, observer, "/api/v1/logs/llm-runs", http.StatusOK), "items"); len(runs) == 0 {
 		t.Error("an observer sees no run of the scenarios")
 	}
@@ -134,8 +137,8 @@ func TestSelfObserve(t *testing.T) {
 					continue
 				}
 				for _, item := range listOf(t, r.ask(t, key, "/api/v1/logs"+path, http.StatusOK), list) {
-					// That there is a log at all is not synthetic.
-					if item.(object)["metadata"].(object)["tenant_id"] == synthetic && item.(object)["component"] != "ledger" {
+					// That there is a log at all is not synthetic, nor for how long it is kept.
+					if of := item.(object)["component"]; item.(object)["metadata"].(object)["tenant_id"] == synthetic && of != "ledger" && of != "lifecycle" {
 						t.Errorf("%s as %s of %s: %v", path, role, tenant, item)
 					}
 				}

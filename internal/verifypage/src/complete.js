@@ -49,11 +49,11 @@ Object.assign(Checker.prototype, {
     const after = new Map(); // what is known at the end of a log that is all there
     for (const l of [...this.logs].reverse()) {
       if (l === null) continue;
-      let known = new Retention();
+      let known = new Retention(l.predecessor !== null);
       const older = this.logs[this.before(l)] ?? null;
-      if (older !== null && older.k > l.k && older.next === l.predecessor.size) known = new Retention(after.get(older.k));
+      if (older !== null && older.k > l.k && older.next === l.predecessor.size) known = after.get(older.k)?.copy() ?? known;
       for (const f of l.retention) {
-        if (f.apart) known = new Retention();
+        if (f.apart) known = new Retention(true);
         const early = known.next(f);
         if (early !== null) l.held.add(ofLeaf('E_UNACCOUNTED', l, f.seq, early.message, early));
       }
