@@ -36,7 +36,8 @@ type notedStore struct {
 // credentials, verification, lifecycle, and where leaves are that have moved.
 var unnoted = []string{
 	"APIKey", "APIKeys", "AllRuns", "Archives", "Attestations", "Checkpoints", "Damage", "Guards", "HeldRecords", "HeldRuns",
-	"HoldParts", "Holds", "Index", "Instance", "Marks", "OpenRuns", "RecordIDs", "SealedSegments", "SealedUnder", "Setting", "Settings", "Tiles",
+	"HoldParts", "Holds", "Index", "Instance", "Marks", "OpenRuns", "RecordIDs", "SealedSegments", "SealedUnder", "Setting", "Settings", "SettingsUnder",
+	"Tiles",
 }
 
 func (s *notedStore) note(call string, args ...any) {

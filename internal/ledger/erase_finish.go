@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -267,8 +268,8 @@ func (l *Ledger) FinishErasures(ctx context.Context, tenant string) (Retired, er
 // settingsOf returns the settings under a prefix that have a value.
 func (l *Ledger) settingsOf(ctx context.Context, prefix string) (map[string]string, error) {
 	out := map[string]string{}
-	err := l.store.Settings(ctx, func(name, value string) error {
-		if value != "" && strings.HasPrefix(name, prefix) {
+	err := l.store.SettingsUnder(ctx, prefix, math.MaxInt32, func(name, value string) error {
+		if value != "" {
 			out[name] = value
 		}
 		return nil

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -10,7 +11,7 @@ import (
 
 // Status of a tenant's integrity, as /audit/integrity answers.
 const (
-	StatusUnknown     = "unknown"     // no full verification has ended yet
+	StatusUnknown     = "unknown"     // no full verification has ended yet, or none since the start, and a late one goes on
 	StatusVerified    = "verified"    // the last one found nothing
 	StatusDegraded    = "degraded"    // nothing contradicts, but verification or writing does not run
 	StatusCompromised = "compromised" // something does not match what was signed
@@ -51,21 +52,25 @@ type integrityState struct {
 	// every is the pause between full verifications; 0 where there are none. pass is how
 	// long the last one of all tenants took.
 	every, pass time.Duration
+	lease       time.Duration // of a turn to verify; 0: the default
+	began       moment        // of Watch
+	came        time.Time     // when a full verification last came to more leaves, or to its end
 }
 
 type tenantIntegrity struct {
-	anomalies    []Anomaly
-	seen         map[string]bool
-	lastVerified *evidence.Micros
-	through      map[int]int64 // log_no -> leaves checked
-	took         time.Duration // by the last full verification
-	failed       error         // why the last verification could not be made
-	failedAt     evidence.Micros
-	since        time.Time // when this process first knew of it
+	anomalies []Anomaly
+	seen      map[string]bool
+	verified  moment        // the end of the last full verification by this process
+	through   map[int]int64 // log_no -> leaves checked
+	took      time.Duration // by the last full verification
+	failed    error         // why the last verification could not be made
+	failedAt  moment
+	since     time.Time // when this process first knew of it
 
-	told     verdict // what the processes said last, this one included
-	toldText string  // as it is stored
-	spoiled  bool    // what is stored is not what was told, or is gone
+	told     verdict           // what the processes said last, this one included
+	toldText string            // as it is stored
+	spoiled  bool              // what is stored is not what was told, or is gone
+	fading   map[string]fading // by its key, what was told before and is not any more
 }
 
 // maxAnomalies bounds what is kept of each tenant; the first ones matter.
@@ -90,7 +95,7 @@ func (s *integrityState) known(ref store.LogRef) bool {
 	defer s.mu.Unlock()
 	t := s.of(ref.Tenant)
 	_, ok := t.through[ref.No]
-	return ok && t.lastVerified != nil
+	return ok && t.verified != moment{}
 }
 
 // appended tells the watcher that there is something new.
@@ -118,7 +123,7 @@ func (s *integrityState) add(findings []Finding, now evidence.Micros) []Finding 
 		}
 		t := s.of(tenant)
 		key := f.key()
-		if t.seen[key] || len(t.anomalies) >= maxAnomalies {
+		if t.seen[key] || len(t.anomalies) >= maxAnomalies && !t.firstStop(&f) {
 			continue
 		}
 		t.seen[key] = true
@@ -128,9 +133,17 @@ func (s *integrityState) add(findings []Finding, now evidence.Micros) []Finding 
 	return fresh
 }
 
+// firstStop reports whether a finding is the first of its log after which that is not to be signed.
+// There is room for it always: many others must not keep it from being known.
+func (t *tenantIntegrity) firstStop(f *Finding) bool {
+	return slices.Contains(stops, f.Code) && !slices.ContainsFunc(t.anomalies, func(a Anomaly) bool {
+		return a.Log == f.Log && slices.Contains(stops, a.Code)
+	})
+}
+
 // fails is why the last verification could not be made, where no other process could since.
-func (t *tenantIntegrity) fails() error {
-	if t.failedAt < t.told.At {
+func (t *tenantIntegrity) fails(now time.Time) error {
+	if t.failedAt.by(now) < t.toldAt(now) {
 		return nil
 	}
 	return t.failed
@@ -160,8 +173,8 @@ func (l *Ledger) Integrity(tenant string) Integrity {
 	if tenant == evidence.SystemTenant {
 		out.Anomalies = append(out.Anomalies, s.guards...)
 	}
-	if out.LastVerified = t.lastVerified; t.told.At > 0 && (out.LastVerified == nil || t.told.At > *out.LastVerified) {
-		at := t.told.At
+	now := l.clock.Now()
+	if at, _ := t.lastFull(now); at > 0 {
 		out.LastVerified = &at
 	}
 	out.VerifiedThrough = max(t.through[no], t.told.Through[no])
@@ -181,12 +194,10 @@ func (l *Ledger) Integrity(tenant string) Integrity {
 		out.Status, out.Why = StatusDegraded, forClients(err)
 	} else if err := l.Publishing(); err != nil {
 		out.Status, out.Why = StatusDegraded, forClients(err)
-	} else if err := t.fails(); err != nil {
+	} else if err := t.fails(now); err != nil {
 		out.Status, out.Why = StatusDegraded, forClients(err)
-	} else if s.late(t, l.clock.Now()) {
-		out.Status, out.Why = StatusDegraded, "no full verification has ended for long"
-	} else if out.LastVerified != nil {
-		out.Status = StatusVerified
+	} else if out.Status = s.byFull(t, now); out.Status == StatusDegraded {
+		out.Why = "no full verification has ended for long"
 	}
 	return out
 }

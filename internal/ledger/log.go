@@ -201,6 +201,10 @@ func (l *Ledger) openStored(ctx context.Context, lg store.Log) (*openLog, error)
 		return have, nil
 	}
 	l.logs[lg.LogRef] = o
+	// While l.mu is held: what is found or heard from now on finds it open (stopFor).
+	if f, ok := l.state.stopOf(o); ok {
+		o.stop(f)
+	}
 	return o, nil
 }
 

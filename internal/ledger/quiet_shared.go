@@ -22,9 +22,10 @@ const (
 	looksAgain = 20
 )
 
-// left are tenants of which nothing more is told and whose newest log has more than that: who
-// wrote it has died. Who writes it next tells, or finds the rest, unless it dies too soon.
-func (w *sharedWatch) left(ctx context.Context) (list []string) {
+// left are logs that have more than was told of them, of tenants of which nothing more is
+// told: who wrote them has died. Who writes them next tells, or finds the rest, unless it dies too
+// soon.
+func (w *sharedWatch) left(ctx context.Context) (list []store.LogRef) {
 	l := w.l
 	looked := 0
 	for tenant, text := range l.state.toldTexts(l.holder) {
@@ -39,28 +40,54 @@ func (w *sharedWatch) left(ctx context.Context) (list []string) {
 		looked++
 		more, err := l.moreThanTold(ctx, tenant)
 		if err != nil {
-			if ctx.Err() == nil {
-				l.log.Warn("look at a log that other processes write", "tenant", tenant, "err", err)
-			}
+			w.unread(ctx, tenant, err)
 			continue
 		}
-		if q.looked = time.Now(); more {
-			list = append(list, tenant)
-		}
+		q.looked = time.Now()
+		list = append(list, more...)
 	}
 	return list
 }
 
-func (l *Ledger) moreThanTold(ctx context.Context, tenant string) (bool, error) {
+// moreThanTold are logs of a tenant that have more than was told: its newest, and where that
+// came by a rollover of which nothing was told, the one before.
+func (l *Ledger) moreThanTold(ctx context.Context, tenant string) (list []store.LogRef, err error) {
 	ctx = store.NoLag(ctx)
 	logs, err := l.store.Logs(ctx, tenant)
-	if err != nil || len(logs) == 0 {
-		return false, err
+	if err != nil {
+		return nil, err
 	}
-	ref := logs[len(logs)-1].LogRef
-	head, err := l.store.Head(ctx, ref)
-	known, _ := l.state.tail(ref)
-	return err == nil && head.Size > known, err
+	for i := len(logs) - 1; i >= 0; i-- {
+		ref := logs[i].LogRef
+		head, err := l.store.Head(ctx, ref)
+		if err != nil {
+			return nil, err
+		}
+		known, _ := l.state.tail(ref)
+		if head.Size > known {
+			list = append(list, ref)
+		}
+		if known > 0 || !l.state.follows(ref) {
+			break
+		}
+	}
+	return list, nil
+}
+
+// follows reports whether something is known of a log of the tenant before this one. Then
+// nobody but who opened it has seen a log of which nothing is: a full verification tells of all.
+func (s *integrityState) follows(ref store.LogRef) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.of(ref.Tenant)
+	for _, through := range []map[int]int64{t.told.Through, t.told.Tail, t.through} {
+		for no, n := range through {
+			if no < ref.No && n > 0 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // toldTexts are what others said last, by tenant.

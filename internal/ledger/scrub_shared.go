@@ -13,7 +13,7 @@ import (
 type sharedScrub struct {
 	l     *Ledger
 	every time.Duration
-	began evidence.Micros
+	began moment
 	// apart is this process's share of a quarter of every, so that those that do not wait for
 	// a turn do not all begin at once.
 	apart time.Duration
@@ -22,7 +22,7 @@ type sharedScrub struct {
 
 func (l *Ledger) scrubShared(ctx context.Context, cfg WatchConfig) {
 	s := &sharedScrub{
-		l: l, every: cfg.ScrubEvery, began: evidence.MicrosOf(l.clock.Now()),
+		l: l, every: cfg.ScrubEvery, began: l.moment(),
 		apart: time.Duration(rand.Float64() * float64(cfg.ScrubEvery/4)), again: map[string]time.Time{},
 	}
 	anchors := time.Time{}
@@ -59,9 +59,10 @@ func (s *sharedScrub) tenants(ctx context.Context, cfg WatchConfig) {
 	if verified {
 		l.state.passed(time.Since(began))
 	}
-	oldest := evidence.MicrosOf(l.clock.Now())
+	now := l.clock.Now()
+	oldest := evidence.MicrosOf(now)
 	for _, info := range tenants {
-		at, _ := l.state.verifiedAt(info.Tenant, l.holder)
+		at, _ := l.state.verifiedAt(info.Tenant, l.holder, now)
 		oldest = min(oldest, at)
 	}
 	l.metrics.scrubbedAt.Set(float64(oldest) / 1e6)
@@ -105,13 +106,13 @@ func (s *sharedScrub) tenant(ctx context.Context, cfg WatchConfig, tenant string
 // where this process has not done so itself for long: what a turn stands for may not be true,
 // and nor may what was told. A verification that takes long is waited for.
 func (s *sharedScrub) due(tenant string) (due, must bool) {
-	at, mine := s.l.state.verifiedAt(tenant, s.l.holder)
 	every, now := s.every, s.l.clock.Now()
+	at, mine := s.l.state.verifiedAt(tenant, s.l.holder, now)
 	if mine {
 		every += every / 8
 	}
 	must = s.l.state.overdue(tenant, now, s.every+s.every/4+s.apart, ownEvery*s.every+s.apart)
-	return must || at < s.began || now.Sub(at.Time()) >= every, must
+	return must || at < s.began.by(now) || now.Sub(at.Time()) >= every, must
 }
 
 // ownEvery is after how many times ScrubEvery each process makes a full verification of its
@@ -124,27 +125,30 @@ func (s *integrityState) overdue(tenant string, now time.Time, known, own time.D
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.of(tenant)
-	at, took := t.lastFull()
+	at, took := t.lastFull(now)
 	if t.age(at, now) >= known+2*took {
 		return true
 	}
-	at = 0
-	if t.lastVerified != nil {
-		at = *t.lastVerified
-	}
-	return t.age(at, now) >= own+2*t.took
+	return t.age(t.verified.by(now), now) >= own+2*t.took
 }
 
 // lastFull is the end of the last full verification by whichever process, 0 where there was
 // none, and how long it took.
-func (t *tenantIntegrity) lastFull() (at evidence.Micros, took time.Duration) {
-	if t.lastVerified != nil {
-		at, took = *t.lastVerified, t.took
-	}
-	if t.told.At > at {
-		at, took = t.told.At, max(t.told.Took, 0)
+func (t *tenantIntegrity) lastFull(now time.Time) (at evidence.Micros, took time.Duration) {
+	at, took = t.verified.by(now), t.took
+	if told := t.toldAt(now); told > at {
+		at, took = told, max(t.told.Took, 0)
 	}
 	return at, took
+}
+
+// toldAt is the end of the last full verification of which this process was told. One that is
+// still to come, by the clock, says nothing.
+func (t *tenantIntegrity) toldAt(now time.Time) evidence.Micros {
+	if t.told.At > evidence.MicrosOf(now)+fromAhead {
+		return 0
+	}
+	return t.told.At
 }
 
 // age is how long ago that was, or how long a tenant is known if that is less.
@@ -157,8 +161,34 @@ const lateBy = 30 * time.Second
 
 // late reports whether the last full verification is longer ago than can be.
 func (s *integrityState) late(t *tenantIntegrity, now time.Time) bool {
-	at, took := t.lastFull()
+	at, took := t.lastFull(now)
 	return s.every > 0 && t.age(at, now) > 2*(s.every+max(took, s.pass))+lateBy
+}
+
+// byFull is the status of a tenant by its last full verification. While none has ended since this
+// process began, nobody knows how long they take, so that they are not late as long as they go
+// on.
+func (s *integrityState) byFull(t *tenantIntegrity, now time.Time) string {
+	at, _ := t.lastFull(now)
+	late := s.late(t, now)
+	switch {
+	case late && (at >= s.began.by(now) || time.Since(s.came) > goesOn):
+		return StatusDegraded
+	case late || at == 0:
+		return StatusUnknown
+	}
+	return StatusVerified
+}
+
+// goesOn is for how long a full verification that is said to go on may come to no more leaves. What
+// it does after the last leaf of a tenant takes a while where there are many records.
+const goesOn = 15 * time.Minute
+
+// comes notes that a full verification has come farther.
+func (s *integrityState) comes() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.came = time.Now()
 }
 
 // passed notes how long it took to verify all tenants that were due.

@@ -1,14 +1,11 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
-	"crypto/hmac"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/runledger/runledger/evidence"
@@ -39,113 +36,21 @@ type sealedVerdict struct {
 	MAC     []byte `json:"mac"`
 }
 
-// maxTold bounds the findings of a verdict. The first ones matter.
-const maxTold = 100
+const (
+	// maxTold bounds the findings of a verdict. The first ones matter.
+	maxTold = 100
+	// maxShown bounds what a finding of a verdict says of what was expected and found: text of
+	// the database, in characters.
+	maxShown = 1000
+	// maxVerdict is as many characters as are read of a verdict: more than any has.
+	maxVerdict = 16 << 20
+)
 
 // fromAhead is by how much the clock of who tells may be ahead.
 const fromAhead = evidence.Micros(time.Minute / time.Microsecond)
 
 // tellWait bounds what is asked of the settings: who locks one must not hold verification up.
 const tellWait = refreshWait
-
-// hear reads what the processes have told each other since the last call. What is gone of
-// it is told again.
-func (l *Ledger) hear(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, tellWait)
-	defer cancel()
-	heard := map[string]string{}
-	err := l.store.Settings(store.NoLag(ctx), func(name, value string) error {
-		if tenant, ok := strings.CutPrefix(name, store.SettingVerified); ok {
-			heard[tenant] = strings.Clone(value)
-		}
-		return nil
-	})
-	if err == nil {
-		l.state.gone(heard)
-	}
-	for tenant, text := range heard {
-		bad := l.heard(ctx, tenant, text)
-		if bad != nil && err == nil && !errors.Is(bad, evidence.ErrNotFound) { // of no tenant
-			err = bad
-		}
-		if ctx.Err() != nil { // the next call goes on
-			break
-		}
-	}
-	return err
-}
-
-// hearOf is hear for one tenant.
-func (l *Ledger) hearOf(ctx context.Context, tenant string) error {
-	text, err := l.store.Setting(store.NoLag(ctx), store.SettingVerified+tenant)
-	if errors.Is(err, evidence.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return l.heard(ctx, tenant, text)
-}
-
-// heard takes what was told of a tenant. Findings that are new here are made known as if
-// they had been found here, but for the record, which there is already. What is no word of a
-// process is told anew by those that know better, and is a finding: somebody else wrote it.
-// The error is of what could not be read now.
-func (l *Ledger) heard(ctx context.Context, tenant, text string) error {
-	l.state.mu.Lock()
-	same := l.state.of(tenant).toldText == text
-	l.state.mu.Unlock()
-	if same {
-		return nil
-	}
-	v, err := l.openVerdict(ctx, tenant, text)
-	if errors.Is(err, evidence.ErrTampered) { // who spoils it must not make forgotten what it said
-		l.state.mu.Lock()
-		t := l.state.of(tenant)
-		t.toldText, t.spoiled = text, true
-		l.state.mu.Unlock()
-		l.log.Warn("what another process says of verification is not taken", "tenant", tenant, "err", err)
-		l.anomalies(ctx, []Finding{{
-			Code: CodeGuard, Tenant: tenant, Table: "settings",
-			Message: "what the processes tell each other of verification was altered",
-		}})
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("what was verified of tenant %s: %w", tenant, err)
-	}
-	fresh := l.state.tell(tenant, text, v)
-	for _, f := range fresh {
-		l.metrics.anomalies.WithLabelValues(f.Code).Inc()
-		l.log.Error("integrity anomaly, found by another process", "code", f.Code, "tenant", f.Tenant, "log", f.Log,
-			"table", f.Table, "from", f.From, "to", f.To, "message", f.Message)
-	}
-	for i := range v.Findings {
-		l.stopFor(v.Findings[i].Finding)
-	}
-	return nil
-}
-
-func (l *Ledger) openVerdict(ctx context.Context, tenant, text string) (v verdict, err error) {
-	key, err := l.sealer.IndexKey(ctx, l.store, tenant) // first: what is there of no tenant matters to nobody
-	if err != nil {
-		return verdict{}, err
-	}
-	var s sealedVerdict
-	if err := json.Unmarshal([]byte(text), &s); err != nil {
-		return verdict{}, fmt.Errorf("%w: %w", evidence.ErrTampered, err)
-	}
-	if mac := seal.IndexMAC(key, store.SettingVerified, s.Verdict); !hmac.Equal(mac[:], s.MAC) {
-		return verdict{}, fmt.Errorf("%w: it has not the MAC of a process of this deployment", evidence.ErrTampered)
-	}
-	if err := json.Unmarshal([]byte(s.Verdict), &v); err != nil {
-		return verdict{}, fmt.Errorf("%w: %w", evidence.ErrTampered, err)
-	}
-	if v.At > evidence.MicrosOf(l.clock.Now())+fromAhead {
-		v.At = 0
-	}
-	return v, nil
-}
 
 // tell writes down what is known of a tenant; whole: since a full verification, which
 // found all there is, so that what others had found before it is not said any more.
@@ -158,7 +63,7 @@ func (l *Ledger) tell(ctx context.Context, tenant string, tails map[int]int64, w
 	if err := l.hearOf(ctx, tenant); err != nil {
 		return err
 	}
-	v := l.state.verdict(tenant, l.holder, tails, whole)
+	v := l.state.verdict(tenant, l.holder, tails, whole, l.clock.Now())
 	key, err := l.sealer.IndexKey(ctx, l.store, tenant)
 	if err != nil {
 		return err
@@ -179,42 +84,70 @@ func (l *Ledger) tell(ctx context.Context, tenant string, tails map[int]int64, w
 	return nil
 }
 
+// fading is a finding that was told, and not again by who made the last full verification. Who
+// found it, if it lives, tells it again: till then it is as if it were told.
+type fading struct {
+	Anomaly
+	until time.Time
+}
+
+// fade is for how long: a lease more than it takes until others have heard, and told it again.
+func (s *integrityState) fade() time.Duration { return 2 * cmp.Or(s.lease, defaultLease) }
+
 // tell takes a verdict and returns the findings in it that are new here.
 func (s *integrityState) tell(tenant, text string, v verdict) (fresh []Finding) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.of(tenant)
-	was := map[string]bool{}
-	for i := range t.told.Findings {
-		was[t.told.Findings[i].key()] = true
+	was, now := t.fading, time.Now()
+	maps.DeleteFunc(was, func(_ string, f fading) bool { return now.After(f.until) })
+	if was == nil {
+		was = map[string]fading{}
+	}
+	for _, a := range t.told.Findings {
+		was[a.key()] = fading{a, now.Add(s.fade())}
 	}
 	for i := range v.Findings {
-		if key := v.Findings[i].key(); !t.seen[key] && !was[key] {
+		key := v.Findings[i].key()
+		if _, ok := was[key]; !ok && !t.seen[key] {
 			fresh = append(fresh, v.Findings[i].Finding)
 		}
+		delete(was, key)
 	}
+	t.fading = was
 	t.toldText, t.told, t.spoiled = text, v, false
 	return fresh
 }
 
 // verdict is what this process has to say of a tenant, with what it was told.
-func (s *integrityState) verdict(tenant, by string, tails map[int]int64, whole bool) verdict {
+func (s *integrityState) verdict(tenant, by string, tails map[int]int64, whole bool, now time.Time) verdict {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.of(tenant)
 	v := verdict{
-		By: by, At: t.told.At, Full: t.told.Full, Took: t.told.Took,
+		By: by, At: t.toldAt(now), Full: t.told.Full, Took: t.told.Took,
 		Through: farther(t.told.Through, t.through), Tail: farther(t.told.Tail, tails),
 	}
-	if t.lastVerified != nil && *t.lastVerified > v.At {
-		v.At, v.Full, v.Took = *t.lastVerified, by, t.took
+	if at := t.verified.by(now); at > v.At {
+		v.At, v.Full, v.Took = at, by, t.took
 	}
 	v.Findings = append(v.Findings, t.anomalies...)
 	if !whole {
-		v.Findings = t.all()
+		v.Findings = t.known()
 	}
 	v.Findings = foremost(v.Findings)
+	for i := range v.Findings {
+		f := &v.Findings[i]
+		f.Expected, f.Found = shown(f.Expected), shown(f.Found)
+	}
 	return v
+}
+
+func shown(text string) string {
+	if r := []rune(text); len(r) > maxShown {
+		return string(r[:maxShown])
+	}
+	return text
 }
 
 // foremost are as many findings as are told: first one for each log that is not to be signed
@@ -249,6 +182,17 @@ func farther(a, b map[int]int64) map[int]int64 {
 
 // all are the anomalies of a tenant, its own and those that others found.
 func (t *tenantIntegrity) all() []Anomaly {
+	list := t.known()
+	for _, key := range slices.Sorted(maps.Keys(t.fading)) {
+		if f := t.fading[key]; !t.seen[key] && time.Now().Before(f.until) {
+			list = append(list, f.Anomaly)
+		}
+	}
+	return list
+}
+
+// known are those that are to be told: those of others as long as they are.
+func (t *tenantIntegrity) known() []Anomaly {
 	list := append([]Anomaly{}, t.anomalies...)
 	for _, a := range t.told.Findings {
 		if !t.seen[a.key()] {
@@ -289,17 +233,6 @@ func (t *tenantIntegrity) untold() bool {
 	return false
 }
 
-// gone notes of which tenants nothing is stored of what was told.
-func (s *integrityState) gone(have map[string]string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for tenant, t := range s.tenants {
-		if _, ok := have[tenant]; !ok && t.toldText != "" {
-			t.spoiled = true
-		}
-	}
-}
-
 // tail is how far a log was looked at, and how far of that was told.
 func (s *integrityState) tail(ref store.LogRef) (known, told int64) {
 	s.mu.Lock()
@@ -311,15 +244,13 @@ func (s *integrityState) tail(ref store.LogRef) (known, told int64) {
 
 // verifiedAt is the end of the last full verification of a tenant by whichever process,
 // and whether it was this one; 0 where there was none.
-func (s *integrityState) verifiedAt(tenant, own string) (at evidence.Micros, mine bool) {
+func (s *integrityState) verifiedAt(tenant, own string, now time.Time) (at evidence.Micros, mine bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.of(tenant)
-	if t.lastVerified != nil {
-		at, mine = *t.lastVerified, true
-	}
-	if t.told.At > at {
-		at, mine = t.told.At, t.told.Full == own
+	at, mine = t.verified.by(now), t.verified != moment{}
+	if told := t.toldAt(now); told > at {
+		at, mine = told, t.told.Full == own
 	}
 	return at, mine
 }

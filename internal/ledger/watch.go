@@ -48,7 +48,7 @@ func (l *Ledger) Watch(ctx context.Context, cfg WatchConfig) {
 	}
 	wake := make(chan struct{}, 1)
 	l.state.mu.Lock()
-	l.state.wake, l.state.every = wake, cfg.ScrubEvery
+	l.state.wake, l.state.every, l.state.began, l.state.lease = wake, cfg.ScrubEvery, l.moment(), cfg.Lease
 	l.state.mu.Unlock()
 	l.recording.from.Store(l.systemEnd(ctx))
 	fresh := make(chan store.LogRef, 64)
@@ -122,7 +122,7 @@ func (l *Ledger) scrubTenant(ctx context.Context, cfg WatchConfig, tenant string
 	began := time.Now()
 	report, err := Verify(ctx, LiveConfig{
 		Reader: l.store, Sealer: l.sealer, Anchor: l.anchor, Tenant: tenant, pace: pacer(cfg.ScrubRate), watched: true,
-		Progress: func(_, _ int64) { progress() },
+		Progress: func(_, _ int64) { l.state.comes(); progress() },
 	})
 	l.scrubbed(ctx, tenant, report, time.Since(began), err)
 	return err == nil && ctx.Err() == nil
@@ -164,16 +164,16 @@ func (l *Ledger) scrubbed(ctx context.Context, tenant string, report *LiveReport
 		l.anomalies(ctx, report.Findings)
 		l.metrics.verified.Add(float64(report.Leaves))
 	}
-	now := evidence.MicrosOf(l.clock.Now())
 	l.state.mu.Lock()
 	defer l.state.mu.Unlock()
 	t := l.state.of(tenant)
-	t.failed, t.failedAt = err, now
+	t.failed, t.failedAt = err, l.moment()
 	if err != nil {
 		l.log.Error("verify", "tenant", tenant, "err", err)
 		return
 	}
-	t.lastVerified, t.took = &now, took
+	t.verified, t.took = t.failedAt, took
+	l.state.came = t.verified.was
 	for _, lg := range report.Logs {
 		t.through[lg.No] = max(t.through[lg.No], lg.Size)
 	}
@@ -214,9 +214,28 @@ func (l *Ledger) stopFor(f Finding) {
 	defer l.mu.Unlock()
 	for _, o := range l.logs {
 		if o.Origin == f.Log {
-			o.fail(fmt.Errorf("%s: %w", f, evidence.ErrTampered))
+			o.stop(f)
 		}
 	}
+}
+
+func (o *openLog) stop(f Finding) { o.fail(fmt.Errorf("%s: %w", f, evidence.ErrTampered)) }
+
+// stopOf returns what is known after which a log is not to be signed: it may have been found, or
+// heard of, before the log was opened.
+func (s *integrityState) stopOf(o *openLog) (f Finding, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.tenants[o.Tenant]
+	if t == nil {
+		return Finding{}, false
+	}
+	list := t.all()
+	i := slices.IndexFunc(list, func(a Anomaly) bool { return a.Log == o.Origin && slices.Contains(stops, a.Code) })
+	if i < 0 {
+		return Finding{}, false
+	}
+	return list[i].Finding, true
 }
 
 // tail follows the new leaves of one log.

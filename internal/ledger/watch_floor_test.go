@@ -3,6 +3,7 @@ package ledger_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -113,16 +114,135 @@ func TestSharedSpoiled(t *testing.T) {
 	await(t, "told that it was spoiled", told("was altered"))
 }
 
+// asked is a store that counts who reads all settings.
+type asked struct {
+	store.Store
+	all atomic.Int64
+}
+
+func (s *asked) Settings(ctx context.Context, fn func(name, value string) error) error {
+	s.all.Add(1)
+	return s.Store.Settings(ctx, fn)
+}
+
+// TestSharedHear: a process hears of the tenants that there are, also of one that has just come,
+// and keeps nothing of what is written in the names of others; it reads no other settings.
+func TestSharedHear(t *testing.T) {
+	h := newHouse(t)
+	a, _ := h.watchingEvery(t, time.Hour)
+	s := &asked{}
+	b, err := h.open(t, func(db store.Store) store.Store { s.Store = db; return s })
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.exec(t, `INSERT INTO settings SELECT 'verified/nobody-' || i, 'x' FROM generate_series(1, 20) AS i`)
+	hear := func() {
+		t.Helper()
+		if err := b.Hear(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hear()
+	a.acme(t)
+	await(t, "heard", func() bool { hear(); return b.Integrity("acme").LastVerified != nil })
+	if n := b.Met(); n != 2 { // system, acme
+		t.Errorf("something is kept of %d tenants", n)
+	}
+	if n := s.all.Load(); n != 0 {
+		t.Errorf("all settings were read %d times", n)
+	}
+}
+
+// TestSharedStop: a log that must not be signed any more takes no writes in a process that came
+// later, either: it heard of that before it opened the log.
+func TestSharedStop(t *testing.T) {
+	h := newHouse(t)
+	a, _, kill := h.watching(t)
+	a.acme(t)
+	var lines []string
+	for i := range 600 { // those of one piece of leaves are not at the edge of the tree
+		lines = append(lines, step(1, i+2, ""))
+	}
+	a.put(t, "acme", lines...)
+	h.exec(t, `ALTER TABLE leaf_segments DISABLE TRIGGER USER`,
+		`DELETE FROM leaf_segments WHERE tenant_id = 'acme' AND first = (SELECT min(first) FROM leaf_segments WHERE tenant_id = 'acme' AND first > 0)`)
+	kill()
+	b, _ := h.watchingEvery(t, time.Hour)
+	await(t, "found", b.is(ledger.StatusCompromised))
+	c, err := h.open(t, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	await(t, "heard", func() bool {
+		if err := c.Hear(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return c.is(ledger.StatusCompromised)()
+	})
+	_, err = c.Append(t.Context(), "acme", native(t, step(7, 1, "")), ledger.AppendOptions{Producer: "test"})
+	if err == nil || !strings.Contains(err.Error(), "takes no writes") {
+		t.Errorf("append: %v", err)
+	}
+}
+
+// TestSharedLeftRollover: so is what it wrote to a log that it had just begun, of which nothing
+// was told, and to the one before.
+func TestSharedLeftRollover(t *testing.T) {
+	h := newHouse(t)
+	a, _, kill := h.watching(t)
+	a.acme(t)
+	b := h.newcomer(t)
+	kill()
+	c, err := h.open(t, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Hear(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Rollover(t.Context(), "acme"); err != nil {
+		t.Fatal(err)
+	}
+	h.alter(t)
+	a.put(t, "acme", step(1, 2, ""))
+	left, err := c.Left(t.Context(), "acme")
+	if want := []store.LogRef{{Tenant: "acme", No: 2}, {Tenant: "acme", No: 1}}; err != nil || !slices.Equal(left, want) {
+		t.Errorf("left: %v, %v", left, err)
+	}
+	b.tells(t, "duration_us")
+}
+
+// newcomer opens a process that has made its full verification of the tenant, has given up its
+// turn, and has opened no log of it.
+func (h *house) newcomer(t *testing.T) *peer {
+	t.Helper()
+	p, _ := h.watchingEvery(t, time.Hour)
+	await(t, "verified", func() bool { return p.Verified("acme") })
+	return p
+}
+
+// tells waits until something of the tenant is told. To ask a process for it would have it open
+// the log.
+func (p *peer) tells(t *testing.T, what string) {
+	t.Helper()
+	await(t, "told: "+what, func() bool {
+		text, err := p.db.Setting(t.Context(), "verified/acme")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Contains(text, what)
+	})
+}
+
 // TestSharedLeft: what a process wrote that was killed is looked at by another one, which
 // neither wrote nor opened the tenant.
 func TestSharedLeft(t *testing.T) {
 	h := newHouse(t)
 	a, _, kill := h.watching(t)
 	a.acme(t)
-	b, _ := h.watchingEvery(t, time.Hour)
-	await(t, "verified", b.is(ledger.StatusVerified))
+	b := h.newcomer(t)
 	h.alter(t)
-	a.put(t, "acme", step(1, 2, ""))
 	kill()
-	await(t, "found", b.is(ledger.StatusCompromised))
+	a.put(t, "acme", step(1, 2, ""))
+	b.tells(t, "duration_us")
 }

@@ -71,10 +71,25 @@ func (w *sharedWatch) listen(ctx context.Context) {
 		l.log.Warn("what other processes verified is not known", "err", err)
 	}
 	held, _ := l.turns.held()
-	for _, tenant := range append(held, w.left(ctx)...) {
-		if _, _, err := l.latestLog(ctx, tenant); err != nil && ctx.Err() == nil {
-			l.log.Warn("look at a log that other processes write", "tenant", tenant, "err", err)
+	for _, tenant := range held {
+		if _, _, err := l.latestLog(ctx, tenant); err != nil {
+			w.unread(ctx, tenant, err)
 		}
+	}
+	for _, ref := range w.left(ctx) {
+		o, err := l.logByNo(ctx, ref.Tenant, ref.No)
+		if err == nil {
+			_, err = l.latest(ctx, o)
+		}
+		if err != nil {
+			w.unread(ctx, ref.Tenant, err)
+		}
+	}
+}
+
+func (w *sharedWatch) unread(ctx context.Context, tenant string, err error) {
+	if ctx.Err() == nil {
+		w.l.log.Warn("look at a log that other processes write", "tenant", tenant, "err", err)
 	}
 }
 
@@ -169,10 +184,12 @@ func (w *sharedWatch) tell(ctx context.Context, tenants []string) {
 const mostAhead = 1 << 20
 
 // tailFromTold begins where the others have ended: what a process wrote that died is
-// looked at by who opens the log next. What nobody said is the full verification's.
+// looked at by who opens the log next; of one that it had just begun, all. What nobody said
+// of a tenant is the full verification's.
 func (l *Ledger) tailFromTold(o *openLog) *tail {
 	t := l.newTail(o)
-	if known, _ := l.state.tail(o.LogRef); known > 0 && known < t.tree.size() && t.tree.size()-known < mostAhead {
+	known, _ := l.state.tail(o.LogRef)
+	if (known > 0 || l.state.follows(o.LogRef)) && known < t.tree.size() && t.tree.size()-known < mostAhead {
 		t = &tail{skip: known, from: known}
 	}
 	return t

@@ -173,6 +173,26 @@ func TestWatchRestart(t *testing.T) {
 	w.await("writes refused", func() bool { return w.tryAppend("acme", 2) != nil })
 }
 
+// TestWatchUnopened: what is found of a log that nobody has asked for yet keeps it from being signed
+// when somebody does.
+func TestWatchUnopened(t *testing.T) {
+	t.Parallel()
+	d := copyOf(t)
+	d.tamper(t, func(e *evil) { e.changeStep(e.middleStep()) })
+	w := &watched{t: t, d: d, rig: openRig(t, d.dir)}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); w.Watch(ctx, ledger.WatchConfig{ScrubRate: -1}) }()
+	t.Cleanup(func() { cancel(); <-done; w.close() })
+	w.status("acme", ledger.StatusCompromised)
+	if err := w.tryAppend("acme", 1); err == nil || !strings.Contains(err.Error(), "takes no writes") {
+		t.Errorf("append: %v", err)
+	}
+	if err := w.tryAppend("globex", 1); err != nil {
+		t.Errorf("append to a sound log: %v", err)
+	}
+}
+
 // TestWatchFresh: rows are altered as they come, by a trigger of an
 // attacker's: the leaf is signed, the row is not what it says. It is found at
 // once, without waiting for a scrub.

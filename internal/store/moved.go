@@ -46,6 +46,16 @@ func IsLocal(setting string) bool {
 	return setting == SettingMove || strings.HasPrefix(setting, SettingVerified)
 }
 
+// EndOfSettings is the name before which the settings of a prefix end that is asked for with
+// SettingsUnder, byte by byte.
+func EndOfSettings(prefix string) (string, error) {
+	begin, ok := strings.CutSuffix(prefix, "/")
+	if !ok {
+		return "", fmt.Errorf("settings under %q: %w: it does not end in /", prefix, evidence.ErrInvalid)
+	}
+	return begin + "0", nil // what comes after /
+}
+
 // ParseMoveMark reads the value of SettingMove.
 func ParseMoveMark(text string) (MoveMark, error) {
 	var m MoveMark

@@ -346,6 +346,10 @@ type Reader interface {
 	Setting(ctx context.Context, name string) (string, error)
 	// Settings yields all settings, by name.
 	Settings(ctx context.Context, fn func(name, value string) error) error
+	// SettingsUnder yields the settings whose names begin with prefix, which ends in "/", by
+	// name, and of each value the first most characters; it reads no others. Another prefix
+	// is evidence.ErrInvalid.
+	SettingsUnder(ctx context.Context, prefix string, most int, fn func(name, value string) error) error
 	// APIKey returns a credential, or evidence.ErrNotFound.
 	APIKey(ctx context.Context, id string) (APIKey, error)
 	// APIKeys yields the credentials of a tenant, or of all with tenant "*"

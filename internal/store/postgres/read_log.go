@@ -194,6 +194,25 @@ func (q queries) Settings(ctx context.Context, fn func(name, value string) error
 
 const sqlSettings = `SELECT name, value FROM settings ORDER BY name`
 
+// SettingsUnder implements store.Reader.
+func (q queries) SettingsUnder(ctx context.Context, prefix string, most int, fn func(name, value string) error) error {
+	end, err := store.EndOfSettings(prefix)
+	if err != nil {
+		return err
+	}
+	return q.with(ctx, func(r *reader) error {
+		return r.run(ctx, sqlSettingsUnder, func(rows pgx.Rows) error {
+			var name, value string
+			if err := scan(rows, &name, &value); err != nil {
+				return err
+			}
+			return fn(name, value)
+		}, prefix, end, most)
+	})
+}
+
+const sqlSettingsUnder = `SELECT name, left(value, $3) FROM settings WHERE name >= $1 AND name < $2 ORDER BY name`
+
 // array copies exactly len(dst) bytes; anything else leaves zeros, which no
 // random id is, and is false.
 func array(b, dst []byte) bool {

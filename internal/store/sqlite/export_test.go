@@ -62,6 +62,7 @@ func Queries() map[string][]string {
 		"FindIndex":      {sqlNameNo, sqlFindIndex},
 		"Index":          {sqlIndex, sqlName, sqlSpine},
 		"Setting":        {sqlSetting},
+		"SettingsUnder":  {sqlSettingsUnder},
 		"RunOfAlias":     {sqlLogKeys, sqlTraceAlias, sqlRunAlias},
 		"RunOfTrace":     {sqlFindSpine, sqlTraceRun, sqlTraceOtherRun},
 		"OpenRunsOf":     {sqlRunning},

@@ -215,6 +215,21 @@ func (q queries) Settings(ctx context.Context, fn func(name, value string) error
 
 const sqlSettings = `SELECT name, value FROM settings ORDER BY name`
 
+// SettingsUnder implements store.Reader.
+func (q queries) SettingsUnder(ctx context.Context, prefix string, most int, fn func(name, value string) error) error {
+	end, err := store.EndOfSettings(prefix)
+	if err != nil {
+		return err
+	}
+	return q.with(ctx, func(r *reader) error {
+		return r.run(ctx, sqlSettingsUnder, func(s *sqlite.Stmt) error {
+			return fn(s.ColumnText(0), s.ColumnText(1))
+		}, prefix, end, int64(most))
+	})
+}
+
+const sqlSettingsUnder = `SELECT name, substr(value, 1, ?3) FROM settings WHERE name >= ?1 AND name < ?2 ORDER BY name`
+
 const sqlSetting = `SELECT value FROM settings WHERE name = ?1`
 
 // array copies a column of exactly len(dst) bytes; anything else is left as

@@ -2,7 +2,10 @@ package storetest
 
 import (
 	"context"
+	"errors"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/store"
@@ -165,6 +168,50 @@ func testSettings(t *testing.T, s store.Store) {
 	}
 	_, err := s.Setting(ctx, "name")
 	wantErr(t, "a setting in other case", err, evidence.ErrNotFound)
+}
+
+// testSettingsUnder: those of a prefix and no others, and no more of a value than is asked for.
+func testSettingsUnder(t *testing.T, s store.Store) {
+	for _, name := range []string{"a", "a.", "a/b", "a/", "A/b", "a/ü", "a/\U0010FFFF", "a/~/c", "a0", "a/b/c", "b/"} {
+		if err := s.SetSetting(ctx, name, "vü"+name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.SetSetting(ctx, "a/empty", ""); err != nil {
+		t.Fatal(err)
+	}
+	under := func(prefix string, most int) (list []string) {
+		t.Helper()
+		err := s.SettingsUnder(ctx, prefix, most, func(name, value string) error {
+			list = append(list, name+"="+value)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return list
+	}
+	for _, tc := range []struct {
+		prefix string
+		most   int
+		want   []string
+	}{
+		{"a/", 2, []string{"a/=vü", "a/b=vü", "a/b/c=vü", "a/empty=", "a/~/c=vü", "a/ü=vü", "a/\U0010FFFF=vü"}},
+		{"a/b/", 100, []string{"a/b/c=vüa/b/c"}},
+		{"A/", 1, []string{"A/b=v"}},
+		{"c/", 1, nil},
+	} {
+		if diff := cmp.Diff(tc.want, under(tc.prefix, tc.most)); diff != "" {
+			t.Errorf("under %s (-want +got):\n%s", tc.prefix, diff)
+		}
+	}
+	broken := errors.New("broken")
+	err := s.SettingsUnder(ctx, "a/", 1, func(string, string) error { return broken })
+	wantErr(t, "who breaks off", err, broken)
+	for _, prefix := range []string{"", "a"} {
+		err := s.SettingsUnder(ctx, prefix, 1, func(string, string) error { return nil })
+		wantErr(t, "prefix "+prefix, err, evidence.ErrInvalid)
+	}
 }
 
 func testGuards(t *testing.T, s store.Store) {

@@ -69,6 +69,7 @@ func Run(t *testing.T, open Open) {
 		{"RemovalsRefused", testRemovalsRefused},
 		{"KeepCheckpoints", testKeepCheckpoints},
 		{"Settings", testSettings},
+		{"SettingsUnder", testSettingsUnder},
 		{"APIKeys", testAPIKeys},
 		{"APIKeyFixed", testAPIKeyFixed},
 		{"APIKeyTenants", testAPIKeyTenants},
