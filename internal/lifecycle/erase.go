@@ -268,8 +268,8 @@ func (s *Service) Certificate(ctx context.Context, tenant, id string) ([]byte, e
 func (s *Service) forgetCertificates(ctx context.Context) {
 	before := s.now() - evidence.Micros(certificatesFor.Microseconds())
 	var old []string
-	err := s.cfg.Store.Settings(ctx, func(name, value string) error {
-		if at, _, ok := strings.Cut(value, " "); ok && strings.HasPrefix(name, settingCertificate) {
+	err := s.cfg.Store.SettingsUnder(ctx, settingCertificate, 32, func(name, value string) error {
+		if at, _, ok := strings.Cut(value, " "); ok { // the rest of it is long
 			if t, err := strconv.ParseInt(at, 10, 64); err != nil || evidence.Micros(t) < before {
 				old = append(old, name)
 			}

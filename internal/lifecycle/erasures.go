@@ -115,14 +115,18 @@ func (s *Service) fromLog(ctx context.Context, tenant, id string) ([]byte, error
 func (s *Service) certifyMissing(ctx context.Context) {
 	var executed []string // <tenant>/<erasure>
 	have := map[string]bool{}
-	err := s.cfg.Store.Settings(ctx, func(name, value string) error {
-		if of, ok := strings.CutPrefix(name, settingErasure); ok && value == "" {
-			executed = append(executed, of)
-		} else if of, ok := strings.CutPrefix(name, settingCertificate); ok {
-			have[of] = true // or it is forgotten
+	err := s.cfg.Store.SettingsUnder(ctx, settingErasure, 1, func(name, value string) error {
+		if value == "" {
+			executed = append(executed, strings.TrimPrefix(name, settingErasure))
 		}
 		return nil
 	})
+	if err == nil {
+		err = s.cfg.Store.SettingsUnder(ctx, settingCertificate, 1, func(name, _ string) error {
+			have[strings.TrimPrefix(name, settingCertificate)] = true // or it is forgotten
+			return nil
+		})
+	}
 	if err != nil && ctx.Err() == nil {
 		s.cfg.Logger.Warn("look for erasures without a certificate", "err", err)
 		return
