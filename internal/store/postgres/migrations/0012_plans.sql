@@ -172,46 +172,59 @@ END $$;
 -- rows it is still about: the program sees to these, and knows of each hold that is in force (Removal.Holds).
 --
 -- The rows of a segment are those that came with the record that it begins with: they have its time, and stand
--- behind it. They are looked for a stretch of segments at a time.
-CREATE FUNCTION runledger_check_rows(tenant text, order_log bigint, order_leaf bigint, log bigint, numbers bigint[], leaf bigint, first_at bigint, last_at bigint)
+-- behind it, up to the first that has a later one.
+CREATE FUNCTION runledger_check_content(tenant text, order_log bigint, order_leaf bigint, logs bigint[], numbers bigint[], from_at bigint, until_at bigint)
 RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan = off SET enable_sort = off SET jit = off AS $$
 DECLARE
 	erased boolean;
+	holding constant boolean := EXISTS (SELECT 1 FROM holds AS h WHERE h.tenant_id = tenant AND h.released_log IS NULL);
+	whole record;
 	relation text;
 	r record;
 BEGIN
 	PERFORM 1 FROM audit_ledger AS a WHERE a.tenant_id = tenant AND a.log_no = order_log AND a.leaf_index BETWEEN order_leaf AND order_leaf
 		AND a.event_type = 'ErasureExecuted' ORDER BY a.leaf_index LIMIT 1;
 	erased := FOUND;
+	IF erased AND NOT holding THEN
+		RETURN;
+	END IF;
+	SELECT array_agg(u.log_no) AS logs, array_agg(u.no) AS numbers, array_agg(s.recorded_at) AS times INTO whole
+		FROM unnest(logs, numbers) AS u (log_no, no) CROSS JOIN LATERAL (SELECT x.recorded_at, x.key_id FROM sealed_segments AS x
+			WHERE x.tenant_id = tenant AND x.log_no = u.log_no AND x.no = u.no AND x.recorded_at >= from_at AND x.recorded_at < until_at LIMIT 1) AS s
+		WHERE (SELECT true FROM data_keys AS k WHERE k.tenant_id = tenant AND k.id = s.key_id LIMIT 1)
+		AND (SELECT true FROM removals AS m WHERE m.tenant_id = tenant AND m.what = 'segment' AND m.log_no = u.log_no AND m.ref = u.no LIMIT 1) IS NULL;
 	FOREACH relation IN ARRAY array_remove(runledger_partitioned(), 'sealed_segments') LOOP
-		FOR r IN EXECUTE format('SELECT r.leaf_index, r.recorded_at, $8 OR %s AS named, %s AS held FROM %I AS r WHERE r.tenant_id = $2 AND r.log_no = $3
-				AND r.leaf_index >= $4 AND r.recorded_at >= $5 AND (r.recorded_at > $6 OR r.sealed_segment = ANY ($7) OR r.actor_segment = ANY ($7))
-				ORDER BY r.leaf_index', runledger_ordered(), runledger_held(), relation)
-				USING relation, tenant, log, leaf, first_at, last_at, numbers, erased LOOP
-			EXIT WHEN r.recorded_at > last_at; -- the log goes on
-			IF r.held THEN
-				RAISE EXCEPTION 'sealed_segments: the content of leaf % of log % of tenant % is held', r.leaf_index, log, tenant USING ERRCODE = 'RL006';
-			ELSIF NOT r.named THEN
-				RAISE EXCEPTION 'sealed_segments: no record orders that the content of leaf % of log % of tenant % goes', r.leaf_index, log, tenant USING ERRCODE = 'RL002';
-			END IF;
-		END LOOP;
+		EXECUTE format('SELECT g.log_no, f.leaf_index, f.held FROM (SELECT u.log_no, u.recorded_at, min(u.no) >> 4 AS leaf, array_agg(u.no) AS numbers
+				FROM unnest($3, $4, $5) AS u (log_no, no, recorded_at) GROUP BY u.log_no, u.recorded_at) AS g
+			CROSS JOIN LATERAL (SELECT coalesce((SELECT e.leaf_index FROM %2$I AS e WHERE e.tenant_id = $2 AND e.log_no = g.log_no
+				AND e.leaf_index >= g.leaf AND e.recorded_at > g.recorded_at ORDER BY e.leaf_index LIMIT 1), 9223372036854775807) AS until OFFSET 0) AS z
+			CROSS JOIN LATERAL (SELECT r.leaf_index, %3$s AS held FROM %2$I AS r WHERE r.tenant_id = $2 AND r.log_no = g.log_no
+				AND r.leaf_index >= g.leaf AND r.leaf_index < z.until AND r.recorded_at = g.recorded_at
+				AND (r.sealed_segment = ANY (g.numbers) OR r.actor_segment = ANY (g.numbers))
+				AND (%3$s OR NOT ($6 OR %1$s)) ORDER BY r.leaf_index LIMIT 1) AS f LIMIT 1',
+				runledger_ordered(), relation, CASE WHEN holding THEN runledger_held() ELSE 'false' END)
+			INTO r USING relation, tenant, whole.logs, whole.numbers, whole.times, erased;
+		IF r.held THEN
+			RAISE EXCEPTION 'sealed_segments: the content of leaf % of log % of tenant % is held', r.leaf_index, r.log_no, tenant USING ERRCODE = 'RL006';
+		ELSIF NOT r.held THEN
+			RAISE EXCEPTION 'sealed_segments: no record orders that the content of leaf % of log % of tenant % goes', r.leaf_index, r.log_no, tenant USING ERRCODE = 'RL002';
+		END IF;
 	END LOOP;
 END $$;
-CREATE FUNCTION runledger_check_content(tenant text, order_log bigint, order_leaf bigint, logs bigint[], numbers bigint[], from_at bigint, until_at bigint)
-RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT SET enable_seqscan = off SET jit = off AS $$
-DECLARE
-	part record;
+
+-- As before, but no content may be left under a key: what somebody else has sealed under it meanwhile would be lost. Commits
+-- look whether their keys are there behind the lock of their head, so they come before this, or do not find the key.
+CREATE OR REPLACE FUNCTION runledger_remove_keys(tenant text, order_log bigint, order_leaf bigint, ids bytea[])
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
-	FOR part IN SELECT g.log_no, min(g.no >> 4) AS leaf, min(g.recorded_at) AS first_at, max(g.recorded_at) AS last_at, array_agg(g.no) AS numbers
-			FROM (SELECT f.*, count(*) FILTER (WHERE f.gap > 2048) OVER (PARTITION BY f.log_no ORDER BY f.no) AS stretch
-				FROM (SELECT u.log_no, u.no, s.recorded_at, (u.no >> 4) - lag(u.no >> 4) OVER (PARTITION BY u.log_no ORDER BY u.no) AS gap
-					FROM unnest(logs, numbers) AS u (log_no, no) CROSS JOIN LATERAL (SELECT x.recorded_at, x.key_id FROM sealed_segments AS x
-						WHERE x.tenant_id = tenant AND x.log_no = u.log_no AND x.no = u.no AND x.recorded_at >= from_at AND x.recorded_at < until_at LIMIT 1) AS s
-					WHERE (SELECT true FROM data_keys AS k WHERE k.tenant_id = tenant AND k.id = s.key_id LIMIT 1)
-					AND (SELECT true FROM removals AS m WHERE m.tenant_id = tenant AND m.what = 'segment' AND m.log_no = u.log_no AND m.ref = u.no LIMIT 1) IS NULL) AS f) AS g
-			GROUP BY g.log_no, g.stretch LOOP
-		PERFORM runledger_check_rows(tenant, order_log, order_leaf, part.log_no, part.numbers, part.leaf, part.first_at, part.last_at);
-	END LOOP;
+	PERFORM 1 FROM heads AS h WHERE h.tenant_id = tenant ORDER BY h.log_no FOR UPDATE;
+	IF EXISTS (SELECT 1 FROM unnest(ids) AS i CROSS JOIN LATERAL (SELECT 1 FROM sealed_segments AS s WHERE s.tenant_id = tenant AND s.key_id = i LIMIT 1) AS s) THEN
+		RAISE EXCEPTION 'data_keys: content is there under the key' USING ERRCODE = 'RL002';
+	END IF;
+	INSERT INTO removals (tenant_id, what, log_no, ref, id, name, by_log, by_leaf)
+		SELECT tenant, 'key', 0, 0, i, '', order_log, order_leaf FROM unnest(ids) AS i
+		ON CONFLICT DO NOTHING;
+	DELETE FROM data_keys WHERE tenant_id = tenant AND id = ANY (ids);
 END $$;
 
 -- As before, but for that, and what is left of segments is put in their place here.
@@ -268,8 +281,7 @@ BEGIN
 		RETURN NEXT;
 	END LOOP;
 END $$;
-REVOKE ALL ON FUNCTION runledger_check_rows(text, bigint, bigint, bigint, bigint[], bigint, bigint, bigint),
-	runledger_check_content(text, bigint, bigint, bigint[], bigint[], bigint, bigint),
+REVOKE ALL ON FUNCTION runledger_check_content(text, bigint, bigint, bigint[], bigint[], bigint, bigint),
 	runledger_remove_segments(text, bigint, bigint, bigint[], bigint[], bigint[], bigint[], bytea[], bytea[], bytea[]) FROM PUBLIC;
 
 -- These are asked for each row, too, or remove many.
