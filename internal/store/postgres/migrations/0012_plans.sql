@@ -212,12 +212,12 @@ BEGIN
 	END LOOP;
 END $$;
 
--- As before, but no content may be left under a key: what somebody else has sealed under it meanwhile would be lost. Commits
--- look whether their keys are there behind the lock of their head, so they come before this, or do not find the key.
+-- As before, but no content may be left under a key: what somebody else has sealed under it meanwhile would be lost. Who
+-- removes a key holds the claim to the tenant's head, in another transaction, so that none can be sealed at this moment; this
+-- sees what was, while he had lost it without knowing.
 CREATE OR REPLACE FUNCTION runledger_remove_keys(tenant text, order_log bigint, order_leaf bigint, ids bytea[])
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
-	PERFORM 1 FROM heads AS h WHERE h.tenant_id = tenant ORDER BY h.log_no FOR UPDATE;
 	IF EXISTS (SELECT 1 FROM unnest(ids) AS i CROSS JOIN LATERAL (SELECT 1 FROM sealed_segments AS s WHERE s.tenant_id = tenant AND s.key_id = i LIMIT 1) AS s) THEN
 		RAISE EXCEPTION 'data_keys: content is there under the key' USING ERRCODE = 'RL002';
 	END IF;
