@@ -189,7 +189,7 @@ func (a *API) administerArchives(tag string) {
 			v.EntityType, v.EntityID, v.Records = "RETENTION", "archives", int64(len(out.Units))
 			return out, err
 		})
-	change[lifecycle.ArchiveRequest](a, http.MethodPost, route{id: "run-archive", path: archivesPath, tag: tag, summary: "Archive what is not archived yet, whatever is due. Nothing is removed."}, http.StatusOK,
+	change[lifecycle.ArchiveRequest](a, http.MethodPost, route{id: "run-archive", path: archivesPath, tag: tag, summary: "Archive what is not archived yet, be it due or not. Nothing is removed."}, http.StatusOK,
 		func(in *body) (string, []byte) { return "archives", in.RawBody },
 		func(ctx context.Context, tenant string, by lifecycle.Actor, _ *body, b *lifecycle.ArchiveRequest) (lifecycle.ArchiveList, error) {
 			return l.Archive(ctx, tenant, *b, by)
