@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"os"
 	"path/filepath"
 	"time"
 
@@ -101,14 +102,29 @@ func (c *numbers[K]) Settle()               { c.settle() }
 func (c *numbers[K]) Undo()                 { c.undo() }
 func (c *numbers[K]) Len() int              { return len(c.young) + len(c.old) }
 
-// Gap is where the bytes of a page are that belong to no row.
-var Gap = gap
+// Layout tells pages apart.
+type Layout = layout
 
-// SweepFails lets sweeping the write-ahead log fail, or not any more.
-func (db *DB) SweepFails(fails bool) {
-	db.w.mu.Lock()
-	defer db.w.mu.Unlock()
-	if db.w.path = db.path; fails {
-		db.w.path = "/nowhere"
+// LayoutOf is the layout by the first page.
+var LayoutOf = layoutOf
+
+// Gap is where the bytes of a page are that belong to no row.
+func (l layout) Gap(page []byte, no int64) (from, to int) { return l.gap(page, no) }
+
+// PointerMap reports that a page is one.
+func (l layout) PointerMap(no int64) bool { return l.pointerMap(no) }
+
+// Missed is how often pages may have come into the file unswept.
+func (db *DB) Missed() int64 { return db.w.missed.Load() }
+
+// SweepFails lets reading the write-ahead log fail until restore.
+func (db *DB) SweepFails() (restore func()) {
+	var none *os.File
+	swap := func() {
+		db.w.mu.Lock()
+		defer db.w.mu.Unlock()
+		db.w.wal, none = none, db.w.wal
 	}
+	swap()
+	return swap
 }

@@ -151,3 +151,18 @@ func openConn(path string, u use) (_ *sqlite.Conn, err error) {
 	}
 	return conn, nil
 }
+
+// fileOf returns the absolute name of the database file itself, behind symbolic links. SQLite's other
+// files stand beside it.
+func fileOf(conn *sqlite.Conn) (name string, err error) {
+	err = sqlitex.ExecuteTransient(conn, "PRAGMA database_list", &sqlitex.ExecOptions{ResultFunc: func(s *sqlite.Stmt) error {
+		if s.ColumnText(1) == "main" {
+			name = s.ColumnText(2)
+		}
+		return nil
+	}})
+	if err != nil {
+		return "", fmt.Errorf("sqlite: %w", err)
+	}
+	return name, nil
+}

@@ -107,6 +107,9 @@ func Open(ctx context.Context, cfg Config) (_ *DB, err error) {
 	for _, m := range db.applied {
 		db.log.InfoContext(ctx, "database migrated", "version", m.Version, "name", m.Name)
 	}
+	if db.path, err = fileOf(conn); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
 	w, err := newWriter(conn, db.path, db.log)
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
@@ -200,24 +203,27 @@ func (db *DB) SetSetting(ctx context.Context, name, value string) error {
 // (sweep.go); Scrub moves that into the
 // database file and truncates the write-ahead log, which holds older pages. A
 // reader that does not let go of an old snapshot makes it return
-// evidence.ErrUnavailable. The first one after Open reads the whole database.
+// evidence.ErrUnavailable. The first one after Open reads the whole database, and so does one that comes after another
+// program has checkpointed the log.
 func (db *DB) Scrub(ctx context.Context) error {
 	w, err := db.writing()
 	if err != nil {
 		return err
 	}
-	missed := w.missed.Load()
-	if err := w.scrub(ctx); err != nil || db.sweptAll.Load() == missed {
+	if err := w.scrub(ctx); err != nil {
 		return err
 	}
-	found, err := db.sweepAll(ctx, w)
-	if err == nil && found {
-		err = w.scrub(ctx)
+	missed := w.missed.Load()
+	if db.sweptAll.Load() == missed {
+		return nil
 	}
-	if err == nil {
-		db.sweptAll.Store(missed)
+	if err := db.sweepAll(ctx, w); err != nil {
+		return err
 	}
-	return err
+	// Now no page has anything in its gap. In the file some still do, for which the log has others:
+	// also such that sweepAll has not written.
+	db.sweptAll.Store(missed)
+	return w.scrub(ctx)
 }
 
 // Close closes the store and gives the lock back. It waits for reads and a

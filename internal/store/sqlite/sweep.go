@@ -1,14 +1,10 @@
 package sqlite
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
-	"os"
 	"slices"
 
 	"zombiezen.com/go/sqlite"
@@ -26,7 +22,7 @@ import (
 //
 // So gaps are overwritten before a page reaches the database file: whatever
 // checkpoints the log sweeps it first. What may have come into the file otherwise (by
-// an older program, an operator's shell, on a full disk, or by SQLite when a writer that failed is closed) is found by
+// an older program, by another one that checkpoints, on a full disk, or by SQLite when a writer that failed is closed) is found by
 // [DB.Scrub], which looks at every page where that can be: once in each process, at least.
 //
 // Pages are read and written through sqlite_dbpage, which is part of the
@@ -45,110 +41,145 @@ const (
 	sweepFrames = 64   // are read at once
 	lookPages   = 1024 // are read in one transaction
 	sweepPages  = 256  // and written, which commits wait for
+	clearPages  = 1000 // are written in one transaction where the log is swept
 )
 
-// swept is how far the write-ahead log has been looked through.
+// swept is what is known of the write-ahead log. Zero is one with nothing in it.
 type swept struct {
 	// generation is what the log's header has anew each time that it begins anew.
 	generation [12]byte
-	frames     int64
+	frames     int64 // in it, when it was looked at last
+	clean      int64 // the first of them, which were swept
+	// version is SQLite's data_version at the last sweep. It changes when another program has written to the
+	// database, or has let the log begin anew.
+	version int64
 }
 
-// gap returns where in a page of a database of count pages the bytes are that belong to no
-// row. It is empty of a page that is not one of a b-tree, and where that is in doubt: an overflow
-// page, and a list of free ones, begins with a page's number, whose first byte can be that of an inner page of an
-// index from 2 << 24 pages (128 GB) on, and that of a leaf from 10 << 24 (640 GB) on.
-func gap(page []byte, no, count int64) (from, to int) {
-	at := 0
-	if no == 1 {
-		at = 100 // behind the file's own header
-	} else if count >= int64(page[0])<<24 {
-		return 0, 0
+// look brings w.swept up to date, after each transaction, where the log has as many frames. It
+// sees that frames were lost from sight: the log does not begin anew before all of it is in the database
+// file, and what we checkpoint was swept. So another program has checkpointed what was not.
+func (w *writer) look(frames int64) error {
+	var generation [12]byte
+	var err error
+	if frames > 0 {
+		generation, err = w.generation()
 	}
-	from = at + 8
-	switch page[at] {
-	case 2, 5: // inner pages, of an index and of a table
-		from += 4
-	case 10, 13: // leaves of the two
-	default:
-		return 0, 0
-	}
-	from += 2 * int(binary.BigEndian.Uint16(page[at+3:]))
-	to = int(binary.BigEndian.Uint16(page[at+5:]))
-	if from > to || to > len(page) {
-		return 0, 0
-	}
-	return from, to
-}
-
-// filled reports that there is something in a page's gap.
-func filled(page []byte, no, count int64) bool {
-	from, to := gap(page, no, count)
-	return bytes.Count(page[from:to], []byte{0}) < to-from
-}
-
-// sweep overwrites the gaps of the pages that are in the first frames of the
-// write-ahead log and were not looked at before. It must have succeeded before
-// these frames are checkpointed.
-func (w *writer) sweep(frames int64) error {
-	if frames <= 0 {
-		return nil
-	}
-	seen, pages, err := w.filledSince(frames)
-	if err == nil {
-		err = w.overwrite(pages)
+	version := w.swept.version
+	if err == nil && (generation != w.swept.generation || frames < w.swept.frames) {
+		version, _, err = number(w.st.version)
+		if err == nil && (w.swept.clean < w.swept.frames || version != w.swept.version) {
+			w.missed.Add(1)
+		}
+		w.swept = swept{generation: generation, version: version}
 	}
 	if err != nil {
-		return fmt.Errorf("sqlite: sweep: %w", err)
+		w.missed.Add(1)
+		w.swept = swept{}
+		return fmt.Errorf("sqlite: look at the log: %w", err)
 	}
-	w.swept = seen
+	w.swept.frames = frames
 	return nil
 }
 
-// filledSince reads the write-ahead log, behind what was swept of it, for pages whose gap is filled.
-func (w *writer) filledSince(frames int64) (seen swept, pages []int64, err error) {
-	f, err := os.Open(w.path + "-wal")
+// generation reads the log's header for what it has anew in each generation: a counter and two salts.
+func (w *writer) generation() (g [12]byte, err error) {
+	_, err = w.readLog(g[:], 12)
+	return g, err
+}
+
+// readLog reads all of b. What fails is tried again with the next scrub, also where another program
+// has truncated the log meanwhile.
+func (w *writer) readLog(b []byte, at int64) (int, error) {
+	n, err := w.wal.ReadAt(b, at)
+	if n == len(b) {
+		return n, nil
+	}
+	return n, fmt.Errorf("%w: %w", evidence.ErrUnavailable, err)
+}
+
+// sweep overwrites the gaps of the pages that are in the write-ahead log and were not looked at
+// before. It must have succeeded before the log is checkpointed.
+func (w *writer) sweep() error {
+	if err := w.sweepLog(); err != nil {
+		w.missed.Add(1)
+		return fmt.Errorf("sqlite: sweep: %w", err)
+	}
+	return nil
+}
+
+func (w *writer) sweepLog() error {
+	version, _, err := number(w.st.version)
+	if err == nil {
+		err = w.lookAgain()
+	}
 	if err != nil {
-		return seen, nil, err
+		return fault(err, false)
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	var head [walHeader]byte
-	if _, err := f.ReadAt(head[:], 0); err != nil {
-		return seen, nil, err
-	}
-	seen = swept{generation: [12]byte(head[12:]), frames: frames}
-	from := int64(0)
-	if w.swept.generation == seen.generation {
-		from = min(w.swept.frames, frames)
-	}
-	count, _, err := number(w.st.pageCount)
+	frames := w.swept.frames
+	pages, err := w.filledLog()
 	if err != nil {
-		return seen, nil, err
+		return fault(err, false)
 	}
-	size := frameHeader + int64(binary.BigEndian.Uint32(head[8:]))
-	r := io.NewSectionReader(f, walHeader+from*size, (frames-from)*size)
-	buf := make([]byte, min(sweepFrames, max(frames-from, 1))*size)
-	last := map[int64]bool{} // a page's last frame is the one that counts
-	for left := frames - from; left > 0; {
-		part := buf[:min(left*size, int64(len(buf)))]
-		if _, err := io.ReadFull(r, part); err != nil {
-			return seen, nil, err
+	for part := range slices.Chunk(pages, clearPages) {
+		if err := w.overwrite(part); err != nil {
+			return err
 		}
+	}
+	w.swept.clean, w.swept.version = frames, version
+	if len(pages) == 0 {
+		return nil
+	}
+	if err := w.lookAgain(); err != nil {
+		return fault(err, false)
+	}
+	// The frames behind are those of overwrite, unless another program has written too.
+	now, _, err := number(w.st.version)
+	if err == nil && now == version {
+		w.swept.clean = w.swept.frames
+	}
+	return fault(err, false)
+}
+
+func (w *writer) lookAgain() error {
+	frames, _, _, err := w.walState(w.st.frames)
+	if err != nil {
+		return err
+	}
+	return w.look(frames)
+}
+
+// filledLog reads the write-ahead log, behind what was swept of it, for pages whose gap is filled.
+func (w *writer) filledLog() (pages []int64, err error) {
+	left := w.swept.frames - w.swept.clean
+	if left <= 0 {
+		return nil, nil
+	}
+	l, pageSize, err := w.layout()
+	if err != nil {
+		return nil, err
+	}
+	size := frameHeader + pageSize
+	at := walHeader + w.swept.clean*size
+	buf := make([]byte, min(sweepFrames, left)*size)
+	last := map[int64]bool{} // a page's last frame is the one that counts
+	for left > 0 {
+		part := buf[:min(left*size, int64(len(buf)))]
+		if _, err := w.readLog(part, at); err != nil {
+			return nil, err
+		}
+		at += int64(len(part))
 		for frame := range slices.Chunk(part, int(size)) {
 			no := int64(binary.BigEndian.Uint32(frame))
-			last[no] = filled(frame[frameHeader:], no, count)
+			last[no] = l.filled(frame[frameHeader:], no)
 			left--
 		}
 	}
 	maps.DeleteFunc(last, func(_ int64, is bool) bool { return !is })
-	return seen, slices.Sorted(maps.Keys(last)), nil
+	return slices.Sorted(maps.Keys(last)), nil
 }
 
 // overwrite clears the gaps of pages, in a transaction of its own.
 func (w *writer) overwrite(pages []int64) error {
-	if len(pages) == 0 {
-		return nil
-	}
 	err := step(w.st.begin)
 	committing := false
 	if err == nil {
@@ -165,28 +196,19 @@ func (w *writer) overwrite(pages []int64) error {
 }
 
 func (w *writer) clearGaps(pages []int64) error {
-	count, _, err := number(w.st.pageCount)
+	l, _, err := w.layout()
 	if err != nil {
 		return err
 	}
 	for _, no := range pages {
-		get := w.st.page
-		get.BindInt64(1, no)
-		found, err := get.Step()
+		page, err := w.page(no)
 		if err != nil {
 			return err
 		}
-		var page []byte
-		if found {
-			page = blob(get, 0)
-		}
-		if err := get.Reset(); err != nil {
-			return err
-		}
-		if len(page) == 0 || !filled(page, no, count) {
+		if len(page) == 0 || !l.filled(page, no) {
 			continue // it has become another since
 		}
-		from, to := gap(page, no, count)
+		from, to := l.gap(page, no)
 		clear(page[from:to])
 		set := w.st.setPage
 		set.BindInt64(1, no)
@@ -198,9 +220,37 @@ func (w *writer) clearGaps(pages []int64) error {
 	return nil
 }
 
-// sweepAll looks at each page of the database file, and reports whether it found something. What
+// page returns a page of the database, or nil where it has none of that number.
+func (w *writer) page(no int64) (page []byte, err error) {
+	get := w.st.page
+	get.BindInt64(1, no)
+	found, err := get.Step()
+	if err != nil {
+		return nil, err
+	}
+	if found {
+		page = blob(get, 0)
+	}
+	return page, get.Reset()
+}
+
+// layout returns the database's layout and the size of a page.
+func (w *writer) layout() (l layout, size int64, err error) {
+	count, _, err := number(w.st.pageCount)
+	if err != nil {
+		return l, 0, err
+	}
+	first, err := w.page(1)
+	if err != nil {
+		return l, 0, err
+	}
+	l, err = layoutOf(first, count)
+	return l, int64(len(first)), err
+}
+
+// sweepAll looks at each page of the database, and overwrites what it finds. What
 // is written meanwhile is swept as it is checkpointed.
-func (db *DB) sweepAll(ctx context.Context, w *writer) (found bool, err error) {
+func (db *DB) sweepAll(ctx context.Context, w *writer) error {
 	var list []int64
 	var page []byte
 	for from, count := int64(1), int64(1); from <= count; from += lookPages {
@@ -208,10 +258,17 @@ func (db *DB) sweepAll(ctx context.Context, w *writer) (found bool, err error) {
 			if _, err := r.one(ctx, sqlPageCount, func(s *sqlite.Stmt) { count = s.ColumnInt64(0) }); err != nil {
 				return err
 			}
+			if _, err := r.one(ctx, sqlPage, func(s *sqlite.Stmt) { page = blob(s, 0) }, int64(1)); err != nil {
+				return err
+			}
+			l, err := layoutOf(page, count)
+			if err != nil {
+				return err
+			}
 			return r.run(ctx, sqlPages, func(s *sqlite.Stmt) error {
 				page = slices.Grow(page[:0], s.ColumnLen(1))[:s.ColumnLen(1)]
 				s.ColumnBytes(1, page)
-				if no := s.ColumnInt64(0); len(page) > 0 && filled(page, no, count) {
+				if no := s.ColumnInt64(0); len(page) > 0 && l.filled(page, no) {
 					list = append(list, no)
 				}
 				return nil
@@ -221,14 +278,14 @@ func (db *DB) sweepAll(ctx context.Context, w *writer) (found bool, err error) {
 			if ctx.Err() != nil {
 				err = fmt.Errorf("%w: %w", evidence.ErrUnavailable, err)
 			}
-			return false, fmt.Errorf("sqlite: sweep: %w", err)
+			return fmt.Errorf("sqlite: sweep: %w", err)
 		}
 	}
 	// Not in between: each of these makes the reader forget what it has read.
 	for pages := range slices.Chunk(list, sweepPages) {
 		if err := w.transact(ctx, func() error { return w.clearGaps(pages) }); err != nil {
-			return false, fmt.Errorf("sqlite: sweep: %w", err)
+			return fmt.Errorf("sqlite: sweep: %w", err)
 		}
 	}
-	return len(list) > 0, nil
+	return nil
 }

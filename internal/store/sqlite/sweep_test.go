@@ -97,9 +97,13 @@ func (s *sealing) file() (data []byte, filled int) {
 		s.t.Fatal(err)
 	}
 	count := int64(len(data) / 4096)
+	l, err := sqlite.LayoutOf(data[:4096], count)
+	if err != nil {
+		s.t.Fatal(err)
+	}
 	for no := range count {
 		page := data[no*4096:][:4096]
-		from, to := sqlite.Gap(page, no+1, count)
+		from, to := l.Gap(page, no+1)
 		if len(bytes.Trim(page[from:to], "\x00")) > 0 {
 			filled++
 		}
@@ -155,6 +159,7 @@ func (s *sealing) scrub() {
 func TestSweep(t *testing.T) {
 	s := newSealing(t)
 	s.scrub() // the first looks at all pages; what comes now is for the sweeping of the log
+	missed := s.db.Missed()
 	var gone []int64
 	for i := range 3 {
 		s.add(800) // well over 1,000 pages of the log, which begins anew meanwhile
@@ -164,6 +169,9 @@ func TestSweep(t *testing.T) {
 		}
 		s.scrub()
 		s.clean(fmt.Sprintf("round %d", i), gone)
+	}
+	if n := s.db.Missed() - missed; n != 0 {
+		t.Errorf("%d times the log was taken for one that another program has checkpointed", n)
 	}
 	if ok := query(t, shell(t, s.dir), "PRAGMA integrity_check")[0][0]; ok != "ok" {
 		t.Errorf("integrity: %s", ok)
@@ -184,6 +192,7 @@ func TestSweepClosing(t *testing.T) {
 func TestSweepReader(t *testing.T) {
 	s := newSealing(t)
 	s.scrub()
+	missed := s.db.Missed()
 	s.add(400)
 	snap, err := s.db.Snapshot(t.Context())
 	if err != nil {
@@ -195,6 +204,9 @@ func TestSweepReader(t *testing.T) {
 	closeIt(t, snap)
 	s.scrub()
 	s.clean("after the reader", gone)
+	if n := s.db.Missed() - missed; n != 0 {
+		t.Errorf("%d times the log was taken for one that another program has checkpointed", n)
+	}
 }
 
 // TestSweepAll begins with a file that an older program, or another one, has checkpointed.
@@ -216,10 +228,13 @@ func TestSweepAll(t *testing.T) {
 func TestSweepFails(t *testing.T) {
 	s := newSealing(t)
 	s.scrub()
-	s.db.SweepFails(true)
+	restore := s.db.SweepFails()
 	s.add(400)
 	gone := s.remove(1, 2)
-	s.db.SweepFails(false)
+	if err := s.db.Scrub(t.Context()); !errors.Is(err, evidence.ErrUnavailable) { // tried again
+		t.Errorf("a scrub that cannot read the log: %v, want ErrUnavailable", err)
+	}
+	restore()
 	if _, filled := s.file(); filled == 0 {
 		t.Fatal("nothing was checkpointed unswept")
 	}
@@ -230,6 +245,120 @@ func TestSweepFails(t *testing.T) {
 	}
 	s.scrub()
 	s.clean("swept after all", gone)
+}
+
+// TestSweepOther sees that it is noticed when another program checkpoints what was not swept, and that
+// nothing else is taken for that.
+func TestSweepOther(t *testing.T) {
+	for _, pragma := range []string{"wal_checkpoint(PASSIVE)", "wal_checkpoint(RESTART)", "wal_checkpoint(TRUNCATE)"} {
+		s := newSealing(t)
+		s.scrub()
+		missed := s.db.Missed()
+		s.add(400)
+		s.scrub()
+		s.add(100)
+		gone := s.remove(1, 2)
+		s.scrub()
+		if s.db.Missed() != missed {
+			t.Errorf("%s: something was missed before", pragma)
+		}
+		sh := shell(t, s.dir)
+		s.add(100)
+		gone = append(gone, s.remove(1, 2)...)
+		query(t, sh, "PRAGMA "+pragma)
+		s.remove(0, 2) // begins the log anew
+		s.scrub()
+		s.clean(pragma, gone)
+
+		// Right before a scrub, and what the shell wrote itself.
+		s.add(100)
+		gone = append(gone, s.remove(1, 2)...)
+		s.scrub()
+		query(t, sh, "CREATE TABLE IF NOT EXISTS other (a)")
+		s.add(100)
+		query(t, sh, "PRAGMA "+pragma)
+		s.scrub()
+		s.clean(pragma+" at last", gone)
+	}
+}
+
+// TestSweepAutoVacuum sees that pages which are not of b-trees, and look so, are let be.
+func TestSweepAutoVacuum(t *testing.T) {
+	s := newSealing(t)
+	s.add(20)
+	closeIt(t, s.db)
+	sh := shell(t, s.dir)
+	query(t, sh, "PRAGMA auto_vacuum = INCREMENTAL")
+	query(t, sh, "VACUUM")
+	s.db = open(t, s.dir)
+	s.scrub()
+	var gone []int64
+	for range 8 { // to more than 822 pages, where the second map is
+		s.add(400)
+		gone = append(gone, s.remove(1, 3)...)
+		s.scrub()
+		if ok := query(t, sh, "PRAGMA integrity_check(1)")[0][0]; ok != "ok" {
+			t.Fatalf("integrity: %s", ok)
+		}
+	}
+	if data, _ := s.file(); len(data) < 900*4096 {
+		t.Errorf("a file of %d pages, want more", len(data)/4096)
+	}
+	query(t, sh, "PRAGMA incremental_vacuum") // moves pages
+	s.scrub()
+	s.clean("after all", gone)
+}
+
+// TestSweepPath opens by a relative name that is a symbolic link, and goes elsewhere.
+func TestSweepPath(t *testing.T) {
+	s := newSealing(t)
+	closeIt(t, s.db)
+	name, file := filepath.Join(s.dir, "runledger.db"), filepath.Join(t.TempDir(), "file.db")
+	if err := errors.Join(os.Rename(name, file), os.Symlink(file, name)); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(s.dir)
+	s.db = open(t, ".")
+	t.Chdir(t.TempDir())
+	s.add(20)
+	s.scrub()
+	if log, err := os.Stat(file + "-wal"); err != nil || log.Size() != 0 {
+		t.Errorf("the log: %v, %v, want an empty one", log, err)
+	}
+}
+
+func TestPointerMaps(t *testing.T) {
+	for name, test := range map[string]struct {
+		size, reserved int
+		autoVacuum     byte
+		maps, others   []int64
+	}{
+		"no auto_vacuum": {4096, 0, 0, nil, []int64{1, 2, 822}},
+		"usual pages":    {4096, 0, 1, []int64{2, 822, 1642}, []int64{1, 3, 821, 823, 1641}},
+		"part reserved":  {4096, 32, 1, []int64{2, 2 + 813}, []int64{1, 3, 822}},
+		// 1<<20 + 1 is 2 + 5115*205, and the page of the locks.
+		"at the locks": {1024, 0, 1, []int64{2, 207, 1<<20 + 2, 1<<20 + 206}, []int64{1 << 20, 1<<20 + 1, 1<<20 + 3, 1<<20 + 207}},
+	} {
+		first := make([]byte, test.size)
+		first[20], first[55] = byte(test.reserved), test.autoVacuum
+		l, err := sqlite.LayoutOf(first, 1<<21)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, no := range test.maps {
+			if !l.PointerMap(no) {
+				t.Errorf("%s: page %d is no pointer map", name, no)
+			}
+		}
+		for _, no := range test.others {
+			if l.PointerMap(no) {
+				t.Errorf("%s: page %d is a pointer map", name, no)
+			}
+		}
+	}
+	if _, err := sqlite.LayoutOf(nil, 0); !errors.Is(err, evidence.ErrTampered) {
+		t.Errorf("layout of nothing: %v, want ErrTampered", err)
+	}
 }
 
 func TestGap(t *testing.T) {
@@ -260,7 +389,11 @@ func TestGap(t *testing.T) {
 		"and of one just smaller": {page(0, 2, 1, 4000), 2, 2<<24 - 1, 14, 4000},
 		"leaf of a huge table":    {page(0, 13, 1, 4000), 2, 13 << 24, 0, 0},
 	} {
-		if from, to := sqlite.Gap(test.page, test.no, test.count); from != test.from || to != test.to {
+		l, err := sqlite.LayoutOf(make([]byte, 4096), test.count)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if from, to := l.Gap(test.page, test.no); from != test.from || to != test.to {
 			t.Errorf("%s: %d to %d, want %d to %d", name, from, to, test.from, test.to)
 		}
 	}

@@ -35,14 +35,15 @@ const (
 // writer; SQLite's own checkpoint would not say so.
 func (w *writer) writeBack(ctx context.Context) {
 	pages, done, _, err := w.walState(w.st.frames)
-	more := pages - done
-	if pages >= w.swept.frames { // while a reader holds the log, not after each commit
-		more = min(more, pages-w.swept.frames)
+	if err == nil {
+		if err := w.look(pages); err != nil {
+			w.log.ErrorContext(ctx, "write-ahead log not looked at", "error", err)
+		}
 	}
-	if err == nil && more >= checkpointPages {
+	// Of what a reader holds back it is tried again after as many pages more, not after each commit.
+	if err == nil && min(pages-done, pages-w.swept.clean) >= checkpointPages {
 		// A full disk may have room for a checkpoint, and needs it, where it has none for sweeping.
-		if err := w.sweep(pages); err != nil {
-			w.missed.Add(1)
+		if err := w.sweep(); err != nil {
 			w.log.ErrorContext(ctx, "write-ahead log not swept", "error", err)
 		}
 		if w.failed != nil {
@@ -97,18 +98,18 @@ func (w *writer) scrub(ctx context.Context) error {
 	}
 	w.conn.SetBusyTimeout(scrubTimeout)
 	defer w.conn.SetBusyTimeout(busyTimeout)
-	frames, _, _, err := w.walState(w.st.frames)
-	if err == nil {
-		err = w.sweep(frames)
+	unswept := w.sweep()
+	if w.failed != nil {
+		return w.failed
 	}
-	busy := false
-	if err == nil {
-		_, _, busy, err = w.walState(w.st.truncate)
-	}
+	// Also where sweeping has failed: a full disk needs it (as in writeBack).
+	_, _, busy, err := w.walState(w.st.truncate)
 	if err != nil {
 		if err = fault(err, false); errors.Is(err, store.ErrSync) {
 			w.failed = err
 		}
+	}
+	if err = errors.Join(unswept, err); err != nil {
 		return fmt.Errorf("sqlite: scrub: %w", err)
 	}
 	if busy {

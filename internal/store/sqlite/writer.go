@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,7 +33,7 @@ type spineKey struct {
 type writer struct {
 	mu     sync.Mutex // guards all below
 	conn   *sqlite.Conn
-	path   string // of the database
+	wal    *os.File // the write-ahead log, for reading: see sweep.go
 	log    *slog.Logger
 	st     statements
 	closed bool
@@ -62,7 +63,7 @@ type statements struct {
 	begin, commit, rollback *sqlite.Stmt
 	frames, checkpoint      *sqlite.Stmt // states of the write-ahead log: wal.go
 	restart, truncate       *sqlite.Stmt
-	pageCount               *sqlite.Stmt // these: sweep.go
+	version, pageCount      *sqlite.Stmt // these: sweep.go
 	page, setPage           *sqlite.Stmt
 
 	findTenant, addTenant, findLog, lastLog, addLog, addHead, moveHead *sqlite.Stmt
@@ -89,6 +90,7 @@ func (st *statements) prepare(conn *sqlite.Conn) error {
 		{&st.checkpoint, `PRAGMA wal_checkpoint(PASSIVE)`},
 		{&st.restart, `PRAGMA wal_checkpoint(RESTART)`},
 		{&st.truncate, `PRAGMA wal_checkpoint(TRUNCATE)`},
+		{&st.version, `PRAGMA data_version`},
 		{&st.pageCount, sqlPageCount},
 		{&st.page, sqlPage},
 		{&st.setPage, sqlSetPage},
@@ -142,10 +144,10 @@ func (st *statements) prepare(conn *sqlite.Conn) error {
 	return nil
 }
 
+// newWriter returns the writer of the database file at path, which conn has open.
 func newWriter(conn *sqlite.Conn, path string, log *slog.Logger) (*writer, error) {
 	w := &writer{
 		conn:    conn,
-		path:    path,
 		log:     log,
 		names:   numbers[string]{limit: namesLimit},
 		spine:   numbers[spineKey]{limit: spineLimit},
@@ -158,7 +160,15 @@ func newWriter(conn *sqlite.Conn, path string, log *slog.Logger) (*writer, error
 	if err := w.st.prepare(conn); err != nil {
 		return w, err
 	}
-	return w, w.seeExpired()
+	if err := w.seeExpired(); err != nil {
+		return w, err
+	}
+	// It is there while the connection is, under this name. No lock of SQLite's is on it.
+	var err error
+	if w.wal, err = os.Open(path + "-wal"); err != nil {
+		return w, fmt.Errorf("sqlite: %w", err)
+	}
+	return w, nil
 }
 
 // seeExpired reads expiredTo.
@@ -232,16 +242,15 @@ func (w *writer) close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.closed && w.failed == nil { // SQLite checkpoints when it closes
-		frames, _, _, err := w.walState(w.st.frames)
-		if err == nil {
-			err = w.sweep(frames)
-		}
-		if err != nil { // the first scrub of the next process finds what is left
+		if err := w.sweep(); err != nil { // the first scrub of the next process finds what is left
 			w.log.Warn("write-ahead log not swept", "error", err)
 		}
 	}
+	if w.closed {
+		return nil
+	}
 	w.closed = true
-	return w.conn.Close()
+	return errors.Join(w.conn.Close(), w.wal.Close())
 }
 
 // step runs a statement that returns no rows.
