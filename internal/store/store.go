@@ -270,6 +270,8 @@ type Removal struct {
 	Holds *HoldsMark
 	// NewKeys are data keys that Replace is sealed under and that are not stored yet.
 	NewKeys []DataKey
+	// Keys are destroyed, with what stands under them: PostgreSQL refuses one under which content
+	// would be left (evidence.ErrForbidden).
 	Keys    []KeyID
 	Index   []IndexEntry
 }

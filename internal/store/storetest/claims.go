@@ -143,7 +143,8 @@ func testKeyGone(t *testing.T, s store.Store) {
 		}
 		l.wantHead()
 	}
-	commit("stored keys", sealed(l, 1, 2, 1, 3), nil)
+	stored := sealed(l, 1, 2, 1, 3)
+	commit("stored keys", stored, nil)
 	commit("another tenant's key", sealed(l, 1, 4), store.ErrKeyGone)
 	commit("a key nobody has", sealed(l, 9), store.ErrKeyGone)
 	c := sealed(l, 9, 1)
@@ -151,7 +152,7 @@ func testKeyGone(t *testing.T, s store.Store) {
 	commit("a key that it brings", c, nil)
 
 	by := l.order()
-	l.mustRemove(store.Removal{By: by, Keys: []store.KeyID{key(3, "", "").ID}})
+	l.mustRemove(store.Removal{By: by, Segments: []store.SegmentRef{stored.Logs[0].Sealed[3].SegmentRef}, Keys: []store.KeyID{key(3, "", "").ID}})
 	commit("a destroyed key", sealed(l, 1, 3), store.ErrKeyGone)
 	c = sealed(l, 3)
 	c.Logs[0].Keys = []store.DataKey{key(3, store.ScopePerson, "y")}

@@ -264,7 +264,15 @@ func sharedKeyDestroyed(t *testing.T, a, b store.Store) {
 		done := make(chan error, 1)
 		go func() {
 			for {
-				err := lb.remove(store.Removal{By: by, Keys: []store.KeyID{k.ID}})
+				// With all that is under it: a key is not destroyed before.
+				r := store.Removal{By: by, Keys: []store.KeyID{k.ID}}
+				err := b.SealedUnder(context.Background(), "a", k.ID, store.SegmentRef{}, 1000, func(s store.SealedSegment) error {
+					r.Segments = append(r.Segments, s.SegmentRef)
+					return nil
+				})
+				if err == nil {
+					err = lb.remove(r)
+				}
 				if !errors.Is(err, store.ErrHeadMoved) {
 					done <- err
 					return

@@ -1,0 +1,2 @@
+-- Plans that outlive the size of a table, and a process that has lost its turn without knowing, are PostgreSQL's.
+-- Here nothing changes; the number is kept, so that one number means one thing everywhere.
