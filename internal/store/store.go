@@ -272,8 +272,8 @@ type Removal struct {
 	NewKeys []DataKey
 	// Keys are destroyed, with what stands under them: PostgreSQL refuses one under which content
 	// would be left (evidence.ErrForbidden).
-	Keys    []KeyID
-	Index   []IndexEntry
+	Keys  []KeyID
+	Index []IndexEntry
 }
 
 // Span names a step by its natural key.
