@@ -64,7 +64,7 @@ func (w *writer) look(frames int64) error {
 	if frames > 0 {
 		generation, err = w.generation()
 	}
-	version := w.swept.version
+	var version int64
 	if err == nil && (generation != w.swept.generation || frames < w.swept.frames) {
 		version, _, err = number(w.st.version)
 		if err == nil && (w.swept.clean < w.swept.frames || version != w.swept.version) {
