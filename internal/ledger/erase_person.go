@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/runledger/runledger/evidence"
@@ -24,7 +25,7 @@ func (w *eraser) person(ctx context.Context) error {
 	var fresh []*erasedSegment
 	for _, k := range keys {
 		w.keys = append(w.keys, k.ID)
-		err := w.l.eachUnder(ctx, w.tenant, k.ID, personSegments, func(o *openLog, s store.SealedSegment) error {
+		err := w.l.eachUnder(ctx, w.tenant, k.ID, store.SegmentRef{}, personSegments, func(o *openLog, s store.SealedSegment) error {
 			seg, known := w.segment(o.Log, s, true)
 			if !known {
 				fresh = append(fresh, seg)
@@ -49,10 +50,9 @@ func (w *eraser) person(ctx context.Context) error {
 	return nil
 }
 
-// eachUnder calls fn for the sealed segments that stand under a key, in order. fn may call
-// the store.
-func (l *Ledger) eachUnder(ctx context.Context, tenant string, key store.KeyID, chunk int, fn func(o *openLog, s store.SealedSegment) error) error {
-	var after store.SegmentRef
+// eachUnder calls fn for the sealed segments that stand under a key, in order, behind one of them. fn may
+// call the store.
+func (l *Ledger) eachUnder(ctx context.Context, tenant string, key store.KeyID, after store.SegmentRef, chunk int, fn func(o *openLog, s store.SealedSegment) error) error {
 	for {
 		var list []store.SealedSegment
 		err := l.store.SealedUnder(ctx, tenant, key, after, chunk, func(s store.SealedSegment) error {
@@ -79,35 +79,53 @@ func (l *Ledger) eachUnder(ctx context.Context, tenant string, key store.KeyID, 
 	}
 }
 
-// wantedOpening is an opening of a segment whose record is still to be found.
-type wantedOpening struct {
-	seg *erasedSegment
-	o   *seal.Opening
+// fill finds the records of segments that go as a whole, of one log and by number.
+func (w *eraser) fill(ctx context.Context, segs []*erasedSegment) error {
+	list, open := make([]store.SealedSegment, len(segs)), make([]map[evidence.ID]*seal.Opening, len(segs))
+	for i, seg := range segs {
+		list[i] = seg.stored
+	}
+	lg := segs[0].log
+	return w.l.eachSealed(ctx, lg, list, func(i int) (ids []evidence.ID, err error) {
+		open[i], err = w.l.sealer.Open(ctx, w.l.store, w.tenant, lg.Origin, list[i])
+		return slices.Collect(maps.Keys(open[i])), err
+	}, func(i int, leaf *evidence.Leaf) error {
+		o := open[i][leaf.ID]
+		delete(open[i], leaf.ID)
+		var paths []string
+		for _, f := range o.Fields {
+			paths = append(paths, f.Path)
+		}
+		return w.hit(ctx, segs[i], leaf, o, paths)
+	})
 }
 
-// fill finds the records of segments that go as a whole, of one log and by number. They stand
-// at or after the leaf that a segment is numbered by, not far from it: together they
-// came in one request.
-func (w *eraser) fill(ctx context.Context, segs []*erasedSegment) error {
-	lg := segs[0].log
-	head, err := w.l.store.Head(ctx, lg.LogRef)
+// eachSealed calls found for the records that segments have content of. The segments are of one log,
+// by number; ids opens one of them. Records stand at or after the leaf that a segment is numbered
+// by, not far from it: together they came in one request. Content of no record is passed over.
+func (l *Ledger) eachSealed(ctx context.Context, lg store.Log, segs []store.SealedSegment, ids func(i int) ([]evidence.ID, error), found func(i int, leaf *evidence.Leaf) error) error {
+	head, err := l.store.Head(ctx, lg.LogRef)
 	if err != nil {
 		return err
 	}
-	wanted := map[evidence.ID][]wantedOpening{}
-	for len(segs) > 0 {
-		from := segs[0].stored.No >> store.SegmentBits
+	wanted := map[evidence.ID][]int{} // by segments
+	for next := 0; next < len(segs); {
+		from := segs[next].No >> store.SegmentBits
 		if from >= head.Size {
-			segs = segs[1:] // content of no record goes, too
+			next++
 			continue
 		}
 		last := from
-		err := eachLeaf(ctx, w.l.store, lg.LogRef, from, head.Size, func(seq int64, raw []byte) error {
-			for len(segs) > 0 && segs[0].stored.No>>store.SegmentBits <= seq {
-				if err := w.want(ctx, segs[0], wanted); err != nil {
+		err := eachLeaf(ctx, l.store, lg.LogRef, from, head.Size, func(seq int64, raw []byte) error {
+			for ; next < len(segs) && segs[next].No>>store.SegmentBits <= seq; next++ {
+				list, err := ids(next)
+				if err != nil {
 					return err
 				}
-				segs, last = segs[1:], seq
+				for _, id := range list {
+					wanted[id] = append(wanted[id], next)
+				}
+				last = seq
 			}
 			if len(wanted) == 0 || seq > last+MaxAppend {
 				return errFound
@@ -120,12 +138,8 @@ func (w *eraser) fill(ctx context.Context, segs []*erasedSegment) error {
 			if err != nil {
 				return fmt.Errorf("leaf %d of %s: %w: %w", seq, lg.Origin, evidence.ErrTampered, err)
 			}
-			for _, x := range wanted[id] {
-				var paths []string
-				for _, f := range x.o.Fields {
-					paths = append(paths, f.Path)
-				}
-				if err := w.hit(ctx, x.seg, leaf, x.o, paths); err != nil {
+			for _, i := range wanted[id] {
+				if err := found(i, leaf); err != nil {
 					return err
 				}
 			}
@@ -136,17 +150,6 @@ func (w *eraser) fill(ctx context.Context, segs []*erasedSegment) error {
 			return err
 		}
 		clear(wanted)
-	}
-	return nil
-}
-
-func (w *eraser) want(ctx context.Context, seg *erasedSegment, wanted map[evidence.ID][]wantedOpening) error {
-	openings, err := w.l.sealer.Open(ctx, w.l.store, w.tenant, seg.log.Origin, seg.stored)
-	if err != nil {
-		return err
-	}
-	for id, o := range openings {
-		wanted[id] = append(wanted[id], wantedOpening{seg, o})
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package ledger
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -10,8 +11,12 @@ import (
 	"github.com/runledger/runledger/internal/store"
 )
 
-// namedUntil says up to which entry the index was looked through for a person.
-type namedUntil struct{ actor, subject store.Position }
+// namedUntil says how far it was looked for a person: up to which entry in the index, and up to
+// which segment under each of the person's keys. It may be copied.
+type namedUntil struct {
+	actor, subject store.Position
+	under          map[store.KeyID]store.SegmentRef // never changed
+}
 
 // RefreshHolds adds to the holds of subjects what has come since. It is called before
 // anything is expired or erased.
@@ -89,8 +94,10 @@ func (l *Ledger) heldSubject(ctx context.Context, tenant string, h *store.Hold) 
 }
 
 // namedSince returns the runs that name a person as actor or data subject, and the records without
-// a run that do, as far as the index has them behind until, which it moves on. Steps and
-// events are indexed once a trace, and a trace is of one run.
+// a run that do, as far as they were not seen until, which it moves on. The index says it of most,
+// but of the steps and events of a trace by one entry, and a trace is of one run. That entry goes with the
+// record that it is of, or with the field that it says, where others of the trace stay. So what
+// is sealed under the person's keys counts as well.
 func (l *Ledger) namedSince(ctx context.Context, tenant, person string, until *namedUntil) (runs []string, records []store.Position, err error) {
 	actor := &evidence.Record{Kind: evidence.KindAudit}
 	actor.SetHumanActor(person)
@@ -110,7 +117,15 @@ func (l *Ledger) namedSince(ctx context.Context, tenant, person string, until *n
 			at = append(at, e.Position)
 		}
 	}
-	at = unique(at, nil)
+	runs, records, err = l.aboutRuns(ctx, tenant, unique(at, nil))
+	if err != nil {
+		return nil, nil, err
+	}
+	return l.sealedSince(ctx, tenant, person, until, runs, records)
+}
+
+// aboutRuns returns the runs of records, and those of them that have none.
+func (l *Ledger) aboutRuns(ctx context.Context, tenant string, at []store.Position) (runs []string, records []store.Position, err error) {
 	slices.SortFunc(at, comparePositions)
 	for len(at) > 0 {
 		n := 1
@@ -139,6 +154,59 @@ func (l *Ledger) namedSince(ctx context.Context, tenant, person string, until *n
 		at = at[n:]
 	}
 	return unique(runs, nil), records, nil
+}
+
+// sealedSince adds the runs, and the records without one, of what is sealed under a person's keys, in
+// segments behind those that until has.
+func (l *Ledger) sealedSince(ctx context.Context, tenant, person string, until *namedUntil, runs []string, records []store.Position) ([]string, []store.Position, error) {
+	keys, err := l.sealer.PersonKeys(ctx, tenant, person)
+	if err != nil {
+		return nil, nil, err
+	}
+	under := make(map[store.KeyID]store.SegmentRef, len(keys))
+	for _, k := range keys {
+		under[k.ID] = until.under[k.ID]
+		var of *openLog
+		var list []store.SealedSegment
+		flush := func() error {
+			if len(list) == 0 {
+				return nil
+			}
+			err := l.eachSealed(ctx, of.Log, list, func(i int) ([]evidence.ID, error) {
+				ids, err := l.sealer.RecordIDs(ctx, l.store, tenant, of.Origin, list[i])
+				if errors.Is(err, evidence.ErrNotFound) {
+					return nil, nil // the key went meanwhile, and what was under it
+				}
+				return ids, err
+			}, func(_ int, leaf *evidence.Leaf) error {
+				if leaf.Run == "" {
+					records = append(records, store.Position{LogNo: of.No, Seq: leaf.Seq})
+				} else {
+					runs = append(runs, leaf.Run)
+				}
+				return nil
+			})
+			under[k.ID], list = list[len(list)-1].SegmentRef, list[:0]
+			return err
+		}
+		err := l.eachUnder(ctx, tenant, k.ID, under[k.ID], personSegments, func(o *openLog, s store.SealedSegment) error {
+			var err error
+			if o != of || len(list) == personSegments {
+				err = flush()
+			}
+			of, list = o, append(list, s)
+			return err
+		})
+		if err == nil {
+			err = flush()
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		runs, records = unique(runs, nil), unique(records, nil)
+	}
+	until.under = under
+	return runs, records, nil
 }
 
 func comparePositions(a, b store.Position) int {

@@ -147,3 +147,49 @@ func TestHoldRefuses(t *testing.T) {
 		t.Errorf("%d leaves, were %d", n, size)
 	}
 }
+
+// TestHoldSubjectUnindexed: steps of a trace are indexed once, and that entry may have gone with the
+// record that it was of. What else names the person is held all the same.
+func TestHoldSubjectUnindexed(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		first string
+		lose  func(r *rig, h *hands, first ledger.Receipt)
+	}{
+		"a field was erased": {"", func(r *rig, _ *hands, first ledger.Receipt) {
+			e := ledger.Erasure{Fields: []ledger.ErasedField{{Position: store.Position{LogNo: 1, Seq: first.LeafIndex}, Paths: []string{"/subject"}}}}
+			if _, err := r.Erase(context.Background(), "acme", e); err != nil {
+				t.Error(err)
+			}
+		}},
+		"a synthetic record has expired": {`,"is_synthetic":true`, func(r *rig, h *hands, first ledger.Receipt) {
+			r.order(t, h, 1, "aos_trace_steps", evidence.ClassSynthetic, ranges(first))
+			r.expire(t)
+			r.gone(t, first, true)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx := context.Background()
+			r, h := pastRig(t)
+			const sue = `,"subject":"sue"`
+			a := r.append(t, "acme", step(1, 1, content+sue+test.first), step(1, 2, content+sue), step(2, 1, content))
+			test.lose(r, h, a[0])
+			place := func() store.Hold {
+				hold, _, err := r.PlaceHold(ctx, "acme", ledger.HoldOrder{Scope: store.HoldSubject, Subject: "sue", Reason: "a case"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return hold
+			}
+			if hold := place(); hold.NRuns != 1 {
+				t.Errorf("the hold covers %d runs", hold.NRuns)
+			}
+			r.order(t, h, 1, "aos_trace_steps", evidence.ClassLLMRuns, ranges(a...))
+			r.expire(t)
+			r.gone(t, a[1], false)
+			r.gone(t, a[2], true)
+			r.sound(t)
+		})
+	}
+}
