@@ -67,9 +67,9 @@ func (l *Ledger) Erase(ctx context.Context, tenant string, e Erasure) (Erased, e
 	if err != nil {
 		return Erased{}, err
 	}
-	var scrubbed error
-	out.ScrubLater, scrubbed = l.Scrub(ctx)
 	out.Statement, out.Body, err = l.stateErasure(ctx, tenant, done)
+	var scrubbed error
+	out.ScrubLater, scrubbed = l.Scrub(ctx) // behind the statement, with which the note of it goes
 	return out, errors.Join(err, scrubbed)
 }
 

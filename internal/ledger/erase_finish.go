@@ -262,7 +262,7 @@ func (l *Ledger) FinishErasures(ctx context.Context, tenant string) (Retired, er
 			return out, err
 		}
 	}
-	return out, l.scrubKeys(ctx, out)
+	return out, l.ScrubDue(ctx)
 }
 
 // settingsOf returns the settings under a prefix that have a value.

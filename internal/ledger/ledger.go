@@ -107,7 +107,7 @@ type Ledger struct {
 	halted atomic.Pointer[haltError]
 	// unpublished is why the last round of publishing failed; nil before the first.
 	unpublished atomic.Pointer[error]
-	scrubbing   atomic.Bool   // see scrubSoon
+	scrubs      atomic.Int64  // asked for, see scrubSoon
 	sent        atomic.Int64  // boot-time clock of a producer's last batch, see Busy
 	stop        chan struct{} // closed by Close
 	stopped     sync.WaitGroup
@@ -169,7 +169,7 @@ func (l *Ledger) start(ctx context.Context, rolledBack []rollback) error {
 	}
 	// Not before: it would find the anchor of a log that was rolled back ahead of it, and stop the log.
 	l.stopped.Go(l.publishLoop)
-	if err := l.scrubDue(ctx); err != nil {
+	if err := l.startScrub(ctx); err != nil {
 		return err
 	}
 	_, err := l.current(ctx, evidence.SystemTenant)

@@ -73,7 +73,7 @@ func (l *Ledger) RetireKeys(ctx context.Context, tenant, through string) (Retire
 	if err := l.store.SetSetting(ctx, settingKeys+tenant, ""); err != nil {
 		return out, err
 	}
-	return out, l.scrubKeys(ctx, out)
+	return out, l.ScrubDue(ctx)
 }
 
 // retirable returns the keys of days up to and with through, and those of persons with
@@ -290,13 +290,4 @@ func (l *Ledger) destroy(ctx context.Context, tenant string, list []retiring, by
 		return err
 	})
 	return left, err
-}
-
-// scrubKeys makes keys that are gone unrecoverable from the store's own files.
-func (l *Ledger) scrubKeys(ctx context.Context, done Retired) error {
-	if done.Keys == 0 {
-		return nil
-	}
-	_, err := l.Scrub(ctx)
-	return err
 }

@@ -10,19 +10,18 @@ import (
 )
 
 const (
-	// settingScrub is "1" from the time at which something was to be scrubbed and could not
-	// be, until it is.
-	settingScrub = "scrub_due"
 	// scrubTries is how often whoever asks waits for readers, scrubPause between.
 	scrubTries = 8
 	scrubPause = 100 * time.Millisecond
-	// scrubEvery is how often it is tried when nobody waits.
-	scrubEvery = time.Second
+	// scrubEvery is how often it is tried when nobody waits, scrubSeldom where an error is not likely to
+	// pass.
+	scrubEvery  = time.Second
+	scrubSeldom = time.Hour
 )
 
 // Scrub makes what was removed unrecoverable from the store's own files. A reader may hold
-// an older state for a while: then later is true, and it is done as soon as that lets go,
-// by this process or by the next.
+// an older state for a while, or the disk be full: then later is true, and it is done as soon as it can be, by
+// this process or by the next (store.SettingScrub).
 func (l *Ledger) Scrub(ctx context.Context) (later bool, err error) {
 	for range scrubTries {
 		if err = l.store.Scrub(ctx); !errors.Is(err, evidence.ErrUnavailable) {
@@ -34,59 +33,71 @@ func (l *Ledger) Scrub(ctx context.Context) (later bool, err error) {
 		}
 	}
 	switch {
+	case err == nil:
+		return false, nil
 	case errors.Is(err, store.ErrSync):
 		l.halt(err)
 		return false, err
-	case errors.Is(err, evidence.ErrUnavailable):
-		// Also where who asks is gone: what was removed is.
-		if err := l.store.SetSetting(context.WithoutCancel(ctx), settingScrub, "1"); err != nil {
-			return false, err
-		}
-		l.scrubSoon()
-		return true, nil
 	}
-	return false, err
+	l.scrubSoon()
+	if errors.Is(err, evidence.ErrUnavailable) {
+		err = nil // also where who asks is gone: what was removed is
+	}
+	return true, err
+}
+
+// ScrubDue is Scrub where something is to be scrubbed, by what the store has kept in mind.
+func (l *Ledger) ScrubDue(ctx context.Context) error {
+	due, err := l.scrubIsDue(ctx)
+	if err == nil && due {
+		_, err = l.Scrub(ctx)
+	}
+	return err
+}
+
+func (l *Ledger) scrubIsDue(ctx context.Context) (bool, error) {
+	due, err := l.store.Setting(ctx, store.SettingScrub)
+	if errors.Is(err, evidence.ErrNotFound) {
+		return false, nil
+	}
+	return due == "1", err
 }
 
 // scrubSoon tries until it is done.
 func (l *Ledger) scrubSoon() {
-	if l.scrubbing.Swap(true) {
-		return
+	if l.scrubs.Add(1) > 1 {
+		return // whoever is at it sees that more is asked for
 	}
 	l.stopped.Go(func() {
-		defer l.scrubbing.Store(false)
 		ctx := context.Background()
+		pause := scrubEvery
 		for {
 			select {
-			case <-time.After(scrubEvery):
+			case <-time.After(pause):
 			case <-l.stop:
 				return
 			}
+			asked := l.scrubs.Load()
 			err := l.store.Scrub(ctx)
-			if err == nil {
-				err = l.store.SetSetting(ctx, settingScrub, "")
-			}
 			switch {
-			case err == nil:
+			case err == nil && l.scrubs.CompareAndSwap(asked, 0):
 				return
 			case errors.Is(err, store.ErrSync):
 				l.halt(err)
 				return
-			case !errors.Is(err, evidence.ErrUnavailable):
+			case err != nil && !errors.Is(err, evidence.ErrUnavailable):
 				l.log.Error("scrub", "err", err)
+				pause = min(2*pause, scrubSeldom)
 			}
 		}
 	})
 }
 
-// scrubDue goes on with what a process before could not do.
-func (l *Ledger) scrubDue(ctx context.Context) error {
-	due, err := l.store.Setting(ctx, settingScrub)
-	if err != nil && !errors.Is(err, evidence.ErrNotFound) {
-		return err
-	}
-	if due == "1" {
+// startScrub goes on with what a process before did not come to.
+func (l *Ledger) startScrub(ctx context.Context) error {
+	due, err := l.scrubIsDue(ctx)
+	if err == nil && due {
 		l.scrubSoon()
 	}
-	return nil
+	return err
 }

@@ -153,6 +153,9 @@ func (s *Service) round(ctx context.Context, do func(ctx context.Context, tenant
 	s.countPending(ctx, tenants)
 	s.forgetCertificates(ctx)
 	s.certifyMissing(ctx)
+	if err := s.cfg.Ledger.ScrubDue(ctx); err != nil {
+		s.failed(ctx, "", err)
+	}
 }
 
 // each does something for each tenant that nobody else is at. One that fails does not stop

@@ -41,9 +41,13 @@ type MoveMark struct {
 // they verified of a tenant, which follows.
 const SettingVerified = "verified/"
 
+// SettingScrub is "1" from the transaction on that removes something which Scrub makes
+// unrecoverable, until Scrub has done that. A store sets and empties it by itself.
+const SettingScrub = "scrub_due"
+
 // IsLocal reports whether a setting speaks of this very database: no copy takes it along.
 func IsLocal(setting string) bool {
-	return setting == SettingMove || strings.HasPrefix(setting, SettingVerified)
+	return setting == SettingMove || setting == SettingScrub || strings.HasPrefix(setting, SettingVerified)
 }
 
 // EndOfSettings is the name before which the settings of a prefix end that is asked for with

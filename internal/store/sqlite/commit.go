@@ -201,6 +201,15 @@ func (w *writer) position(tenant string, p store.Position) (int64, error) {
 }
 
 func (w *writer) setSetting(name, value string) error {
+	if value == "" { // what it was may have been a secret
+		if err := w.removing(); err != nil {
+			return err
+		}
+	}
+	return w.putSetting(name, value)
+}
+
+func (w *writer) putSetting(name, value string) error {
 	s := w.st.setSetting
 	s.BindText(1, name)
 	s.BindText(2, value)

@@ -126,6 +126,9 @@ const (
 // the record that orders it, which is what the triggers ask for.
 func (w *writer) remove(tenant string, tenantNo int64, r *store.Removal) error {
 	by, err := w.position(tenant, r.By)
+	if err == nil {
+		err = w.removing()
+	}
 	if err != nil {
 		return err
 	}

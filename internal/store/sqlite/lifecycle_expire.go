@@ -151,6 +151,9 @@ func (w *writer) expire(tenant string, list []store.Expiry, from, to int64, done
 		return 0, fmt.Errorf("sqlite: record %d of log %d orders none of these expiries: %w", r.By.Seq, r.By.LogNo, evidence.ErrForbidden)
 	}
 	_, no, err := w.logKey(store.LogRef{Tenant: tenant, No: list[0].LogNo})
+	if err == nil {
+		err = w.removing()
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -244,6 +247,9 @@ func (db *DB) ExpireLeaves(ctx context.Context, log store.LogRef, limit int) (le
 			return nil
 		}
 		if limit > 0 {
+			if err := w.removing(); err != nil {
+				return err
+			}
 			if err := forbidden(w.run(sqlDropLeaves, first, end, int64(limit)), "leaf segments"); err != nil {
 				return err
 			}

@@ -210,12 +210,13 @@ func (db *DB) Scrub(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := w.scrub(ctx); err != nil {
+	removed, err := w.scrub(ctx)
+	if err != nil {
 		return err
 	}
 	missed := w.missed.Load()
 	if db.sweptAll.Load() == missed {
-		return nil
+		return w.scrubbed(ctx, removed)
 	}
 	if err := db.sweepAll(ctx, w); err != nil {
 		return err
@@ -223,7 +224,10 @@ func (db *DB) Scrub(ctx context.Context) error {
 	// Now no page has anything in its gap. In the file some still do, for which the log has others:
 	// also such that sweepAll has not written.
 	db.sweptAll.Store(missed)
-	return w.scrub(ctx)
+	if removed, err = w.scrub(ctx); err != nil {
+		return err
+	}
+	return w.scrubbed(ctx, removed)
 }
 
 // Close closes the store and gives the lock back. It waits for reads and a

@@ -85,22 +85,24 @@ func (w *writer) walState(s *sqlite.Stmt) (pages, done int64, busy bool, err err
 	return pages, done, busy, s.Reset()
 }
 
-func (w *writer) scrub(ctx context.Context) error {
+// scrub moves all that is in the log into the database file, and returns how many removals
+// that were.
+func (w *writer) scrub(ctx context.Context) (removed int64, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
 	case w.closed:
-		return errClosed
+		return 0, errClosed
 	case w.failed != nil:
-		return w.failed
+		return 0, w.failed
 	case ctx.Err() != nil:
-		return fmt.Errorf("sqlite: scrub: %w: %w", evidence.ErrUnavailable, context.Cause(ctx))
+		return 0, fmt.Errorf("sqlite: scrub: %w: %w", evidence.ErrUnavailable, context.Cause(ctx))
 	}
 	w.conn.SetBusyTimeout(scrubTimeout)
 	defer w.conn.SetBusyTimeout(busyTimeout)
 	unswept := w.sweep()
 	if w.failed != nil {
-		return w.failed
+		return 0, w.failed
 	}
 	// Also where sweeping has failed: a full disk needs it (as in writeBack).
 	_, _, busy, err := w.walState(w.st.truncate)
@@ -110,10 +112,10 @@ func (w *writer) scrub(ctx context.Context) error {
 		}
 	}
 	if err = errors.Join(unswept, err); err != nil {
-		return fmt.Errorf("sqlite: scrub: %w", err)
+		return 0, fmt.Errorf("sqlite: scrub: %w", err)
 	}
 	if busy {
-		return fmt.Errorf("sqlite: scrub: a reader holds an older state: %w", evidence.ErrUnavailable)
+		return 0, fmt.Errorf("sqlite: scrub: a reader holds an older state: %w", evidence.ErrUnavailable)
 	}
-	return nil
+	return w.due.removed, nil
 }

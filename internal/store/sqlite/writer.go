@@ -56,6 +56,8 @@ type writer struct {
 	// see sweep.go.
 	swept  swept
 	missed atomic.Int64
+
+	due due
 }
 
 // statements are the writer's prepared statements.
@@ -163,6 +165,9 @@ func newWriter(conn *sqlite.Conn, path string, log *slog.Logger) (*writer, error
 	if err := w.seeExpired(); err != nil {
 		return w, err
 	}
+	if err := w.seeDue(); err != nil {
+		return w, err
+	}
 	// It is there while the connection is, under this name. No lock of SQLite's is on it.
 	var err error
 	if w.wal, err = os.Open(path + "-wal"); err != nil {
@@ -213,6 +218,7 @@ func (w *writer) settle() {
 	w.spine.settle()
 	w.tenants.settle()
 	w.logs.settle()
+	w.due.settle()
 }
 
 func (w *writer) undo() {
@@ -220,6 +226,7 @@ func (w *writer) undo() {
 	w.spine.undo()
 	w.tenants.undo()
 	w.logs.undo()
+	w.due.undo()
 }
 
 // fail rolls back and returns the error with its sentinel. A transaction that
