@@ -510,3 +510,16 @@ func TestExpiredAudit(t *testing.T) {
 		}
 	}
 }
+
+// TestFollowExpired: new leaves that nobody has verified before their rows expired are no finding.
+func TestFollowExpired(t *testing.T) {
+	t.Parallel()
+	r := openAged(t, filepath.Join(t.TempDir(), "data"))
+	r.expire(t, 0, r.end, evidence.KindTraceStep)
+	if err := r.FollowFrom(context.Background(), "acme", 0); err != nil {
+		t.Fatal(err)
+	}
+	if in := r.Integrity("acme"); len(in.Anomalies) > 0 || in.Status == ledger.StatusCompromised {
+		t.Errorf("%+v", in)
+	}
+}

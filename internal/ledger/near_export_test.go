@@ -46,3 +46,16 @@ func (l *Ledger) ForgetNear() {
 		l.near.tiles.remove(k)
 	}
 }
+
+// FollowFrom verifies the leaves of a tenant's newest log from one on, as new ones are.
+func (l *Ledger) FollowFrom(ctx context.Context, tenant string, from int64) error {
+	o, err := l.current(ctx, tenant)
+	if err != nil {
+		return err
+	}
+	t := &tail{skip: from, from: from}
+	if err := l.resume(ctx, o, t); err != nil {
+		return err
+	}
+	return l.follow(ctx, o, t)
+}

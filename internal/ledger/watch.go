@@ -305,6 +305,27 @@ func (l *Ledger) watchNew(ctx context.Context, wake <-chan struct{}, fresh chan<
 	}
 }
 
+// lostRows returns findings about leaves whose rows are gone. What was not looked at for long, because
+// a process has died and none was there, may have expired by now: that expiry is the full verification's.
+func (l *Ledger) lostRows(ctx context.Context, o *openLog, gone []*evidence.Leaf) (out []Finding, err error) {
+	if len(gone) == 0 {
+		return nil, nil
+	}
+	expired, err := readExpiries(ctx, l.store, o.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	for _, leaf := range gone {
+		if expired.cover(o.No, leaf) {
+			continue
+		}
+		f := missingRow(leaf)
+		f.Tenant, f.Log = o.Tenant, o.Origin
+		out = append(out, f)
+	}
+	return out, nil
+}
+
 func (l *Ledger) newTail(o *openLog) *tail {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -337,6 +358,7 @@ func (l *Ledger) follow(ctx context.Context, o *openLog, t *tail) error {
 			return c.err
 		}
 		findings := c.findings
+		var gone []*evidence.Leaf
 		for _, leaf := range c.leaves {
 			t.tree.append(leaf.hash, func(store.Tile) {})
 			if leaf.leaf == nil {
@@ -348,14 +370,16 @@ func (l *Ledger) follow(ctx context.Context, o *openLog, t *tail) error {
 					Message: "t is smaller than that of the leaf before",
 				})
 			}
-			if leaf.gone { // nothing is so young that it has expired
-				f := missingRow(leaf.leaf)
-				f.Tenant, f.Log = o.Tenant, o.Origin
-				findings = append(findings, f)
+			if leaf.gone {
+				gone = append(gone, leaf.leaf)
 			}
 			t.lastT = max(t.lastT, leaf.leaf.RecordedAt)
 		}
-		l.anomalies(ctx, findings)
+		lost, err := l.lostRows(ctx, o, gone)
+		if err != nil {
+			return err
+		}
+		l.anomalies(ctx, append(findings, lost...))
 		l.metrics.verified.Add(float64(len(c.leaves)))
 	}
 	if got, want := t.tree.root(), st.tree.root(); got != want {
