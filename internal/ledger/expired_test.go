@@ -523,3 +523,19 @@ func TestFollowExpired(t *testing.T) {
 		t.Errorf("%+v", in)
 	}
 }
+
+// TestExpiredTerm: steps of a trace are indexed once. Where the step with the entry has expired and others have
+// not, nothing is missing.
+func TestExpiredTerm(t *testing.T) {
+	t.Parallel()
+	r, h := pastRig(t)
+	const ada = `,"human_actor_id":"ada"`
+	a := r.append(t, "acme", step(1, 1, content+ada+`,"is_synthetic":true`), step(1, 2, content+ada), step(1, 3, content+ada))
+	r.order(t, h, 1, "aos_trace_steps", evidence.ClassSynthetic, ranges(a...))
+	if n := r.expire(t); n != 1 {
+		t.Fatalf("%d rows went", n)
+	}
+	r.sound(t)
+	r.append(t, "acme", step(1, 4, content+ada)) // which brings the entry anew
+	r.sound(t)
+}

@@ -270,6 +270,9 @@ func (f *logFold) fold(c *chunk) {
 			}
 			f.t.leaf(f, l.leaf)
 			f.t.absent.leaf(f.lg.No, l.leaf, l.gone)
+			if l.gone {
+				f.t.goneTerm(l.leaf)
+			}
 		}
 		f.tree.append(l.hash, func(tile store.Tile) {
 			f.tiles[tileKey{tile.Level, tile.N}] = evidence.LeafHash(tile.Data)

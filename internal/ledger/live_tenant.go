@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"slices"
 
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/c2sp"
+	"github.com/runledger/runledger/internal/seal"
 	"github.com/runledger/runledger/internal/store"
 	"github.com/runledger/runledger/verify"
 )
@@ -39,6 +41,10 @@ type tenantFold struct {
 	// erasedTerms are path and trace of erased fields: their entry may have
 	// been that of the whole trace.
 	erasedTerms map[string]bool
+	// goneTerms are digests of a term's name and trace, of records whose rows are gone: the entry went
+	// with the row, although others of the trace may stay.
+	goneTerms map[uint64]struct{}
+	seed      maphash.Seed // of goneTerms
 }
 
 type tileKey struct {
@@ -78,6 +84,7 @@ func (v *liveVerifier) tenant(ctx context.Context, tenant string) error {
 	t := &tenantFold{
 		v: v, read: v.cfg.Reader, tenant: tenant, runs: map[string]store.RunState{}, terms: map[termKey]termValue{},
 		sizes: map[int]int64{}, origins: map[int]string{}, erasedTerms: map[string]bool{},
+		goneTerms: map[uint64]struct{}{}, seed: maphash.MakeSeed(),
 		kept:  verify.RetentionRules{Defaults: true},
 		folds: map[int]*logFold{}, absent: absences{list: map[absentKey][]stretch{}, shut: map[absentKey]bool{}}, orders: newOrders(),
 	}
@@ -265,6 +272,23 @@ func (t *tenantFold) term(logNo int, e expectedTerm) {
 		have.more = append(have.more, pos)
 		t.terms[k] = have
 	}
+}
+
+// goneTerm notes what the index may have lost with a row.
+func (t *tenantFold) goneTerm(leaf *evidence.Leaf) {
+	trace := traceScope(leaf)
+	if trace == "" || t.indexKey == nil {
+		return
+	}
+	for _, h := range leaf.H {
+		if name := seal.IndexName(leaf.Kind, h.Path); name != "" {
+			t.goneTerms[t.termDigest(name, trace)] = struct{}{}
+		}
+	}
+}
+
+func (t *tenantFold) termDigest(name, trace string) uint64 {
+	return maphash.Comparable(t.seed, [2]string{name, trace})
 }
 
 // cover puts together what the tenant's records say is gone.
@@ -465,14 +489,19 @@ func (t *tenantFold) checkIndex(ctx context.Context) error {
 }
 
 // erasedTerm reports whether an erasure took the entry: that of the record
-// since it was read, or that of its trace.
+// since it was read, or that of its trace; or it went with the row of another record of the trace. (That the
+// row is gone lawfully is looked at by itself.)
 func (t *tenantFold) erasedTerm(k termKey, want termValue) bool {
 	path := "/" + k.name
 	m := missingField{log: t.origins[want.first.LogNo], seq: want.first.Seq, path: path, kind: want.kind, synthetic: want.synthetic}
 	if t.coverage.covers(m) {
 		return true
 	}
-	return k.trace != "" && t.erasedTerms[path+" "+k.trace]
+	if k.trace == "" {
+		return false
+	}
+	_, gone := t.goneTerms[t.termDigest(k.name, k.trace)]
+	return gone || t.erasedTerms[path+" "+k.trace]
 }
 
 // unknownAnchors finds logs that the anchor has and the database does not.

@@ -235,6 +235,20 @@ func (m *macs) terms(out []IndexTerm, f *evidence.SealedField, kind evidence.Kin
 	return out
 }
 
+// IndexName returns the name of the terms that the sealed index has of a field, or "" where it has
+// none.
+func IndexName(kind evidence.Kind, path string) string {
+	switch f := evidence.Sealed(kind, path); {
+	case f == nil:
+		return ""
+	case f.Shape == evidence.ShapeActor:
+		return "actor"
+	case f.Indexed:
+		return f.NativeName()
+	}
+	return ""
+}
+
 func indexTerms(m *macs, r *evidence.Record) []IndexTerm {
 	var out []IndexTerm
 	for _, v := range r.Sealed {
