@@ -63,6 +63,9 @@ func (l *Ledger) Erase(ctx context.Context, tenant string, e Erasure) (Erased, e
 	ctx = store.NoLag(ctx)
 	life, unlock := l.life(tenant)
 	out, done, err := l.erase(ctx, tenant, life, e)
+	for tries := 1; tries < expireTries && errors.Is(err, evidence.ErrConflict) && !errors.Is(err, store.ErrHeld); tries++ {
+		out, done, err = l.erase(ctx, tenant, life, e) // another process has sealed some of it anew
+	}
 	unlock()
 	if err != nil {
 		return Erased{}, err

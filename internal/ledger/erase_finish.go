@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -215,7 +216,7 @@ func retireSetting(tenant string, k store.KeyID) string {
 // came before; and keys that opened what was erased, or what has expired although it was
 // kept longer than its day's key (retireLater), are destroyed, once the rest under them has
 // been sealed anew under another key of the same label. It is called at start, after
-// each erasure, and after each expiry.
+// each erasure, and after each expiry. What cannot be done does not keep the rest from it.
 func (l *Ledger) FinishErasures(ctx context.Context, tenant string) (Retired, error) {
 	ctx = store.NoLag(ctx)
 	var out Retired
@@ -223,46 +224,52 @@ func (l *Ledger) FinishErasures(ctx context.Context, tenant string) (Retired, er
 	if err != nil {
 		return out, err
 	}
-	for name, value := range notes {
-		n, err := l.openErasureNote(name, value)
-		if err != nil {
-			return out, err
-		}
-		_, unlock := l.life(tenant) // an erasure of this process may be about to commit it
-		statement, _, err := l.stateErasure(ctx, tenant, n)
-		unlock()
-		if err != nil {
-			return out, err
-		}
-		if statement.Log != "" {
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(notes)) {
+		stated, err := l.finishErasure(ctx, tenant, name, notes[name])
+		errs = append(errs, err)
+		if stated {
 			out.Erasures++
 		}
 	}
 	retire, err := l.settingsOf(ctx, settingRetire+tenant+"/")
+	errs = append(errs, err)
+	for _, name := range slices.Sorted(maps.Keys(retire)) {
+		done, err := l.finishKey(ctx, tenant, name, retire[name])
+		errs = append(errs, err)
+		out.Keys, out.Segments = out.Keys+done.Keys, out.Segments+done.Segments
+	}
+	return out, errors.Join(append(errs, l.ScrubDue(ctx))...)
+}
+
+// finishErasure writes the statement of an erasure that may have been executed, and reports whether it
+// was.
+func (l *Ledger) finishErasure(ctx context.Context, tenant, name, note string) (stated bool, err error) {
+	n, err := l.openErasureNote(name, note)
 	if err != nil {
+		return false, err
+	}
+	_, unlock := l.life(tenant) // an erasure of this process may be about to commit it
+	defer unlock()
+	statement, _, err := l.stateErasure(ctx, tenant, n)
+	return err == nil && statement.Log != "", err
+}
+
+// finishKey destroys a key that an order says the end of.
+func (l *Ledger) finishKey(ctx context.Context, tenant, name, order string) (out Retired, err error) {
+	var key store.KeyID
+	by, ok := parsePosition(order)
+	raw, err := hex.DecodeString(name[strings.LastIndexByte(name, '/')+1:])
+	if !ok || err != nil || copy(key[:], raw) != len(key) {
+		return out, fmt.Errorf("setting %s: %w", name, evidence.ErrTampered)
+	}
+	if _, err = l.store.DataKey(ctx, tenant, key); err == nil {
+		out, err = l.retire(ctx, tenant, []retiring{{key, ""}}, by)
+	}
+	if err != nil && !errors.Is(err, evidence.ErrNotFound) {
 		return out, err
 	}
-	for name, value := range retire {
-		var key store.KeyID
-		by, ok := parsePosition(value)
-		raw, err := hex.DecodeString(name[strings.LastIndexByte(name, '/')+1:])
-		if !ok || err != nil || copy(key[:], raw) != len(key) {
-			return out, fmt.Errorf("setting %s: %w", name, evidence.ErrTampered)
-		}
-		_, err = l.store.DataKey(ctx, tenant, key)
-		if err == nil {
-			var done Retired
-			done, err = l.retire(ctx, tenant, []retiring{{key, ""}}, by)
-			out.Keys, out.Segments = out.Keys+done.Keys, out.Segments+done.Segments
-		}
-		if err != nil && !errors.Is(err, evidence.ErrNotFound) {
-			return out, err
-		}
-		if err := l.store.SetSetting(ctx, name, ""); err != nil {
-			return out, err
-		}
-	}
-	return out, l.ScrubDue(ctx)
+	return out, l.store.SetSetting(ctx, name, "")
 }
 
 // settingsOf returns the settings under a prefix that have a value.

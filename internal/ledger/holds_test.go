@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -101,7 +102,7 @@ func TestHoldTime(t *testing.T) {
 	if _, err := r.Erase(ctx, "acme", ledger.Erasure{Run: runOf(1)}); !errors.Is(err, store.ErrHeld) {
 		t.Errorf("erase: %v", err)
 	}
-	if _, _, err := r.ReleaseHold(ctx, "acme", hold.ID, "closed", ""); err != nil {
+	if _, _, err := r.ReleaseHold(ctx, "acme", hold.ID, "closed", "counsel"); err != nil {
 		t.Fatal(err)
 	}
 	r.erase(t, "acme", ledger.Erasure{Run: runOf(1)})
@@ -192,4 +193,36 @@ func TestHoldSubjectUnindexed(t *testing.T) {
 			r.sound(t)
 		})
 	}
+}
+
+// ofRun says of a step that it is of another run than its trace's.
+func ofRun(line string, trace, run int) string {
+	return strings.Replace(line, `"run_id":"`+runOf(trace)+`"`, `"run_id":"`+runOf(run)+`"`, 1)
+}
+
+// TestHoldTwoRuns: two runs may have one trace, of which the index has one entry. Both are held.
+func TestHoldTwoRuns(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	r, h := pastRig(t)
+	const sue = content + `,"subject":"sue"`
+	a := r.append(t, "acme", step(1, 1, sue), ofRun(step(1, 2, sue), 1, 2))
+	hold, _, err := r.PlaceHold(ctx, "acme", ledger.HoldOrder{Scope: store.HoldSubject, Subject: "sue", Reason: "a case"})
+	if err != nil || hold.NRuns != 2 {
+		t.Fatal(hold, err)
+	}
+	b := r.append(t, "acme", ofRun(step(1, 3, sue), 1, 3)) // and what comes later
+	if _, err := r.Erase(ctx, "acme", ledger.Erasure{Run: runOf(3)}); !errors.Is(err, store.ErrHeld) {
+		t.Errorf("erasure of what is held: %v", err)
+	}
+	r.order(t, h, 1, "aos_trace_steps", evidence.ClassLLMRuns, ranges(append(a, b...)...))
+	if n := r.expire(t); n != 0 {
+		t.Errorf("%d rows went", n)
+	}
+	if _, _, err := r.ReleaseHold(ctx, "acme", hold.ID, "closed", "counsel"); err != nil {
+		t.Fatal(err)
+	}
+	r.order(t, h, 1, "aos_trace_steps", evidence.ClassLLMRuns, ranges(a[0]))
+	r.expire(t)
+	r.sound(t)
 }

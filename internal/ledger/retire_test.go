@@ -11,6 +11,7 @@ import (
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/store"
+	"github.com/runledger/runledger/internal/store/storerig"
 	"github.com/runledger/runledger/verify"
 )
 
@@ -280,4 +281,57 @@ func TestErasePersonReads(t *testing.T) {
 		t.Errorf("%d segments read, of %d; %d scans", n, own, f.sealed.Load())
 	}
 	r.statement(t, out)
+}
+
+// TestFinishOthers: an erasure whose note does not open does not keep others from being finished.
+func TestFinishOthers(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	r, _ := pastRig(t)
+	r.append(t, "acme", step(1, 1, content), step(2, 1, content))
+	for _, name := range []string{"erasure/acme/erasure-000000000000", "erasure/acme/erasure-ffffffffffff", "erasure_retire/acme/0"} {
+		if err := r.db.SetSetting(ctx, name, "AAAA"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.erase(t, "acme", ledger.Erasure{Run: runOf(1)})
+	done, err := r.FinishErasures(ctx, "acme")
+	if !errors.Is(err, evidence.ErrTampered) || done.Keys != 1 {
+		t.Errorf("%+v, %v", done, err)
+	}
+}
+
+// beforeCommit is a store in which something else happens before an erasure is committed.
+type beforeCommit struct {
+	store.Store
+	hook func()
+}
+
+func (s *beforeCommit) SetSetting(ctx context.Context, name, value string) error {
+	err := s.Store.SetSetting(ctx, name, value)
+	if h := s.hook; h != nil && strings.HasPrefix(name, "erasure/") {
+		s.hook = nil
+		h()
+	}
+	return err
+}
+
+// TestEraseMeetsExpiry: an expiry of another process seals what is to be erased anew, between
+// the look at it and its end.
+func TestEraseMeetsExpiry(t *testing.T) {
+	t.Parallel()
+	storerig.Only(t, storerig.Postgres, "SQLite has one process")
+	r, h := pastRig(t)
+	a := r.append(t, "acme", step(1, 1, content), step(2, 1, content))
+	r.order(t, h, 1, "aos_trace_steps", evidence.ClassLLMRuns, ranges(a[0]))
+	s := &beforeCommit{}
+	other := openRig(t, r.dir, h.clock, func(c *ledger.Config) { s.Store = c.Store; c.Store = s })
+	s.hook = func() {
+		if n := r.expire(t); n != 1 {
+			t.Errorf("%d rows went", n)
+		}
+	}
+	other.erase(t, "acme", ledger.Erasure{Run: runOf(2)})
+	r.opens(t, "acme", 1, a[1].LeafIndex)
+	r.sound(t)
 }
