@@ -77,6 +77,7 @@ func (l *Ledger) PlaceHold(ctx context.Context, tenant string, o HoldOrder) (sto
 		return store.Hold{}, Receipt{}, fmt.Errorf("place a hold: %w", err)
 	}
 	h.NRuns, h.NRecord = int64(len(h.Runs)), int64(len(h.Records))
+	named.runs, named.records = h.NRuns, h.NRecord
 	life.named[h.ID] = named
 	return h, receipt, nil
 }

@@ -12,10 +12,12 @@ import (
 )
 
 // namedUntil says how far it was looked for a person: up to which entry in the index, and up to
-// which segment under each of the person's keys. It may be copied.
+// which segment under each of the person's keys; and how much the hold covered then. It may be
+// copied.
 type namedUntil struct {
 	actor, subject store.Position
 	under          map[store.KeyID]store.SegmentRef // never changed
+	runs, records  int64
 }
 
 // RefreshHolds adds to the holds of subjects what has come since. It is called before
@@ -47,6 +49,11 @@ func (l *Ledger) refreshHolds(ctx context.Context, tenant string, life *tenantLi
 			return nil, err
 		}
 		named := life.named[h.ID]
+		if h.NRuns < named.runs || h.NRecord < named.records { // somebody has removed of it by hand
+			l.log.Error("a legal hold covers less than it did", "tenant", tenant, "hold", h.ID, "runs", h.NRuns, "of", named.runs)
+			named = namedUntil{}
+		}
+		named.runs, named.records = h.NRuns, h.NRecord
 		runs, records, err := l.namedSince(ctx, tenant, subject, &named)
 		if err != nil {
 			return nil, err

@@ -226,3 +226,22 @@ func TestHoldTwoRuns(t *testing.T) {
 	r.expire(t)
 	r.sound(t)
 }
+
+// TestHoldPartsRemoved: what somebody removes of a hold by hand, with the triggers gone, comes back before anything
+// goes by it.
+func TestHoldPartsRemoved(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	r, h := pastRig(t)
+	a := r.append(t, "acme", step(1, 1, content+`,"subject":"sue"`), step(2, 1, content))
+	if _, _, err := r.PlaceHold(ctx, "acme", ledger.HoldOrder{Scope: store.HoldSubject, Subject: "sue", Reason: "a case"}); err != nil {
+		t.Fatal(err)
+	}
+	d := &deployment{dir: r.dir}
+	d.tamper(t, func(e *evil) { e.change(1, `DELETE FROM hold_runs`) })
+	r.order(t, h, 1, "aos_trace_steps", evidence.ClassLLMRuns, ranges(a...))
+	if n := r.expire(t); n != 1 {
+		t.Errorf("%d rows went", n)
+	}
+	r.gone(t, a[0], false)
+}
