@@ -109,6 +109,7 @@ type Ledger struct {
 	unpublished atomic.Pointer[error]
 	scrubbing   atomic.Bool   // see scrubSoon
 	sent        atomic.Int64  // boot-time clock of a producer's last batch, see Busy
+	waits       producerWaits
 	stop        chan struct{} // closed by Close
 	stopped     sync.WaitGroup
 	closing     sync.Once

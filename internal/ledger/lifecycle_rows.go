@@ -17,13 +17,16 @@ import (
 // dueRow is a row that an expiry names, and by which.
 type dueRow struct {
 	store.RowMark
-	by store.Expiry
+	by *store.Expiry
 }
 
 // expireRows takes the next step of a pass through topic rows.
 func (l *Ledger) expireRows(ctx context.Context, tenant string, life *tenantLife, holds []store.Hold, mark store.HoldsMark) (ExpiryStep, error) {
 	p := life.pass
 	room := expireLeaves
+	if l.shared {
+		room *= expireShared
+	}
 	if !l.Busy() {
 		room *= expireAlone
 	}
@@ -90,7 +93,7 @@ func (l *Ledger) dueRows(ctx context.Context, p *expiryPass, list []store.Expiry
 			for i := at; i < len(of) && of[i].From <= m.Seq; i++ {
 				e := &of[i]
 				if m.Seq < e.To && m.RecordedAt < e.Before && (m.Synthetic || !e.Synthetic) && (e.Synthetic || kind != evidence.KindAudit) {
-					rows = append(rows, dueRow{*m, *e})
+					rows = append(rows, dueRow{*m, e})
 					break
 				}
 			}
@@ -175,14 +178,17 @@ func (l *Ledger) leaveHeld(ctx context.Context, tenant string, logNo int, holds 
 		if held == "" {
 			free = append(free, r)
 		} else {
-			kept = append(kept, r.by)
+			kept = append(kept, *r.by)
 		}
 	}
 	return unique(kept, nil), free, nil
 }
 
-// openers is how many segments are opened at once.
-const openers = 4
+const (
+	// openers is how many open segments at the same time, and openAtOnce how many each reads together.
+	openers    = 4
+	openAtOnce = 16
+)
 
 // retireLater notes keys under which content has gone that outlived the key of its day, as
 // what was held does: old copies of it could be opened by them. FinishErasures destroys
@@ -209,9 +215,11 @@ func (l *Ledger) expireContent(ctx context.Context, lg store.Log, rows []dueRow)
 		}
 	}
 	out := &store.Removal{}
-	if nos = unique(nos, nil); len(nos) == 0 {
+	if len(nos) == 0 {
 		return out, nil, nil
 	}
+	slices.Sort(nos)
+	nos = slices.Compact(nos)
 	going, err := l.idsOf(ctx, lg, rows)
 	if err != nil {
 		return nil, nil, err
@@ -219,11 +227,9 @@ func (l *Ledger) expireContent(ctx context.Context, lg store.Log, rows []dueRow)
 	results := make([]without, len(nos))
 	g, opening := errgroup.WithContext(ctx)
 	g.SetLimit(openers)
-	for i, no := range nos {
-		g.Go(func() (err error) {
-			results[i], err = l.withoutRecords(opening, lg, no, going)
-			return err
-		})
+	for at := 0; at < len(nos); at += openAtOnce {
+		end := min(at+openAtOnce, len(nos))
+		g.Go(func() error { return l.withoutRecords(opening, lg, nos[at:end], going, results[at:end]) })
 	}
 	if err := g.Wait(); err != nil {
 		return nil, nil, err
@@ -262,15 +268,30 @@ type without struct {
 	replace *store.SealedSegment // nil: nothing is left
 }
 
-// withoutRecords says what becomes of a segment when the records of these ids go.
-func (l *Ledger) withoutRecords(ctx context.Context, lg store.Log, no int64, going map[evidence.ID]bool) (without, error) {
-	stored, err := l.store.SealedSegment(ctx, lg.Tenant, store.SegmentRef{LogNo: lg.No, No: no})
-	if errors.Is(err, evidence.ErrNotFound) {
-		return without{}, nil // an erasure took it
-	}
+// withoutRecords says, in out, what becomes of segments when the records of these ids go.
+func (l *Ledger) withoutRecords(ctx context.Context, lg store.Log, nos []int64, going map[evidence.ID]bool, out []without) error {
+	var list []store.SealedSegment
+	err := l.store.SealedSegmentsOf(ctx, lg.LogRef, nos, func(s store.SealedSegment) error {
+		list = append(list, s)
+		return nil
+	})
 	if err != nil {
-		return without{}, err
+		return err
 	}
+	for _, s := range list { // an erasure took the others
+		i, found := slices.BinarySearch(nos, s.No)
+		if !found {
+			return fmt.Errorf("sealed segment %d of %s: %w: it was not asked for", s.No, lg.Origin, evidence.ErrTampered)
+		}
+		if out[i], err = l.withoutSome(ctx, lg, s, going); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// withoutSome says what becomes of one segment.
+func (l *Ledger) withoutSome(ctx context.Context, lg store.Log, stored store.SealedSegment, going map[evidence.ID]bool) (without, error) {
 	w := without{id: stored.ID, key: stored.Key, goes: true}
 	ids, err := l.sealer.RecordIDs(ctx, l.store, lg.Tenant, lg.Origin, stored)
 	if errors.Is(err, evidence.ErrNotFound) {
