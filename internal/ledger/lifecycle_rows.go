@@ -41,7 +41,7 @@ func (l *Ledger) expireRows(ctx context.Context, tenant string, life *tenantLife
 	}
 	to = cutBetween(rows, from, to, end)
 	rows = slices.DeleteFunc(rows, func(r dueRow) bool { return r.Seq >= to })
-	kept, rows, err := l.leaveHeld(ctx, tenant, p.log.No, holds, rows)
+	kept, rows, err := l.leaveHeld(ctx, tenant, list, holds, rows)
 	if err != nil {
 		return ExpiryStep{}, err
 	}
@@ -92,7 +92,7 @@ func (l *Ledger) dueRows(ctx context.Context, p *expiryPass, list []store.Expiry
 			}
 			for i := at; i < len(of) && of[i].From <= m.Seq; i++ {
 				e := &of[i]
-				if m.Seq < e.To && m.RecordedAt < e.Before && (m.Synthetic || !e.Synthetic) && (e.Synthetic || kind != evidence.KindAudit) {
+				if names(e, kind, m) {
 					rows = append(rows, dueRow{*m, e})
 					break
 				}
@@ -105,6 +105,11 @@ func (l *Ledger) dueRows(ctx context.Context, p *expiryPass, list []store.Expiry
 	}
 	slices.SortFunc(rows, func(a, b dueRow) int { return int(a.Seq - b.Seq) })
 	return rows, nil
+}
+
+// names reports whether an expiry of a kind's table names a row of it.
+func names(e *store.Expiry, kind evidence.Kind, m *store.RowMark) bool {
+	return e.From <= m.Seq && m.Seq < e.To && m.RecordedAt < e.Before && (m.Synthetic || !e.Synthetic) && (e.Synthetic || kind != evidence.KindAudit)
 }
 
 // cutBetween returns the last place up to to where no sealed segment of these rows goes on, so
@@ -145,11 +150,12 @@ func cutBetween(rows []dueRow, from, to, end int64) int64 {
 	return to
 }
 
-// leaveHeld takes out the rows that a hold covers, and returns their expiries.
-func (l *Ledger) leaveHeld(ctx context.Context, tenant string, logNo int, holds []store.Hold, rows []dueRow) (kept []store.Expiry, free []dueRow, err error) {
+// leaveHeld takes out the rows that a hold covers, and returns the expiries of list, of one log, that name these.
+func (l *Ledger) leaveHeld(ctx context.Context, tenant string, list []store.Expiry, holds []store.Hold, rows []dueRow) (kept []store.Expiry, free []dueRow, err error) {
 	if len(holds) == 0 {
 		return nil, rows, nil
 	}
+	logNo := list[0].LogNo
 	var runs []string
 	var records []store.Position
 	for i := range rows {
@@ -177,8 +183,12 @@ func (l *Ledger) leaveHeld(ctx context.Context, tenant string, logNo int, holds 
 		}
 		if held == "" {
 			free = append(free, r)
-		} else {
-			kept = append(kept, *r.by)
+			continue
+		}
+		for i := range list { // not its own alone: none is through while a row is there that it names
+			if e := &list[i]; e.Table == r.by.Table && names(e, evidence.KindOfTable(e.Table), &r.RowMark) {
+				kept = append(kept, *e)
+			}
 		}
 	}
 	return unique(kept, nil), free, nil
