@@ -107,8 +107,8 @@ type Ledger struct {
 	halted atomic.Pointer[haltError]
 	// unpublished is why the last round of publishing failed; nil before the first.
 	unpublished atomic.Pointer[error]
-	scrubbing   atomic.Bool   // see scrubSoon
-	sent        atomic.Int64  // boot-time clock of a producer's last batch, see Busy
+	scrubbing   atomic.Bool  // see scrubSoon
+	sent        atomic.Int64 // boot-time clock of a producer's last batch, see Busy
 	waits       producerWaits
 	stop        chan struct{} // closed by Close
 	stopped     sync.WaitGroup

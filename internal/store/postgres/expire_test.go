@@ -281,6 +281,67 @@ func TestDropExpired(t *testing.T) {
 	}
 }
 
+// TestEmptied: of a month whose content shares segments with content that stays, those rows go with their
+// partition whose expiry says that its content has gone. None says so before it was gone through, or while
+// its tenant has a hold.
+func TestEmptied(t *testing.T) {
+	t.Parallel()
+	for _, held := range []bool{false, true} {
+		t.Run(fmt.Sprint("held=", held), func(t *testing.T) {
+			t.Parallel()
+			_, db, logs, first := monthly(t)
+			a, b := logs[0], logs[1]
+			mine, theirs := a.expiry(t, db, steps, 0, 3, first(3)), b.expiry(t, db, steps, 0, 3, first(3))
+			if held {
+				b.hold(t, db, store.Hold{ID: "hold-1", Scope: store.HoldRun, Runs: []string{"run 2"}})
+			}
+			part := func(i int) string { return steps + "_p" + first(i).Format("200601") }
+			months := []string{part(0), part(1), part(2)}
+			if got, err := db.PlanDrop(t.Context()); err != nil || !slices.Equal(got, months) {
+				t.Fatalf("planned: %q, %v", got, err)
+			}
+			a.sealAnew(t, db, mine, 0, 1, 2)
+			b.sealAnew(t, db, theirs, 0, 1)
+			for l, e := range map[*testLog]store.Expiry{a: mine, b: theirs} {
+				if n, err := db.Expire(t.Context(), l.ref.Tenant, []store.Expiry{e}, 0, 10, l == a || held, nil); err != nil || n != 0 {
+					t.Fatalf("%d rows of planned drops went, %v", n, err)
+				}
+			}
+			dropped, left, err := db.DropPlanned(t.Context())
+			if slices.Sort(dropped); err != nil || !slices.Equal(dropped, months) || len(left) > 0 {
+				t.Errorf("dropped %q, given up %q, %v", dropped, left, err)
+			}
+			wantRows(t, db, a)
+			wantRows(t, db, b, 0, 1, 2)
+			wantPending(t, db, "a", 0)
+			wantPending(t, db, "b", 1)
+			wantDoctor(t, db)
+			if held {
+				b.release(t, db, "hold-1")
+			}
+			b.sealAnew(t, db, theirs, 2)
+			if n, err := db.Expire(t.Context(), "b", []store.Expiry{theirs}, 0, 10, true, nil); err != nil || n != 3 {
+				t.Errorf("%d rows went, %v", n, err)
+			}
+			wantPending(t, db, "b", 0)
+		})
+	}
+}
+
+// sealAnew puts other content in the place of that of records, as a step of an expiry does for what stays.
+func (l *testLog) sealAnew(t *testing.T, db *postgres.DB, e store.Expiry, seqs ...int64) {
+	t.Helper()
+	r := &store.Removal{By: e.By}
+	for _, seq := range seqs {
+		ref := store.SegmentRef{LogNo: l.ref.No, No: seq << 4}
+		r.Segments = append(r.Segments, ref)
+		r.Replace = append(r.Replace, store.SealedSegment{SegmentRef: ref, ID: [16]byte{byte(seq), 8}, Key: store.KeyID{1}, Data: []byte("less")})
+	}
+	if err := db.Remove(t.Context(), l.ref.Tenant, r); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // wantPending checks how many expiries of a tenant are not done.
 func wantPending(t *testing.T, db *postgres.DB, tenant string, want int) {
 	t.Helper()
