@@ -401,3 +401,45 @@ func wantIndex(t *testing.T, db *postgres.DB, tenant string, want ...int64) {
 		t.Errorf("index of %s has %d, %v; want %d", tenant, got, err, want)
 	}
 }
+
+// TestStepLooksUpItsIndex: a step of many rows reads the entries of the index that are theirs, and not all that
+// the tenant has.
+func TestStepLooksUpItsIndex(t *testing.T) {
+	t.Parallel()
+	dsns := migrated(t)
+	db, l := open(t, dsns), newLog("t-1")
+	const rows, others = 3000, 6000
+	for at := 0; at < rows; at += 250 { // the most that a leaf segment has
+		var entries []store.Entry
+		for i := range 250 {
+			e := record(evidence.KindTraceStep)
+			e.Leaf.Run, e.Leaf.N = "run", int64(at+i)
+			entries = append(entries, e)
+		}
+		c := l.next(entries...)
+		if at == 0 {
+			c.Logs[0].Index = []store.IndexEntry{{Name: "subject", MAC: [16]byte{1}, Position: store.Position{LogNo: 1, Seq: 7}}}
+		}
+		if err := l.commit(t.Context(), db, c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e := l.expiry(t, db, steps, 0, rows, time.UnixMicro(1_764_000_000_000_002))
+	run(t, shell(t, dsns.App), fmt.Sprintf(`INSERT INTO sealed_index (tenant_id, name, mac, log_no, leaf_index)
+		SELECT 't-1', 'actor', '\x01', 1, %d + i FROM generate_series(1, %d) AS i`, 10*rows, others))
+	conn := shell(t, dsns.App)
+	run(t, conn, "BEGIN")
+	got := texts(t, conn, fmt.Sprintf(`SELECT runledger_expire_rows('t-1', 1, '{%s}', '{0}', '{%d}', '{%d}', '{f}', '{1}', '{%d}', 0, %[2]d, true)::text`,
+		steps, rows, int64(e.Before), e.By.Seq))
+	if len(got) != 1 || got[0] != fmt.Sprint(rows) {
+		t.Fatalf("rows went: %q", got)
+	}
+	got = texts(t, conn, `SELECT coalesce(idx_tup_fetch, 0) + coalesce(seq_tup_read, 0) || ' ' || n_tup_del FROM pg_stat_xact_user_tables WHERE relname = 'sealed_index'`)
+	var read, gone int
+	if len(got) != 1 {
+		t.Fatalf("of the index: %q", got)
+	}
+	if _, err := fmt.Sscan(got[0], &read, &gone); err != nil || gone != 1 || read > 10 {
+		t.Errorf("%d entries of the index were read and %d removed, %v; want some and 1", read, gone, err)
+	}
+}
