@@ -195,7 +195,7 @@ func (l *Ledger) leaveHeld(ctx context.Context, tenant string, list []store.Expi
 }
 
 const (
-	// openers is how many open segments at the same time, and openAtOnce how many each reads together.
+	// openers is how many open segments at the same time while nobody appends, and openAtOnce how many each reads together.
 	openers    = 4
 	openAtOnce = 16
 )
@@ -236,7 +236,11 @@ func (l *Ledger) expireContent(ctx context.Context, lg store.Log, rows []dueRow)
 	}
 	results := make([]without, len(nos))
 	g, opening := errgroup.WithContext(ctx)
-	g.SetLimit(openers)
+	if l.Busy() { // the other processors are theirs
+		g.SetLimit(1)
+	} else {
+		g.SetLimit(openers)
+	}
 	for at := 0; at < len(nos); at += openAtOnce {
 		end := min(at+openAtOnce, len(nos))
 		g.Go(func() error { return l.withoutRecords(opening, lg, nos[at:end], going, results[at:end]) })
