@@ -108,10 +108,13 @@ func (f *leafFold) read(ctx context.Context, next func() (*batch, error), send f
 		}
 		b.first, b.skip = n*batchLeaves, int(max(s.from-n*batchLeaves, 0))
 		id, tile := tileID{c2sp.EntriesLevel, n, int(min(s.to-n*batchLeaves, batchLeaves))}, s.tile(0, n)
-		data, err := f.zip.readInto(ctx, tile, &b.tileBuf)
-		if err == nil {
-			b.data, err = f.zip.readInto(ctx, id, &b.dataBuf)
-		}
+		var data []byte
+		err = paceOf(ctx).do(func() (err error) { // what is read was fetched, and is decompressed here
+			if data, err = f.zip.readInto(ctx, tile, &b.tileBuf); err == nil {
+				b.data, err = f.zip.readInto(ctx, id, &b.dataBuf)
+			}
+			return err
+		})
 		if err != nil {
 			if errors.Is(err, evidence.ErrUnavailable) || ctx.Err() != nil {
 				return err

@@ -36,7 +36,7 @@ type notedStore struct {
 // credentials, verification, lifecycle, and where leaves are that have moved.
 var unnoted = []string{
 	"APIKey", "APIKeys", "AllRuns", "Archives", "Attestations", "Checkpoints", "Damage", "Guards", "HeldRecords", "HeldRuns",
-	"HoldParts", "Holds", "HoldsMark", "Index", "Instance", "Marks", "OpenRuns", "RecordIDs", "SealedSegments", "SealedUnder", "Setting", "Settings", "SettingsUnder",
+	"HoldParts", "Holds", "HoldsMark", "Index", "Instance", "Marks", "OpenRuns", "RecordIDs", "SealedSegments", "SealedSegmentsOf", "SealedUnder", "Setting", "Settings", "SettingsUnder",
 	"Tiles",
 }
 

@@ -124,7 +124,12 @@ func (l *Ledger) Append(ctx context.Context, tenant string, records []*evidence.
 		return nil, err
 	}
 	req := &request{ctx: ctx, log: o, batch: batch, opts: opts, careful: repeated}
-	return l.submit(ctx, tenant, req)
+	from := time.Now()
+	receipts, err := l.submit(ctx, tenant, req)
+	if opts.Producer != "" && err == nil {
+		l.waits.appended(from, time.Now())
+	}
+	return receipts, err
 }
 
 // busyFor is how long after a producer's batch this process counts as busy.

@@ -107,8 +107,9 @@ type Ledger struct {
 	halted atomic.Pointer[haltError]
 	// unpublished is why the last round of publishing failed; nil before the first.
 	unpublished atomic.Pointer[error]
-	scrubs      atomic.Int64  // asked for, see scrubSoon
-	sent        atomic.Int64  // boot-time clock of a producer's last batch, see Busy
+	scrubs      atomic.Int64 // asked for, see scrubSoon
+	sent        atomic.Int64 // boot-time clock of a producer's last batch, see Busy
+	waits       producerWaits
 	stop        chan struct{} // closed by Close
 	stopped     sync.WaitGroup
 	closing     sync.Once

@@ -20,6 +20,9 @@ const (
 	// expireAlone is how many times as many that are while nobody does: fewer commits, each of
 	// which empties the caches of those that read.
 	expireAlone = 2
+	// expireShared is how many times as many where no append waits for another one's transaction: fewer
+	// of what each step asks before it begins.
+	expireShared = 4
 	// expireList is how many expiries one step is about.
 	expireList = 512
 	// expireSlack is how far a step looks for a place that cuts no sealed segment in two.
@@ -46,11 +49,11 @@ type expiryPass struct {
 // or wait for a drop that is planned, stays undone; the next round looks at it again.
 func (l *Ledger) ExpireStep(ctx context.Context, tenant string) (ExpiryStep, error) {
 	ctx = store.NoLag(ctx)
-	step, err := l.expireStep(ctx, tenant)
+	step, turn, err := l.expireStep(ctx, tenant)
 	if errors.Is(err, store.ErrSync) {
 		l.halt(err)
 	}
-	if l.shared && err == nil && step.More {
+	if turn && err == nil && step.More {
 		select { // others have a turn, who place a hold
 		case <-time.After(lifePause):
 		case <-ctx.Done():
@@ -59,12 +62,20 @@ func (l *Ledger) ExpireStep(ctx context.Context, tenant string) (ExpiryStep, err
 	return step, err
 }
 
-func (l *Ledger) expireStep(ctx context.Context, tenant string) (ExpiryStep, error) {
+// expireStep also says that it is time to let others have a turn, where there are others.
+func (l *Ledger) expireStep(ctx context.Context, tenant string) (step ExpiryStep, turn bool, err error) {
 	life, ctx, unlock, err := l.lifeAlone(ctx, tenant)
 	if err != nil {
-		return ExpiryStep{}, err
+		return ExpiryStep{}, false, err
 	}
 	defer unlock()
+	if step, err = l.nextStep(ctx, tenant, life); l.shared && time.Since(life.turn) >= lifeTurn {
+		turn, life.turn = true, time.Now().Add(lifePause)
+	}
+	return step, turn, err
+}
+
+func (l *Ledger) nextStep(ctx context.Context, tenant string, life *tenantLife) (ExpiryStep, error) {
 	if err := l.running(); err != nil {
 		return ExpiryStep{}, err
 	}

@@ -17,13 +17,16 @@ import (
 // dueRow is a row that an expiry names, and by which.
 type dueRow struct {
 	store.RowMark
-	by store.Expiry
+	by *store.Expiry
 }
 
 // expireRows takes the next step of a pass through topic rows.
 func (l *Ledger) expireRows(ctx context.Context, tenant string, life *tenantLife, holds []store.Hold, mark store.HoldsMark) (ExpiryStep, error) {
 	p := life.pass
 	room := expireLeaves
+	if l.shared {
+		room *= expireShared
+	}
 	if !l.Busy() {
 		room *= expireAlone
 	}
@@ -38,7 +41,7 @@ func (l *Ledger) expireRows(ctx context.Context, tenant string, life *tenantLife
 	}
 	to = cutBetween(rows, from, to, end)
 	rows = slices.DeleteFunc(rows, func(r dueRow) bool { return r.Seq >= to })
-	kept, rows, err := l.leaveHeld(ctx, tenant, p.log.No, holds, rows)
+	kept, rows, err := l.leaveHeld(ctx, tenant, list, holds, rows)
 	if err != nil {
 		return ExpiryStep{}, err
 	}
@@ -89,8 +92,8 @@ func (l *Ledger) dueRows(ctx context.Context, p *expiryPass, list []store.Expiry
 			}
 			for i := at; i < len(of) && of[i].From <= m.Seq; i++ {
 				e := &of[i]
-				if m.Seq < e.To && m.RecordedAt < e.Before && (m.Synthetic || !e.Synthetic) && (e.Synthetic || kind != evidence.KindAudit) {
-					rows = append(rows, dueRow{*m, *e})
+				if names(e, kind, m) {
+					rows = append(rows, dueRow{*m, e})
 					break
 				}
 			}
@@ -102,6 +105,11 @@ func (l *Ledger) dueRows(ctx context.Context, p *expiryPass, list []store.Expiry
 	}
 	slices.SortFunc(rows, func(a, b dueRow) int { return int(a.Seq - b.Seq) })
 	return rows, nil
+}
+
+// names reports whether an expiry of a kind's table names a row of it.
+func names(e *store.Expiry, kind evidence.Kind, m *store.RowMark) bool {
+	return e.From <= m.Seq && m.Seq < e.To && m.RecordedAt < e.Before && (m.Synthetic || !e.Synthetic) && (e.Synthetic || kind != evidence.KindAudit)
 }
 
 // cutBetween returns the last place up to to where no sealed segment of these rows goes on, so
@@ -142,11 +150,12 @@ func cutBetween(rows []dueRow, from, to, end int64) int64 {
 	return to
 }
 
-// leaveHeld takes out the rows that a hold covers, and returns their expiries.
-func (l *Ledger) leaveHeld(ctx context.Context, tenant string, logNo int, holds []store.Hold, rows []dueRow) (kept []store.Expiry, free []dueRow, err error) {
+// leaveHeld takes out the rows that a hold covers, and returns the expiries of list, of one log, that name these.
+func (l *Ledger) leaveHeld(ctx context.Context, tenant string, list []store.Expiry, holds []store.Hold, rows []dueRow) (kept []store.Expiry, free []dueRow, err error) {
 	if len(holds) == 0 {
 		return nil, rows, nil
 	}
+	logNo := list[0].LogNo
 	var runs []string
 	var records []store.Position
 	for i := range rows {
@@ -174,15 +183,22 @@ func (l *Ledger) leaveHeld(ctx context.Context, tenant string, logNo int, holds 
 		}
 		if held == "" {
 			free = append(free, r)
-		} else {
-			kept = append(kept, r.by)
+			continue
+		}
+		for i := range list { // not its own alone: none is through while a row is there that it names
+			if e := &list[i]; e.Table == r.by.Table && names(e, evidence.KindOfTable(e.Table), &r.RowMark) {
+				kept = append(kept, *e)
+			}
 		}
 	}
 	return unique(kept, nil), free, nil
 }
 
-// openers is how many segments are opened at once.
-const openers = 4
+const (
+	// openers is how many open segments at the same time while nobody appends, and openAtOnce how many each reads together.
+	openers    = 4
+	openAtOnce = 16
+)
 
 // retireLater notes keys under which content has gone that outlived the key of its day, as
 // what was held does: old copies of it could be opened by them. FinishErasures destroys
@@ -209,21 +225,25 @@ func (l *Ledger) expireContent(ctx context.Context, lg store.Log, rows []dueRow)
 		}
 	}
 	out := &store.Removal{}
-	if nos = unique(nos, nil); len(nos) == 0 {
+	if len(nos) == 0 {
 		return out, nil, nil
 	}
+	slices.Sort(nos)
+	nos = slices.Compact(nos)
 	going, err := l.idsOf(ctx, lg, rows)
 	if err != nil {
 		return nil, nil, err
 	}
 	results := make([]without, len(nos))
 	g, opening := errgroup.WithContext(ctx)
-	g.SetLimit(openers)
-	for i, no := range nos {
-		g.Go(func() (err error) {
-			results[i], err = l.withoutRecords(opening, lg, no, going)
-			return err
-		})
+	if l.Busy() { // the other processors are theirs
+		g.SetLimit(1)
+	} else {
+		g.SetLimit(openers)
+	}
+	for at := 0; at < len(nos); at += openAtOnce {
+		end := min(at+openAtOnce, len(nos))
+		g.Go(func() error { return l.withoutRecords(opening, lg, nos[at:end], going, results[at:end]) })
 	}
 	if err := g.Wait(); err != nil {
 		return nil, nil, err
@@ -262,15 +282,30 @@ type without struct {
 	replace *store.SealedSegment // nil: nothing is left
 }
 
-// withoutRecords says what becomes of a segment when the records of these ids go.
-func (l *Ledger) withoutRecords(ctx context.Context, lg store.Log, no int64, going map[evidence.ID]bool) (without, error) {
-	stored, err := l.store.SealedSegment(ctx, lg.Tenant, store.SegmentRef{LogNo: lg.No, No: no})
-	if errors.Is(err, evidence.ErrNotFound) {
-		return without{}, nil // an erasure took it
-	}
+// withoutRecords says, in out, what becomes of segments when the records of these ids go.
+func (l *Ledger) withoutRecords(ctx context.Context, lg store.Log, nos []int64, going map[evidence.ID]bool, out []without) error {
+	var list []store.SealedSegment
+	err := l.store.SealedSegmentsOf(ctx, lg.LogRef, nos, func(s store.SealedSegment) error {
+		list = append(list, s)
+		return nil
+	})
 	if err != nil {
-		return without{}, err
+		return err
 	}
+	for _, s := range list { // an erasure took the others
+		i, found := slices.BinarySearch(nos, s.No)
+		if !found {
+			return fmt.Errorf("sealed segment %d of %s: %w: it was not asked for", s.No, lg.Origin, evidence.ErrTampered)
+		}
+		if out[i], err = l.withoutSome(ctx, lg, s, going); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// withoutSome says what becomes of one segment.
+func (l *Ledger) withoutSome(ctx context.Context, lg store.Log, stored store.SealedSegment, going map[evidence.ID]bool) (without, error) {
 	w := without{id: stored.ID, key: stored.Key, goes: true}
 	ids, err := l.sealer.RecordIDs(ctx, l.store, lg.Tenant, lg.Origin, stored)
 	if errors.Is(err, evidence.ErrNotFound) {

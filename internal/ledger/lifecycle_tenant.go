@@ -25,6 +25,8 @@ type tenantLife struct {
 	// pass, some of which keep rows.
 	pass *expiryPass
 	skip map[store.Expiry]bool
+	// turn is when others last had one, while this goes on step by step.
+	turn time.Time
 	// named is how far the index was looked through for a hold of a subject.
 	named map[string]namedUntil
 }
@@ -70,9 +72,10 @@ const (
 	// lifeFor is how long another process waits for one that died.
 	lifeFor = time.Minute
 	// lifeLook is how often who waits looks; who goes on step by step leaves a longer
-	// pause between two of them.
+	// pause between two of them, once he was at it for lifeTurn.
 	lifeLook  = 5 * time.Millisecond
 	lifePause = 4 * lifeLook
+	lifeTurn  = 200 * time.Millisecond
 )
 
 func lifeLeaseName(tenant string) string { return "lifecycle-of/" + tenant }

@@ -177,3 +177,47 @@ func TestSplitOrders(t *testing.T) {
 		t.Errorf("%+v", last)
 	}
 }
+
+// heldBy is a store in which one run is held.
+type heldBy struct {
+	store.Store
+	run string
+}
+
+func (s heldBy) HeldRuns(_ context.Context, _ string, runs []string) (map[string]string, error) {
+	if slices.Contains(runs, s.run) {
+		return map[string]string{s.run: "hold"}, nil
+	}
+	return nil, nil
+}
+
+func (s heldBy) HeldRecords(context.Context, string, []store.Position) (map[store.Position]string, error) {
+	return nil, nil
+}
+
+// TestHeldRowsKeepAllTheirExpiries: no expiry is through while a row is held that it names, though another one
+// names it, too.
+func TestHeldRowsKeepAllTheirExpiries(t *testing.T) {
+	const table = "aos_trace_steps"
+	list := []store.Expiry{
+		{Table: table, LogNo: 1, From: 0, To: 10, Before: 100, Synthetic: true},
+		{Table: table, LogNo: 1, From: 0, To: 10, Before: 100},
+		{Table: table, LogNo: 1, From: 6, To: 10, Before: 100}, // behind it
+		{Table: table, LogNo: 1, From: 0, To: 10, Before: 7},   // of what was recorded earlier
+		{Table: "aos_traces", LogNo: 1, From: 0, To: 10, Before: 100},
+	}
+	row := func(seq int64, run string) dueRow {
+		return dueRow{store.RowMark{Seq: seq, Run: run, RecordedAt: 50, Synthetic: true}, &list[0]}
+	}
+	l := &Ledger{store: heldBy{run: "held"}}
+	kept, free, err := l.leaveHeld(t.Context(), "acme", list, []store.Hold{{ID: "hold", Scope: store.HoldRun}}, []dueRow{row(4, "free"), row(5, "held")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(free) != 1 || free[0].Run != "free" {
+		t.Errorf("free are %+v", free)
+	}
+	if !slices.Equal(kept, list[:2]) {
+		t.Errorf("kept are %+v, want %+v", kept, list[:2])
+	}
+}

@@ -60,6 +60,12 @@ type months struct {
 
 func newMonths(t *testing.T) *months {
 	t.Helper()
+	return newMonthsBeside(t, func(int, time.Time) []string { return nil })
+}
+
+// newMonthsBeside has each run come together with other records, of a number.
+func newMonthsBeside(t *testing.T, beside func(n int, at time.Time) []string) *months {
+	t.Helper()
 	storerig.Only(t, storerig.Postgres, "there are no partitions")
 	end := today.AddDate(0, 0, -llmDays-10)
 	m := &months{
@@ -77,7 +83,7 @@ func newMonths(t *testing.T) *months {
 	for d := range 6 {
 		at := m.clk.now()
 		for _, name := range m.tenants {
-			m.addTo(name, ended(fmt.Sprintf("%s-%d", name, d), at, "")...)
+			m.addTo(name, append(ended(fmt.Sprintf("%s-%d", name, d), at, ""), beside(d, at)...)...)
 		}
 		if d == 3 {
 			m.addTo("corp", step("goes-on", at, 1, ""))
@@ -236,6 +242,46 @@ func TestWholeMonth(t *testing.T) {
 		t.Errorf("%d expiries wait", n)
 	}
 	m.sound()
+}
+
+// TestWholeMonthOfMixedRequests: a month goes as a whole where each request also brought a record that stays, whose
+// content is in the segments of what goes. Of a tenant with a hold the rows go one by one.
+func TestWholeMonthOfMixedRequests(t *testing.T) {
+	t.Parallel()
+	m := newMonthsBeside(t, func(n int, at time.Time) []string { return []string{audit(at, n, "")} })
+	ctx := context.Background()
+	if _, err := m.PlaceHold(ctx, "bolt", HoldRequest{Run: "bolt-2", Reason: "a case"}, Actor{"ada"}); err != nil {
+		t.Fatal(err)
+	}
+	m.round(ctx, m.expireAll)
+	for _, table := range []string{"aos_trace_steps", "llm_run_records"} {
+		if !slices.Contains(m.over.went, m.part(table)) {
+			t.Errorf("%s is not among what was dropped: %v", m.part(table), m.over.went)
+		}
+	}
+	if len(m.over.gaveUp) > 0 {
+		t.Errorf("given up were %v", m.over.gaveUp)
+	}
+	m.wantSteps(map[string]int{"bolt-2": 2, "goes-on": 1})
+	m.unread("bolt-2")
+	m.sound()
+	// The records that stay can be read.
+	for _, name := range m.tenants {
+		c, _, err := m.ledger.PublishNow(ctx, name, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		err = m.ledger.Records(ctx, name, 1, 0, c.Size, func(r ledger.LogRecord) error {
+			if r.Open["/action_reason"].JSON == `"reason of audit"` {
+				n++
+			}
+			return nil
+		})
+		if err != nil || n != 6 {
+			t.Errorf("%d audit entries of %s can be read, want 6: %v", n, name, err)
+		}
+	}
 }
 
 // TestMonthOfOneTenant: an operator's run of one tenant takes nothing of others, and while the

@@ -284,18 +284,8 @@ func (s *Service) raise(k lowKey, to int64) {
 	s.low[k] = max(s.low[k], to)
 }
 
-// pause lets ingest have its turn while there is some: half as long as the work took, within
-// bounds. What an append waits for at most is one piece of work, however long the pauses are.
+// pause lets ingest have its turn where it waits for this. What an append waits for at most is one
+// piece of work, however long the pauses are.
 func (s *Service) pause(ctx context.Context, worked time.Duration) error {
-	if !s.cfg.Ledger.Busy() {
-		return ctx.Err()
-	}
-	t := time.NewTimer(min(max(worked/2, 100*time.Microsecond), 100*time.Millisecond))
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return s.cfg.Ledger.Pace(ctx, worked)
 }

@@ -331,6 +331,9 @@ type Reader interface {
 	DataKey(ctx context.Context, tenant string, id KeyID) (DataKey, error)
 	// SealedSegment returns one segment, or evidence.ErrNotFound.
 	SealedSegment(ctx context.Context, tenant string, ref SegmentRef) (SealedSegment, error)
+	// SealedSegmentsOf yields those of a log that have these numbers and are there, by
+	// number. numbers must rise.
+	SealedSegmentsOf(ctx context.Context, log LogRef, numbers []int64, fn func(SealedSegment) error) error
 	// SealedSegments yields all of a log, by number.
 	SealedSegments(ctx context.Context, log LogRef, fn func(SealedSegment) error) error
 	// Row returns the topic row of one record, or evidence.ErrNotFound.

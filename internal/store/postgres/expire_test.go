@@ -281,6 +281,67 @@ func TestDropExpired(t *testing.T) {
 	}
 }
 
+// TestEmptied: of a month whose content shares segments with content that stays, those rows go with their
+// partition whose expiry says that its content has gone. None says so before it was gone through, or while
+// its tenant has a hold.
+func TestEmptied(t *testing.T) {
+	t.Parallel()
+	for _, held := range []bool{false, true} {
+		t.Run(fmt.Sprint("held=", held), func(t *testing.T) {
+			t.Parallel()
+			_, db, logs, first := monthly(t)
+			a, b := logs[0], logs[1]
+			mine, theirs := a.expiry(t, db, steps, 0, 3, first(3)), b.expiry(t, db, steps, 0, 3, first(3))
+			if held {
+				b.hold(t, db, store.Hold{ID: "hold-1", Scope: store.HoldRun, Runs: []string{"run 2"}})
+			}
+			part := func(i int) string { return steps + "_p" + first(i).Format("200601") }
+			months := []string{part(0), part(1), part(2)}
+			if got, err := db.PlanDrop(t.Context()); err != nil || !slices.Equal(got, months) {
+				t.Fatalf("planned: %q, %v", got, err)
+			}
+			a.sealAnew(t, db, mine, 0, 1, 2)
+			b.sealAnew(t, db, theirs, 0, 1)
+			for l, e := range map[*testLog]store.Expiry{a: mine, b: theirs} {
+				if n, err := db.Expire(t.Context(), l.ref.Tenant, []store.Expiry{e}, 0, 10, l == a || held, nil); err != nil || n != 0 {
+					t.Fatalf("%d rows of planned drops went, %v", n, err)
+				}
+			}
+			dropped, left, err := db.DropPlanned(t.Context())
+			if slices.Sort(dropped); err != nil || !slices.Equal(dropped, months) || len(left) > 0 {
+				t.Errorf("dropped %q, given up %q, %v", dropped, left, err)
+			}
+			wantRows(t, db, a)
+			wantRows(t, db, b, 0, 1, 2)
+			wantPending(t, db, "a", 0)
+			wantPending(t, db, "b", 1)
+			wantDoctor(t, db)
+			if held {
+				b.release(t, db, "hold-1")
+			}
+			b.sealAnew(t, db, theirs, 2)
+			if n, err := db.Expire(t.Context(), "b", []store.Expiry{theirs}, 0, 10, true, nil); err != nil || n != 3 {
+				t.Errorf("%d rows went, %v", n, err)
+			}
+			wantPending(t, db, "b", 0)
+		})
+	}
+}
+
+// sealAnew puts other content in the place of that of records, as a step of an expiry does for what stays.
+func (l *testLog) sealAnew(t *testing.T, db *postgres.DB, e store.Expiry, seqs ...int64) {
+	t.Helper()
+	r := &store.Removal{By: e.By}
+	for _, seq := range seqs {
+		ref := store.SegmentRef{LogNo: l.ref.No, No: seq << 4}
+		r.Segments = append(r.Segments, ref)
+		r.Replace = append(r.Replace, store.SealedSegment{SegmentRef: ref, ID: [16]byte{byte(seq), 8}, Key: store.KeyID{1}, Data: []byte("less")})
+	}
+	if err := db.Remove(t.Context(), l.ref.Tenant, r); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // wantPending checks how many expiries of a tenant are not done.
 func wantPending(t *testing.T, db *postgres.DB, tenant string, want int) {
 	t.Helper()
@@ -338,5 +399,47 @@ func wantIndex(t *testing.T, db *postgres.DB, tenant string, want ...int64) {
 	}
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("index of %s has %d, %v; want %d", tenant, got, err, want)
+	}
+}
+
+// TestStepLooksUpItsIndex: a step of many rows reads the entries of the index that are theirs, and not all that
+// the tenant has.
+func TestStepLooksUpItsIndex(t *testing.T) {
+	t.Parallel()
+	dsns := migrated(t)
+	db, l := open(t, dsns), newLog("t-1")
+	const rows, others = 3000, 6000
+	for at := 0; at < rows; at += 250 { // the most that a leaf segment has
+		var entries []store.Entry
+		for i := range 250 {
+			e := record(evidence.KindTraceStep)
+			e.Leaf.Run, e.Leaf.N = "run", int64(at+i)
+			entries = append(entries, e)
+		}
+		c := l.next(entries...)
+		if at == 0 {
+			c.Logs[0].Index = []store.IndexEntry{{Name: "subject", MAC: [16]byte{1}, Position: store.Position{LogNo: 1, Seq: 7}}}
+		}
+		if err := l.commit(t.Context(), db, c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e := l.expiry(t, db, steps, 0, rows, time.UnixMicro(1_764_000_000_000_002))
+	run(t, shell(t, dsns.App), fmt.Sprintf(`INSERT INTO sealed_index (tenant_id, name, mac, log_no, leaf_index)
+		SELECT 't-1', 'actor', '\x01', 1, %d + i FROM generate_series(1, %d) AS i`, 10*rows, others))
+	conn := shell(t, dsns.App)
+	run(t, conn, "BEGIN")
+	got := texts(t, conn, fmt.Sprintf(`SELECT runledger_expire_rows('t-1', 1, '{%s}', '{0}', '{%d}', '{%d}', '{f}', '{1}', '{%d}', 0, %[2]d, true)::text`,
+		steps, rows, int64(e.Before), e.By.Seq))
+	if len(got) != 1 || got[0] != fmt.Sprint(rows) {
+		t.Fatalf("rows went: %q", got)
+	}
+	got = texts(t, conn, `SELECT coalesce(idx_tup_fetch, 0) + coalesce(seq_tup_read, 0) || ' ' || n_tup_del FROM pg_stat_xact_user_tables WHERE relname = 'sealed_index'`)
+	var read, gone int
+	if len(got) != 1 {
+		t.Fatalf("of the index: %q", got)
+	}
+	if _, err := fmt.Sscan(got[0], &read, &gone); err != nil || gone != 1 || read > 10 {
+		t.Errorf("%d entries of the index were read and %d removed, %v; want some and 1", read, gone, err)
 	}
 }

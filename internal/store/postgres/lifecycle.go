@@ -175,7 +175,7 @@ func (q queries) Marks(ctx context.Context, log store.LogRef, kind evidence.Kind
 		var m store.RowMark
 		var synthetic int64
 		last, at := from-1, int64(math.MaxInt64)
-		return pagesOf(to-from+1, func(limit int) (n int, err error) {
+		return wide(to-from+1, func(limit int) (n int, err error) {
 			err = r.run(ctx, t.marks, func(rows pgx.Rows) error {
 				err := scan(rows, &m.Seq, &m.RecordedAt, &m.OccurredAt, &m.Run, &synthetic, &m.Segment, &m.ActorSegment)
 				if err != nil {

@@ -176,6 +176,12 @@ func TestLifecycleByHand(t *testing.T) {
 			name: "an expiry that is said to be done", asks: true, code: noOrder,
 			sql: fmt.Sprint("INSERT INTO expiries (tenant_id, log_no, table_name, first, until, before, synthetic, by_log, by_leaf, done) VALUES ('t-1', 1, 'aos_trace_steps', 1, 6, 1764000000000002, false, 1, ", by, ", true)"),
 		},
+		{
+			name: "an expiry that is said to be emptied", asks: true, code: noOrder,
+			sql: fmt.Sprint("INSERT INTO expiries (tenant_id, log_no, table_name, first, until, before, synthetic, by_log, by_leaf, emptied) VALUES ('t-1', 1, 'aos_trace_steps', 1, 6, 1764000000000002, false, 1, ", by, ", true)"),
+		},
+		{name: "an expiry widened while emptied", sql: "UPDATE expiries SET emptied = true, until = 1000", code: appendOnly},
+		{name: "an expiry that is emptied no more", sql: "UPDATE expiries SET emptied = true; UPDATE expiries SET emptied = false", code: appendOnly},
 		{name: "rows by an old view", sql: repeatable + fmt.Sprint("SELECT runledger_expire_rows('t-1', 1, '{aos_trace_steps}', '{0}', '{6}', '{1764000000000002}', '{f}', '{1}', '{", by, "}', 0, 6, true)"), code: oldView, asks: true},
 		{name: "a partition by an old view", sql: repeatable + "SELECT runledger_expire_partition('aos_trace_steps', '2025-11-01', '2026-01-01')", code: oldView, asks: true},
 		{name: "a plan by an old view", sql: repeatable + "SELECT runledger_plan_drop('aos_trace_steps', '2025-11-01')", code: oldView, asks: true},

@@ -108,7 +108,7 @@ func (db *DB) DropPlanned(ctx context.Context) (dropped, left []string, err erro
 	settle := map[string]bool{}
 	for _, p := range list {
 		// Asked before rows are counted and moved: who reads for long is in the way then, too.
-		if err = db.exec(ctx, sqlFree, p.parent); err == nil {
+		if err = db.free(ctx, p.parent); err == nil {
 			_, err = db.ExpirePartition(ctx, p.parent, p.month.first(), time.Now())
 		}
 		switch {
@@ -131,6 +131,27 @@ func (db *DB) DropPlanned(ctx context.Context) (dropped, left []string, err erro
 		}
 	}
 	return dropped, left, nil
+}
+
+// freeTries is how often it is seen whether a table can be locked, and freePause how long others have it between.
+const (
+	freeTries = 3
+	freePause = 200 * time.Millisecond
+)
+
+// free sees that the lock which a drop takes can be had: that nobody has the table for long. Commits that are slow
+// do not, but one of them may at any moment.
+func (db *DB) free(ctx context.Context, table string) (err error) {
+	for tries := 1; ; tries++ {
+		if err = db.exec(ctx, sqlFree, table); sqlState(err) != codeLocked || tries == freeTries {
+			return err
+		}
+		select {
+		case <-time.After(freePause):
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 func (db *DB) exec(ctx context.Context, sql string, args ...any) error {

@@ -95,6 +95,20 @@ func pagesOf(rows int64, read func(limit int) (n int, err error)) error {
 	return pages(read)
 }
 
+// widePage is how many rows of a few numbers one answer has.
+const widePage = 8192
+
+// wide is pagesOf for rows of a few numbers each, whose callers want most of them: its pages are as
+// large as can be from the first on.
+func wide(rows int64, read func(limit int) (n int, err error)) error {
+	limit := int(min(rows, widePage))
+	for {
+		if n, err := read(limit); err != nil || n < limit {
+			return err
+		}
+	}
+}
+
 // asked gives the error of a query its sentinel. Who has called it off gets
 // the reason, and not what the driver made of it.
 func asked(ctx context.Context, err error) error {

@@ -1,8 +1,10 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"math"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -17,6 +19,7 @@ const (
 
 	sealedColumns = `SELECT no, id, key_id, data, recorded_at FROM sealed_segments`
 	sqlSealed     = sealedColumns + ` WHERE tenant_id = $1 AND log_no = $2 AND no = $3 AND recorded_at >= $4 AND recorded_at < $5 ORDER BY recorded_at LIMIT 1`
+	sqlSealedOf   = sealedColumns + ` WHERE tenant_id = $1 AND log_no = $2 AND no = ANY ($3::bigint[]) AND recorded_at >= $4 AND recorded_at < $5 ORDER BY no, recorded_at`
 	sqlSealedAll  = sealedColumns + ` WHERE tenant_id = $1 AND log_no = $2 AND (no, recorded_at) > ($3, $4) ORDER BY no, recorded_at LIMIT $5`
 
 	indexColumns = `SELECT name, mac, log_no, leaf_index, coalesce(trace_id, '') FROM sealed_index`
@@ -93,6 +96,57 @@ func (q queries) SealedSegment(ctx context.Context, tenant string, ref store.Seg
 		err = notFound("sealed segment %d of log %d of tenant %s", ref.No, ref.LogNo, tenant)
 	}
 	return seg, err
+}
+
+// SealedSegmentsOf implements store.Reader. It looks into the months that the log says they are of, and
+// for those that are not there everywhere. Of two with one number it yields the first, as SealedSegment.
+func (q queries) SealedSegmentsOf(ctx context.Context, log store.LogRef, numbers []int64, fn func(store.SealedSegment) error) error {
+	if len(numbers) == 0 {
+		return nil
+	}
+	return q.inLog(ctx, log, func(r *reader) error {
+		first, err := q.places.period(ctx, r, log, numbers[0]>>store.SegmentBits)
+		if err != nil {
+			return err
+		}
+		last, err := q.places.period(ctx, r, log, numbers[len(numbers)-1]>>store.SegmentBits)
+		if err != nil {
+			return err
+		}
+		var list []store.SealedSegment
+		in := period{first.from, last.until}
+		missing, err := r.sealedOf(ctx, log, numbers, in, &list)
+		if err == nil && len(missing) > 0 && in != anyTime {
+			_, err = r.sealedOf(ctx, log, missing, anyTime, &list)
+			slices.SortFunc(list, func(a, b store.SealedSegment) int { return cmp.Compare(a.No, b.No) })
+		}
+		for i := 0; err == nil && i < len(list); i++ {
+			err = fn(list[i])
+		}
+		return err
+	})
+}
+
+// sealedOf appends the segments of these numbers that were recorded in a period to list, and returns the
+// numbers of those that are not there.
+func (r *reader) sealedOf(ctx context.Context, log store.LogRef, numbers []int64, in period, list *[]store.SealedSegment) (missing []int64, err error) {
+	from := len(*list)
+	err = r.run(ctx, sqlSealedOf, func(rows pgx.Rows) error {
+		seg, _, err := readSealed(rows, log.No)
+		if n := len(*list); err == nil && (n == from || (*list)[n-1].No != seg.No) {
+			*list = append(*list, seg)
+		}
+		return err
+	}, log.Tenant, log.No, numbers, in.from, in.until)
+	found := (*list)[from:]
+	for _, no := range numbers {
+		if len(found) > 0 && found[0].No == no {
+			found = found[1:]
+		} else {
+			missing = append(missing, no)
+		}
+	}
+	return missing, err
 }
 
 // SealedSegments implements store.Reader. Of two with one number, which no commit

@@ -83,6 +83,22 @@ func (q queries) SealedSegment(ctx context.Context, tenant string, ref store.Seg
 	return seg, err
 }
 
+// SealedSegmentsOf implements store.Reader.
+func (q queries) SealedSegmentsOf(ctx context.Context, log store.LogRef, numbers []int64, fn func(store.SealedSegment) error) error {
+	return q.inLog(ctx, log, func(r *reader, key int64) error {
+		for _, no := range numbers {
+			if !inRange(no) {
+				continue
+			}
+			err := r.run(ctx, sqlSealed, func(s *sqlite.Stmt) error { return fn(readSealed(s, log.No)) }, rowKey(key, no))
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // SealedSegments implements store.Reader.
 func (q queries) SealedSegments(ctx context.Context, log store.LogRef, fn func(store.SealedSegment) error) error {
 	return q.inLog(ctx, log, func(r *reader, key int64) error {

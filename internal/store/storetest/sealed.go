@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -90,6 +91,15 @@ func testSealedSegments(t *testing.T, s store.Store) {
 	wantEqual(t, "of the second log", second.sealedSegments(), []store.SealedSegment{second.segment(0, 4, "second")})
 	wantEqual(t, "one", must[store.SealedSegment](t)(s.SealedSegment(ctx, "a", store.SegmentRef{LogNo: 1, No: 2})), l.segment(2, 3, big))
 	wantEqual(t, "the other's", must[store.SealedSegment](t)(s.SealedSegment(ctx, "b", store.SegmentRef{LogNo: 1, No: 0})), other.segment(0, 5, "other"))
+	of := func(log store.LogRef, numbers ...int64) []store.SealedSegment {
+		return collect(t, func(fn func(store.SealedSegment) error) error { return s.SealedSegmentsOf(ctx, log, numbers, fn) })
+	}
+	wantEqual(t, "some", of(l.ref, 0, 2, 7), []store.SealedSegment{l.segment(0, 1, "zero"), l.segment(2, 3, big)})
+	wantEqual(t, "some of the second log", of(second.ref, store.NoSegment, 0, 1), []store.SealedSegment{second.segment(0, 4, "second")})
+	wantEqual(t, "none", of(l.ref, 7), nil)
+	wantErr(t, "of no log", s.SealedSegmentsOf(ctx, store.LogRef{Tenant: "a", No: 3}, []int64{0}, func(store.SealedSegment) error { return nil }), evidence.ErrNotFound)
+	enough := errors.New("enough")
+	wantErr(t, "one that is enough", s.SealedSegmentsOf(ctx, l.ref, []int64{0, 1}, func(store.SealedSegment) error { return enough }), enough)
 	for _, ref := range []store.SegmentRef{{LogNo: 1, No: 3}, {LogNo: 2, No: 1}, {LogNo: 3, No: 0}, {LogNo: 1, No: store.NoSegment}} {
 		_, err := s.SealedSegment(ctx, "a", ref)
 		wantErr(t, fmt.Sprint("segment ", ref), err, evidence.ErrNotFound)

@@ -1,0 +1,2 @@
+-- Whole months, and how the rows of a step are looked for, are PostgreSQL's. Here nothing changes; the number is kept,
+-- so that one number means one thing everywhere.
