@@ -157,7 +157,7 @@ func (w *writer) remove(tenant string, tenantNo int64, r *store.Removal) error {
 		s := w.st.dropKey
 		s.BindInt64(1, tenantNo)
 		s.BindBytes(2, id[:])
-		if err := step(s); err != nil {
+		if err := forbidden(step(s), "data key %x", id); err != nil {
 			return err
 		}
 	}

@@ -117,6 +117,10 @@ func testRemoveWithoutOrder(t *testing.T, s store.Store) {
 			wantErr(t, "a removal ordered by "+what, l.remove(r), evidence.ErrForbidden)
 		}
 	}
+	// The key of the index stays by whatever order.
+	l.appendKeys(key(9, store.ScopeIndex, ""))
+	wantErr(t, "the key of the index", l.remove(store.Removal{By: l.order(), Keys: []store.KeyID{key(9, "", "").ID}}), evidence.ErrForbidden)
+	wantEqual(t, "the key of the index", must[store.DataKey](t)(s.DataKey(ctx, "a", key(9, "", "").ID)), key(9, store.ScopeIndex, ""))
 	wantEqual(t, "segments", len(l.sealedSegments()), 1)
 	wantEqual(t, "key", must[store.DataKey](t)(s.DataKey(ctx, "a", key(1, "", "").ID)), key(1, store.ScopePerson, "x"))
 	wantEqual(t, "index", len(l.find("subject", 1, 9)), 1)
