@@ -47,17 +47,14 @@ func (c *runCache) drop(k runKey) {
 }
 
 // expire forgets all states, for another process has written: they are read anew,
-// and those that are the same still need no check.
+// and those that are the same still need no check, however often that happens.
 func (c *runCache) expire() {
-	past := c.young
-	if len(c.old) > 0 {
-		past = c.old
-		maps.Copy(past, c.young)
+	if c.past == nil || len(c.past) >= runCacheSize {
+		c.past = make(map[runKey]store.RunState, len(c.old)+len(c.young))
 	}
-	if len(past) == 0 {
-		past = c.past
-	}
-	*c = runCache{young: map[runKey]store.RunState{}, past: past}
+	maps.Copy(c.past, c.old)
+	maps.Copy(c.past, c.young)
+	c.young, c.old = map[runKey]store.RunState{}, nil
 }
 
 // load brings the states of runs into the cache. A run that the store does
