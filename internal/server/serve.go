@@ -204,6 +204,13 @@ func address(ln net.Listener) string {
 	return ln.Addr().String()
 }
 
+// prepare spares the first erasure what can be done beforehand.
+func (s *server) prepare(ctx context.Context) {
+	if err := s.d.db.Prepare(ctx); err != nil && ctx.Err() == nil {
+		s.log.Warn("prepare the store for scrubs: the first one does it", "err", err)
+	}
+}
+
 // run serves until ctx is done or a listener fails.
 func (s *server) run(ctx context.Context) error {
 	failed := make(chan error, 4)
@@ -220,6 +227,7 @@ func (s *server) run(ctx context.Context) error {
 	working.Go(func() { s.stream(background) })
 	working.Go(func() { s.followProducers(background) })
 	working.Go(func() { s.d.outside.run(background) })
+	working.Go(func() { s.prepare(background) })
 	ready := make(chan struct{})
 	working.Go(func() { s.keep(background, ready) })
 	observe, stopObserving := context.WithCancel(background)

@@ -421,6 +421,9 @@ type Store interface {
 	// Scrub makes removed content unrecoverable from the store's own files
 	// (free pages, write-ahead log) as far as the backend can.
 	Scrub(ctx context.Context) error
+	// Prepare does beforehand what the first Scrub of a process would take long for, in small pieces with
+	// pauses. It returns when that is done, or nil when ctx is.
+	Prepare(ctx context.Context) error
 	Close() error
 }
 

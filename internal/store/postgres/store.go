@@ -255,6 +255,14 @@ func (db *DB) Scrub(context.Context) error {
 	return nil
 }
 
+// Prepare implements store.Store: nothing takes long here.
+func (db *DB) Prepare(context.Context) error {
+	if db.closed.Load() {
+		return errClosed
+	}
+	return nil
+}
+
 // dial opens a connection of its own, outside of the pools and without a limit
 // on statements: a snapshot lasts as long as its holder likes.
 func (db *DB) dial(ctx context.Context) (*pgx.Conn, error) {

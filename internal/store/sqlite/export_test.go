@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"time"
@@ -128,3 +129,17 @@ func (db *DB) SweepFails() (restore func()) {
 	swap()
 	return swap
 }
+
+// Looked says how far the look at all pages has come: to which page, or that it is done.
+func (db *DB) Looked() (next int64, done bool) {
+	db.all.mu.Lock()
+	next = db.all.next
+	db.all.mu.Unlock()
+	return next, db.all.through(db.w.missed.Load())
+}
+
+// LookOn looks at the next pages, as Prepare does.
+func (db *DB) LookOn(ctx context.Context) (more bool, err error) { return db.sweepSome(ctx, db.w) }
+
+// LookPages is how many pages that are.
+const LookPages = lookPages

@@ -173,6 +173,7 @@ func TestReadOnly(t *testing.T) {
 			"KeepCheckpoint": ro.KeepCheckpoint(t.Context(), l.log.LogRef, store.Checkpoint{}),
 			"SetSetting":     ro.SetSetting(t.Context(), "a", "b"),
 			"Scrub":          ro.Scrub(t.Context()),
+			"Prepare":        ro.Prepare(t.Context()),
 		} {
 			if !errors.Is(err, evidence.ErrForbidden) {
 				t.Errorf("%s: %s: %v, want ErrForbidden", what, name, err)

@@ -60,15 +60,15 @@ type Config struct {
 // DB is an open store. All methods may be called from several goroutines.
 type DB struct {
 	queries
-	path     string
-	log      *slog.Logger
-	lock     *os.File // nil where read-only
-	w        *writer  // nil where read-only
-	pool     *pool
-	applied  []Migration
-	leases   leases
-	closed   atomic.Bool
-	sweptAll atomic.Int64 // what writer.missed was when all pages were looked at last
+	path    string
+	log     *slog.Logger
+	lock    *os.File // nil where read-only
+	w       *writer  // nil where read-only
+	pool    *pool
+	applied []Migration
+	leases  leases
+	closed  atomic.Bool
+	all     lookAll
 }
 
 // Open opens the store in cfg.Dir for writing, and makes or migrates it as
@@ -214,16 +214,12 @@ func (db *DB) Scrub(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	missed := w.missed.Load()
-	if db.sweptAll.Load() == missed {
+	if db.all.through(w.missed.Load()) {
 		return w.scrubbed(ctx, removed)
 	}
 	if err := db.sweepAll(ctx, w); err != nil {
 		return err
 	}
-	// Now no page has anything in its gap. In the file some still do, for which the log has others:
-	// also such that sweepAll has not written.
-	db.sweptAll.Store(missed)
 	if removed, err = w.scrub(ctx); err != nil {
 		return err
 	}

@@ -1,13 +1,10 @@
 package sqlite
 
 import (
-	"context"
 	"encoding/binary"
 	"fmt"
 	"maps"
 	"slices"
-
-	"zombiezen.com/go/sqlite"
 
 	"github.com/runledger/runledger/evidence"
 )
@@ -246,46 +243,4 @@ func (w *writer) layout() (l layout, size int64, err error) {
 	}
 	l, err = layoutOf(first, count)
 	return l, int64(len(first)), err
-}
-
-// sweepAll looks at each page of the database, and overwrites what it finds. What
-// is written meanwhile is swept as it is checkpointed.
-func (db *DB) sweepAll(ctx context.Context, w *writer) error {
-	var list []int64
-	var page []byte
-	for from, count := int64(1), int64(1); from <= count; from += lookPages {
-		err := db.with(ctx, func(r *reader) error {
-			if _, err := r.one(ctx, sqlPageCount, func(s *sqlite.Stmt) { count = s.ColumnInt64(0) }); err != nil {
-				return err
-			}
-			if _, err := r.one(ctx, sqlPage, func(s *sqlite.Stmt) { page = blob(s, 0) }, int64(1)); err != nil {
-				return err
-			}
-			l, err := layoutOf(page, count)
-			if err != nil {
-				return err
-			}
-			return r.run(ctx, sqlPages, func(s *sqlite.Stmt) error {
-				page = slices.Grow(page[:0], s.ColumnLen(1))[:s.ColumnLen(1)]
-				s.ColumnBytes(1, page)
-				if no := s.ColumnInt64(0); len(page) > 0 && l.filled(page, no) {
-					list = append(list, no)
-				}
-				return nil
-			}, from, min(count, from+lookPages-1))
-		})
-		if err != nil {
-			if ctx.Err() != nil {
-				err = fmt.Errorf("%w: %w", evidence.ErrUnavailable, err)
-			}
-			return fmt.Errorf("sqlite: sweep: %w", err)
-		}
-	}
-	// Not in between: each of these makes the reader forget what it has read.
-	for pages := range slices.Chunk(list, sweepPages) {
-		if err := w.transact(ctx, func() error { return w.clearGaps(pages) }); err != nil {
-			return fmt.Errorf("sqlite: sweep: %w", err)
-		}
-	}
-	return nil
 }

@@ -85,18 +85,36 @@ func (w *writer) walState(s *sqlite.Stmt) (pages, done int64, busy bool, err err
 	return pages, done, busy, s.Reset()
 }
 
+// sweepNow is sweep for who has not the lock.
+func (w *writer) sweepNow(ctx context.Context) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.usable(ctx); err != nil {
+		return err
+	}
+	return w.sweep()
+}
+
+// usable returns why nothing can be done, if so.
+func (w *writer) usable(ctx context.Context) error {
+	switch {
+	case w.closed:
+		return errClosed
+	case w.failed != nil:
+		return w.failed
+	case ctx.Err() != nil:
+		return fmt.Errorf("sqlite: %w: %w", evidence.ErrUnavailable, context.Cause(ctx))
+	}
+	return nil
+}
+
 // scrub moves all that is in the log into the database file, and returns how many removals
 // that were.
 func (w *writer) scrub(ctx context.Context) (removed int64, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	switch {
-	case w.closed:
-		return 0, errClosed
-	case w.failed != nil:
-		return 0, w.failed
-	case ctx.Err() != nil:
-		return 0, fmt.Errorf("sqlite: scrub: %w: %w", evidence.ErrUnavailable, context.Cause(ctx))
+	if err := w.usable(ctx); err != nil {
+		return 0, err
 	}
 	w.conn.SetBusyTimeout(scrubTimeout)
 	defer w.conn.SetBusyTimeout(busyTimeout)

@@ -12,7 +12,6 @@ import (
 
 	"zombiezen.com/go/sqlite"
 
-	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/store"
 )
 
@@ -188,13 +187,8 @@ func (w *writer) seeExpired() error {
 func (w *writer) transact(ctx context.Context, f func() error) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	switch {
-	case w.closed:
-		return errClosed
-	case w.failed != nil:
-		return w.failed
-	case ctx.Err() != nil:
-		return fmt.Errorf("sqlite: %w: %w", evidence.ErrUnavailable, context.Cause(ctx))
+	if err := w.usable(ctx); err != nil {
+		return err
 	}
 	committing := false
 	err := step(w.st.begin)

@@ -196,6 +196,7 @@ func testClosed(t *testing.T, s store.Store) {
 		"Claim":          claim,
 		"Lease":          lease,
 		"Scrub":          s.Scrub(ctx),
+		"Prepare":        s.Prepare(ctx),
 		"SettleRuns":     s.SettleRuns(ctx, "a", map[string]int64{"r": 1}),
 		"OpenRuns":       s.OpenRuns(ctx, func(string, store.RunState) error { return nil }),
 		"RunRecords":     s.RunRecords(ctx, "a", "r", func(store.RunRecord) error { return nil }),
