@@ -195,7 +195,7 @@ func (l *Ledger) leaveHeld(ctx context.Context, tenant string, list []store.Expi
 }
 
 const (
-	// openers is how many open segments at the same time while nobody appends, and openAtOnce how many each reads together.
+	// openers is how many open segments at the same time, and openAtOnce how many each reads together.
 	openers    = 4
 	openAtOnce = 16
 )
@@ -236,10 +236,9 @@ func (l *Ledger) expireContent(ctx context.Context, lg store.Log, rows []dueRow)
 	}
 	results := make([]without, len(nos))
 	g, opening := errgroup.WithContext(ctx)
-	if l.Busy() { // the other processors are theirs
+	g.SetLimit(openers)
+	if l.shared && l.Busy() { // the database has a processor of its own, and producers the others
 		g.SetLimit(1)
-	} else {
-		g.SetLimit(openers)
 	}
 	for at := 0; at < len(nos); at += openAtOnce {
 		end := min(at+openAtOnce, len(nos))
