@@ -100,7 +100,7 @@ func TestErasures(t *testing.T) {
 
 	idle := func(context.Context, []string) bool { return false }
 	r.round(ctx, idle)                                                                   // it fails still, which is not for ever
-	if err := r.db.SetSetting(ctx, settingErasure+tenant+"/erasure-0", ""); err != nil { // it died before it was executed
+	if err := r.db.SetSetting(ctx, ledger.SettingErasure+tenant+"/erasure-0", ""); err != nil { // it died before it was executed
 		t.Fatal(err)
 	}
 	failing.fails.Store(false)
