@@ -193,7 +193,7 @@ func TestReadPages(t *testing.T) {
 // TestNoRuns: who sees no run is told when runs appear, but for programs.
 func TestNoRuns(t *testing.T) {
 	address, _ := ledgerServer(t, func(w http.ResponseWriter, _ *http.Request) {
-		_ = json.NewEncoder(w).Encode(answer.RunList{Items: []answer.RunEnvelope{}, Page: answer.Page{TotalIsExact: true, FiltersApplied: map[string]any{}}})
+		_ = json.NewEncoder(w).Encode(answer.RunList{Items: []answer.RunEnvelope{}, Page: answer.Page{TotalIsExact: true, FiltersApplied: map[string]any{}, Metadata: goldenMeta()}})
 	})
 	status, stdout, stderr := command("runs", "--url", address)
 	if want := "0 of 0 runs\n" + runsAppear + "\n"; status != 0 || stderr != want {
