@@ -208,7 +208,7 @@ func (e *expiry) order(ctx context.Context) error {
 			return errors.Join(e.failed, err)
 		}
 	}
-	if err := e.orderDue(ctx); err != nil {
+	if err := e.orderTimely(ctx, h); err != nil {
 		return errors.Join(e.failed, err)
 	}
 	return nil
@@ -324,8 +324,9 @@ func (e *expiry) orderDue(ctx context.Context) error {
 	if len(orders) == 0 {
 		return nil
 	}
-	e.ordered = true
-	return e.place(ctx, orders)
+	err := e.place(ctx, orders)
+	e.ordered = err == nil
+	return err
 }
 
 // forgetRanges drops what is long and needed no more once it is ordered.
