@@ -47,9 +47,9 @@ func (c *archiveRunCmd) Run(e *env) error {
 		if err != nil {
 			return err
 		}
-		none := "all of " + tenant + " that is published was archived before"
+		none := "nothing new of " + tenant + ": all that is published was archived before, or is on record of archiving itself"
 		if q.Until != "" {
-			none = "all of " + tenant + " that was recorded before " + q.Until + " was archived before"
+			none = "nothing new of " + tenant + ": all that was recorded before " + q.Until + " was archived before, or is on record of archiving itself"
 		}
 		return e.showUnits(list, none)
 	})

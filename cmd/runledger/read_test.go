@@ -190,6 +190,20 @@ func TestReadPages(t *testing.T) {
 	}
 }
 
+// TestNoRuns: who sees no run is told when runs appear, but for programs.
+func TestNoRuns(t *testing.T) {
+	address, _ := ledgerServer(t, func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(answer.RunList{Items: []answer.RunEnvelope{}, Page: answer.Page{TotalIsExact: true, FiltersApplied: map[string]any{}, Metadata: goldenMeta()}})
+	})
+	status, stdout, stderr := command("runs", "--url", address)
+	if want := "0 of 0 runs\n" + runsAppear + "\n"; status != 0 || stderr != want {
+		t.Errorf("exit status %d: %s%s, not %s", status, stdout, stderr, want)
+	}
+	if status, _, stderr := command("runs", "--url", address, "--json"); status != 0 || stderr != "" {
+		t.Errorf("with --json: exit status %d: %s", status, stderr)
+	}
+}
+
 // TestReadTracePages: a run is shown whole, whatever the pages.
 func TestReadTracePages(t *testing.T) {
 	address, _ := ledgerServer(t, func(w http.ResponseWriter, r *http.Request) {

@@ -31,6 +31,10 @@ func (runsCmd) Help() string {
     runledger runs --url https://ledger.example:8080 --json`
 }
 
+// runsAppear is for who has just sent spans and sees no run. The time is the default of
+// runs.Config.RootQuiet.
+const runsAppear = "runs appear once they have ended: by default 2 seconds after their root span"
+
 // Run lists runs.
 func (c *runsCmd) Run(e *env) error {
 	filter := client.RunFilter{
@@ -51,6 +55,9 @@ func (c *runsCmd) Run(e *env) error {
 		e.screen(false).runs(runs)
 		last := lists[len(lists)-1]
 		r.listed("runs", len(runs), last.HasMore, last.Total, last.TotalIsExact, last.FiltersApplied)
+		if len(runs) == 0 {
+			e.notef("%s\n", runsAppear)
+		}
 		return nil
 	})
 }

@@ -34,11 +34,13 @@ type erasureNote struct {
 	Orders     []string        `json:"orders"` // ids of the records with targets
 }
 
-// Settings of erasures that are not finished. A value of "" is one that is.
-const (
-	settingErasure = "erasure/"        // <tenant>/<id>: its note, wrapped
-	settingRetire  = "erasure_retire/" // <tenant>/<key>: the order by which the key goes
-)
+// SettingErasure begins the settings of erasures, with tenant and id after it (<tenant>/<id>): the
+// wrapped note of one that is not finished, "" once its statement is written.
+const SettingErasure = "erasure/"
+
+// settingRetire begins the settings of keys that are to go (<tenant>/<key>): the order by which one
+// does, "" once it is gone.
+const settingRetire = "erasure_retire/"
 
 func (w *eraser) note(ctx context.Context, records []*evidence.Record) (*erasureNote, error) {
 	n := w.counts()
@@ -58,7 +60,7 @@ func (w *eraser) note(ctx context.Context, records []*evidence.Record) (*erasure
 }
 
 func (l *Ledger) keepErasureNote(ctx context.Context, tenant string, n *erasureNote) error {
-	name := settingErasure + tenant + "/" + n.ID
+	name := SettingErasure + tenant + "/" + n.ID
 	text, err := json.Marshal(n)
 	if err != nil {
 		return err
@@ -108,7 +110,7 @@ func (l *Ledger) stateErasure(ctx context.Context, tenant string, n *erasureNote
 				}
 			}
 		}
-		return l.store.SetSetting(ctx, settingErasure+tenant+"/"+n.ID, "")
+		return l.store.SetSetting(ctx, SettingErasure+tenant+"/"+n.ID, "")
 	})
 	if err != nil {
 		err = fmt.Errorf("statement of %s: %w", n.ID, err)
@@ -220,7 +222,7 @@ func retireSetting(tenant string, k store.KeyID) string {
 func (l *Ledger) FinishErasures(ctx context.Context, tenant string) (Retired, error) {
 	ctx = store.NoLag(ctx)
 	var out Retired
-	notes, err := l.settingsOf(ctx, settingErasure+tenant+"/")
+	notes, err := l.settingsOf(ctx, SettingErasure+tenant+"/")
 	if err != nil {
 		return out, err
 	}

@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	"fmt"
+
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/store"
 )
@@ -25,6 +27,22 @@ type ExpiryOrder struct {
 	Reason  string
 	By      string // the operator; "" where the scheduler acts
 }
+
+// EarlyError says that an order is too early by the policy and the clock of now. It wraps
+// evidence.ErrConflict.
+type EarlyError struct {
+	Table, Class string
+	Before       evidence.Micros
+}
+
+// Error implements error.
+func (e *EarlyError) Error() string {
+	return fmt.Sprintf("%s from before %s, of class %s: %s: by the policy and the clock of now it is too early; what is due must be chosen anew",
+		e.Table, e.Before, e.Class, evidence.ErrConflict)
+}
+
+// Unwrap returns evidence.ErrConflict.
+func (e *EarlyError) Unwrap() error { return evidence.ErrConflict }
 
 // ExpiryStep is what one step of ExpireStep did.
 type ExpiryStep struct {

@@ -93,8 +93,7 @@ func judgeOrders(policies []*evidence.Leaf, orders []ExpiryOrder, records []stor
 	for i := range orders {
 		if early := rules.Next(records[i].Leaf); early != nil {
 			o := &orders[i]
-			return fmt.Errorf("%s from before %s, of class %s: %w: by the policy and the clock of now it is too early; what is due must be chosen anew",
-				o.Table, o.Before, o.Class, evidence.ErrConflict)
+			return &EarlyError{o.Table, o.Class, o.Before}
 		}
 	}
 	return nil

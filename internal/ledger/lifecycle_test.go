@@ -99,7 +99,7 @@ func (r *rig) gone(t testing.TB, rec ledger.Receipt, want bool) {
 	}
 }
 
-// sealedIDs returns the ids of all sealed segments of the tenant's logs.
+// sealedSegments returns all sealed segments of the tenant's logs.
 func (r *rig) sealedSegments(t testing.TB) (list []store.SealedSegment) {
 	t.Helper()
 	logs, err := r.db.Logs(context.Background(), "acme")

@@ -79,7 +79,8 @@ func TestToldTail(t *testing.T) {
 		for range 10 {
 			x.tree.append(evidence.Hash{}, func(store.Tile) {})
 		}
-		if got := x.toTell(s.tail(ref)); got != tc.want {
+		_, told := s.tail(ref)
+		if got := x.toTell(told); got != tc.want {
 			t.Errorf("%+v: %t", tc, got)
 		}
 	}

@@ -143,7 +143,7 @@ func (w *sharedWatch) settle(ctx context.Context) {
 	w.mute = time.Time{}
 	moved := map[string]bool{}
 	for ref, t := range w.tails {
-		if t.toTell(l.state.tail(ref)) {
+		if _, told := l.state.tail(ref); t.toTell(told) {
 			moved[ref.Tenant] = true
 		}
 	}
@@ -159,7 +159,7 @@ func (w *sharedWatch) settle(ctx context.Context) {
 
 // toTell reports whether a tail has come farther than was told. Where it began behind that,
 // nobody may have looked at what is between; it is not told then.
-func (t *tail) toTell(_, told int64) bool { return t.from <= told && t.tree.size() > told }
+func (t *tail) toTell(told int64) bool { return t.from <= told && t.tree.size() > told }
 
 func (w *sharedWatch) tell(ctx context.Context, tenants []string) {
 	l := w.l
@@ -169,7 +169,7 @@ func (w *sharedWatch) tell(ctx context.Context, tenants []string) {
 		}
 		tails := map[int]int64{}
 		for ref, t := range w.tails {
-			if ref.Tenant == tenant && t.toTell(l.state.tail(ref)) {
+			if _, told := l.state.tail(ref); ref.Tenant == tenant && t.toTell(told) {
 				tails[ref.No] = t.tree.size()
 			}
 		}

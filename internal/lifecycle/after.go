@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -25,16 +26,13 @@ func (e *expiry) retire(ctx context.Context, policies []Policy) error {
 		through = min(through, c.before)
 	}
 	done, err := e.s.cfg.Ledger.RetireKeys(ctx, e.tenant, (through - day).Time().Format(time.DateOnly))
-	if err != nil {
-		return fmt.Errorf("retire keys: %w", err)
-	}
 	// And what outlived its day's key and has gone now takes its key along.
-	more, err := e.s.finishErasures(ctx, e.tenant)
-	if err != nil {
-		return fmt.Errorf("retire keys: %w", err)
-	}
+	more, also := e.s.finishErasures(ctx, e.tenant)
 	e.out.Retired += done.Keys + more.Keys
 	e.removed += int64(done.Keys + done.Segments + more.Keys + more.Segments)
+	if err = errors.Join(err, also); err != nil {
+		return fmt.Errorf("retire keys: %w", err)
+	}
 	return nil
 }
 
@@ -90,7 +88,6 @@ func (e *expiry) moveLeaves(ctx context.Context) error {
 			}
 			moved[lg.No] = u.To
 			e.out.Segments += e.removed - had
-			s.metrics.moved.Add(float64(u.To - u.From))
 		}
 	}
 	return nil

@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/store"
 )
 
@@ -46,6 +48,20 @@ func TestMoveLeaves(t *testing.T) {
 	again := r.expire(RunRequest{})
 	if again.Segments != 0 || len(again.Archived) != 0 {
 		t.Errorf("again: %+v", again)
+	}
+}
+
+// TestMoveLeavesWhateverFails: an erasure that cannot be finished keeps no leaves in the database.
+func TestMoveLeavesWhateverFails(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	r := newRig(t, func(c *Config) { c.MoveAfter, c.UnitLeaves = 20*24*time.Hour, 256 })
+	if err := r.db.SetSetting(ctx, ledger.SettingErasure+tenant+"/erasure-000000000000", "no note"); err != nil {
+		t.Fatal(err)
+	}
+	res, err := r.Expire(ctx, tenant, RunRequest{}, Actor{Human: "op"})
+	if !errors.Is(err, evidence.ErrTampered) || res.Segments == 0 {
+		t.Errorf("%d leaf segments left the database: %v", res.Segments, err)
 	}
 }
 

@@ -14,7 +14,8 @@ const (
 	maxArchivedUnits = 1000
 )
 
-// Archive writes what is not archived yet, whatever is due, and records who had that done.
+// Archive writes what is not archived yet, whatever is due, and records who had that done. Where only
+// such records are new in a log, nothing of it is written: they come with the next unit (ADR 033).
 func (s *Service) Archive(ctx context.Context, tenant string, r ArchiveRequest, by Actor) (ArchiveList, error) {
 	out, err := s.archiveNow(ctx, tenant, r)
 	if len(out.Units) > 0 { // also where it failed or was given up then: these stand there

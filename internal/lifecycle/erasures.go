@@ -14,8 +14,6 @@ const (
 	// MaxErasures bounds a page of the list of erasures; defaultErasures is one.
 	MaxErasures     = 1000
 	defaultErasures = 100
-	// settingErasure is followed by tenant and erasure: the ledger's, "" once its statement is written.
-	settingErasure = "erasure/"
 )
 
 // ErasureInfo is an erasure as its statement has it. OrderedBy and Reason are shown to who may read content.
@@ -115,9 +113,9 @@ func (s *Service) fromLog(ctx context.Context, tenant, id string) ([]byte, error
 func (s *Service) certifyMissing(ctx context.Context) {
 	var executed []string // <tenant>/<erasure>
 	have := map[string]bool{}
-	err := s.cfg.Store.SettingsUnder(ctx, settingErasure, 1, func(name, value string) error {
+	err := s.cfg.Store.SettingsUnder(ctx, ledger.SettingErasure, 1, func(name, value string) error {
 		if value == "" {
-			executed = append(executed, strings.TrimPrefix(name, settingErasure))
+			executed = append(executed, strings.TrimPrefix(name, ledger.SettingErasure))
 		}
 		return nil
 	})

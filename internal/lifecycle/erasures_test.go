@@ -99,8 +99,8 @@ func TestErasures(t *testing.T) {
 	isFieldError(t, err, "limit")
 
 	idle := func(context.Context, []string) bool { return false }
-	r.round(ctx, idle)                                                                   // it fails still, which is not for ever
-	if err := r.db.SetSetting(ctx, settingErasure+tenant+"/erasure-0", ""); err != nil { // it died before it was executed
+	r.round(ctx, idle)                                                                          // it fails still, which is not for ever
+	if err := r.db.SetSetting(ctx, ledger.SettingErasure+tenant+"/erasure-0", ""); err != nil { // it died before it was executed
 		t.Fatal(err)
 	}
 	failing.fails.Store(false)
@@ -201,6 +201,40 @@ func TestArchiveRecorded(t *testing.T) {
 	}
 	if text := got.Open["/after_state"].JSON; !strings.Contains(text, u.Name) || !strings.Contains(text, u.Manifest) {
 		t.Errorf("%s", text)
+	}
+	r.sound()
+}
+
+// TestArchiveQuiet: where only records of archiving are new there is nothing to archive, however often; they
+// come with what is new next.
+func TestArchiveQuiet(t *testing.T) {
+	t.Parallel()
+	storerig.Only(t, storerig.SQLite, "the records are the same")
+	r := newRig(t, nil)
+	archive := func() []UnitInfo {
+		t.Helper()
+		list, err := r.Archive(t.Context(), tenant, ArchiveRequest{}, Actor{Human: "ada"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return list.Units
+	}
+	first := archive()
+	if len(first) == 0 {
+		t.Fatal("nothing is archived")
+	}
+	for range 3 {
+		if again := archive(); len(again) != 0 {
+			t.Fatalf("a unit of its own record: %+v", again)
+		}
+	}
+	if n := len(r.audits(eventArchived)); n != 1 {
+		t.Errorf("%d records", n)
+	}
+	r.run("new", r.now().Time(), "")
+	next := archive()
+	if end := first[len(first)-1].To; len(next) != 1 || next[0].From != end || next[0].To != end+4 {
+		t.Errorf("after leaf %d: %+v", end, next)
 	}
 	r.sound()
 }
@@ -347,6 +381,31 @@ func removedRuns(t *testing.T, reg *prometheus.Registry) (n float64) {
 		}
 	}
 	return n
+}
+
+// TestTwoProcessesCountOnce: what one process ordered and another one carried out is counted by the
+// other one alone.
+func TestTwoProcessesCountOnce(t *testing.T) {
+	t.Parallel()
+	storerig.Only(t, storerig.SQLite, "no rule of a database is in it")
+	mine, others := prometheus.NewRegistry(), prometheus.NewRegistry()
+	r := newRig(t, func(c *Config) { c.Metrics = mine })
+	cfg := r.cfg
+	cfg.Metrics = others
+	other, err := New(cfg) // it knows nothing of what the first has in mind
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := r.newExpiry(tenant, RunRequest{}, Actor{})
+	e.do(t.Context(), e.order)
+	if _, err := other.Expire(t.Context(), tenant, RunRequest{}, Actor{Human: "op"}); err != nil {
+		t.Fatal(err)
+	}
+	e.do(t.Context(), e.finish)
+	ordered := e.done[evidence.ClassLLMRuns].Removed
+	if a, b := removedRuns(t, mine), removedRuns(t, others); e.err != nil || ordered == 0 || a != 0 || b != float64(ordered) {
+		t.Errorf("%v; %v and %v are counted of %d", e.err, a, b, ordered)
+	}
 }
 
 // TestCountedOnce: what the scheduler ordered, and somebody's run carried out before it came to that

@@ -80,10 +80,9 @@ type expiry struct {
 	done     map[string]*ClassResult
 	out      RunResult
 	archive  *archiving
-	failed   error      // of the archive
-	ordered  bool       // something was
-	placed   []orderKey // by it; finish counts them
-	removed  int64      // rows, sealed and leaf segments, keys, partitions
+	failed   error // of the archive
+	ordered  bool  // something was
+	removed  int64 // rows, sealed and leaf segments, keys, partitions
 	// over: nothing more is to be done in this go, for err or what blocks it.
 	over bool
 	err  error
@@ -136,9 +135,8 @@ func (e *expiry) do(ctx context.Context, part func(ctx context.Context) error) {
 	}
 }
 
-// end says why what is due does not go. What is left of the orders is for others to count.
+// end says why what is due does not go.
 func (e *expiry) end() {
-	e.s.counts(e.placed, false)
 	b := blocked{}
 	for _, class := range e.classes {
 		if x := e.blocked[class]; x.reason != "" && (e.found[class] == nil || e.found[class].rows > 0) {
@@ -210,7 +208,7 @@ func (e *expiry) order(ctx context.Context) error {
 			return errors.Join(e.failed, err)
 		}
 	}
-	if err := e.orderDue(ctx); err != nil {
+	if err := e.orderTimely(ctx, h); err != nil {
 		return errors.Join(e.failed, err)
 	}
 	return nil
@@ -225,13 +223,13 @@ func (e *expiry) finish(ctx context.Context) error {
 		if e.ordered && e.blocked[class].reason == "" {
 			c, d := e.found[class], e.done[class]
 			d.Removed, d.Tables = c.rows, c.tables()
-			e.s.metrics.removed.WithLabelValues(class).Add(float64(c.rows))
 		}
 	}
-	if err := e.retire(ctx, e.policies); err != nil || e.failed != nil {
-		return errors.Join(e.failed, err)
+	err := errors.Join(e.failed, e.retire(ctx, e.policies))
+	if e.failed == nil { // leaves move to the archive, whatever keys stay
+		err = errors.Join(err, e.moveLeaves(ctx))
 	}
-	return e.moveLeaves(ctx)
+	return err
 }
 
 func archived(policies []Policy) []string {
@@ -326,8 +324,9 @@ func (e *expiry) orderDue(ctx context.Context) error {
 	if len(orders) == 0 {
 		return nil
 	}
-	e.ordered = true
-	return e.place(ctx, orders)
+	err := e.place(ctx, orders)
+	e.ordered = err == nil
+	return err
 }
 
 // forgetRanges drops what is long and needed no more once it is ordered.
@@ -355,10 +354,6 @@ func (e *expiry) place(ctx context.Context, orders []ledger.ExpiryOrder) error {
 	if err != nil {
 		return fmt.Errorf("order an expiry: %w", err)
 	}
-	for _, r := range receipts {
-		e.placed = append(e.placed, orderKey{e.tenant, store.Position{LogNo: r.LogNo, Seq: r.LeafIndex}})
-	}
-	e.s.counts(e.placed, true)
 	return e.sortReceipts(ctx, receipts)
 }
 
@@ -380,9 +375,9 @@ func (e *expiry) sortReceipts(ctx context.Context, receipts []ledger.Receipt) er
 	return nil
 }
 
-// steps carries out what was ordered, in small steps.
+// steps carries out what was ordered, in small steps, and counts what is done by that.
 func (e *expiry) steps(ctx context.Context) error {
-	n, err := e.s.steps(ctx, e.tenant)
+	n, err := e.s.resume(ctx, e.tenant)
 	e.removed += n
 	return err
 }

@@ -105,7 +105,6 @@ type Service struct {
 	acknowledged map[string]bool    // tenants
 	blocked      map[string]blocked // why what is due does not go, by tenant
 	low          map[lowKey]int64
-	counted      map[orderKey]bool // orders of a go that is under way and counts them
 }
 
 // New checks the configuration.
@@ -115,7 +114,7 @@ func New(cfg Config) (*Service, error) {
 	}
 	return &Service{
 		cfg: cfg, metrics: newMetrics(cfg.Metrics), working: make(chan struct{}, 1),
-		acknowledged: map[string]bool{}, blocked: map[string]blocked{}, low: map[lowKey]int64{}, counted: map[orderKey]bool{},
+		acknowledged: map[string]bool{}, blocked: map[string]blocked{}, low: map[lowKey]int64{},
 	}, nil
 }
 

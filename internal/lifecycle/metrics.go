@@ -50,7 +50,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "runledger_lifecycle_run_failures_total", Help: "Tenants for which a round of the scheduler failed.",
 		}),
 		blocked: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "runledger_lifecycle_blocked", Help: "Tenants whose due records do not go, by reason: clock, hold, no_archive, archive, failed.",
+			Name: "runledger_lifecycle_blocked", Help: "Tenants whose due records do not go, by reason: clock, hold, no_archive, archive, guards, policy, failed.",
 		}, []string{"reason"}),
 		pending: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "runledger_lifecycle_pending_expiries", Help: "Expiries that were ordered and are not done.",
@@ -85,10 +85,11 @@ const (
 	reasonNoArchive = "no_archive"
 	reasonArchive   = "archive"
 	reasonGuards    = "guards"
+	reasonPolicy    = "policy"
 	reasonFailed    = "failed"
 )
 
-var reasons = []string{reasonClock, reasonHold, reasonNoArchive, reasonArchive, reasonGuards, reasonFailed}
+var reasons = []string{reasonClock, reasonHold, reasonNoArchive, reasonArchive, reasonGuards, reasonPolicy, reasonFailed}
 
 // blocked says why what is due of a tenant does not go; the zero value: it does.
 type blocked struct {

@@ -21,7 +21,7 @@ func (s *Service) finishErasures(ctx context.Context, tenant string) (ledger.Ret
 	return done, nil
 }
 
-// resume carries out what was ordered before, by a process that died or a go that failed, and
+// resume carries out what was ordered, by this go, one that failed or a process that died, and
 // counts what is done by that. It returns how many rows went.
 func (s *Service) resume(ctx context.Context, tenant string) (rows int64, err error) {
 	err = s.counting(ctx, tenant, func() (err error) {
@@ -31,7 +31,9 @@ func (s *Service) resume(ctx context.Context, tenant string) (rows int64, err er
 	return rows, err
 }
 
-// counting does something that may end what was ordered before, and counts that.
+// counting does something that may end what was ordered, and counts that: an order whose end comes
+// meanwhile. Who does it has the tenant (begin), so of all processes one counts an order, whoever
+// ordered it.
 func (s *Service) counting(ctx context.Context, tenant string, do func() error) error {
 	before, err := s.pendingOrders(ctx, tenant)
 	if err != nil {
@@ -56,32 +58,6 @@ func (s *Service) pendingOrders(ctx context.Context, tenant string) (map[store.P
 	return out, err
 }
 
-// orderKey names an order: a RetentionApplied record.
-type orderKey struct {
-	tenant string
-	by     store.Position
-}
-
-// counts says that a go of this process counts these orders itself, or no longer does: while it is between
-// ordering and carrying out, an operator's run may end them.
-func (s *Service) counts(orders []orderKey, does bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, o := range orders {
-		if does {
-			s.counted[o] = true
-		} else {
-			delete(s.counted, o)
-		}
-	}
-}
-
-func (s *Service) countedElsewhere(o orderKey) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.counted[o]
-}
-
 // countRecovered counts what the orders that are done by now say: each is counted once, when the
 // last of it is gone.
 func (s *Service) countRecovered(ctx context.Context, tenant string, orders map[store.Position]bool) error {
@@ -91,7 +67,7 @@ func (s *Service) countRecovered(ctx context.Context, tenant string, orders map[
 	}
 	var at []store.Found
 	for by := range orders {
-		if !left[by] && !s.countedElsewhere(orderKey{tenant, by}) {
+		if !left[by] {
 			at = append(at, store.Found{Kind: evidence.KindAudit, Position: by, Segment: store.NoSegment, ActorSegment: store.NoSegment})
 		}
 	}

@@ -187,12 +187,12 @@ func (s *Service) failed(ctx context.Context, tenant string, err error) {
 	s.cfg.Logger.Error("lifecycle", "tenant", tenant, "err", err)
 }
 
-// monthsOf does wholeMonths for these tenants together. carry is steps, or resume for what was
-// begun before.
-func (s *Service) monthsOf(ctx context.Context, tenants []string, carry func(ctx context.Context, tenant string) (int64, error)) (removed bool) {
+// monthsOf does wholeMonths for these tenants together. What was ordered
+// of each is carried out before.
+func (s *Service) monthsOf(ctx context.Context, tenants []string) (removed bool) {
 	dropped, err := s.wholeMonths(ctx, func(ctx context.Context) error {
 		s.each(ctx, tenants, func(ctx context.Context, tenant string) error {
-			_, _ = carry(ctx, tenant) // what fails is tried again right after, and said then
+			_, _ = s.resume(ctx, tenant) // what fails is tried again right after, and said then
 			removed = true
 			return nil
 		})
@@ -206,7 +206,7 @@ func (s *Service) monthsOf(ctx context.Context, tenants []string, carry func(ctx
 
 // finishAll goes on with what a process began that is no more.
 func (s *Service) finishAll(ctx context.Context, tenants []string) (removed bool) {
-	removed = s.monthsOf(ctx, tenants, s.resume)
+	removed = s.monthsOf(ctx, tenants)
 	s.each(ctx, tenants, func(ctx context.Context, tenant string) error {
 		n, err := s.finish(ctx, tenant)
 		removed = removed || n > 0
@@ -233,7 +233,7 @@ func (s *Service) finish(ctx context.Context, tenant string) (removed int64, err
 // expireAll is what the scheduler does. The expiries of all tenants are ordered before any is
 // carried out, so that a month of all of them can go as a whole.
 func (s *Service) expireAll(ctx context.Context, tenants []string) (removed bool) {
-	removed = s.monthsOf(ctx, tenants, s.resume) // what was begun before
+	removed = s.monthsOf(ctx, tenants) // what was begun before
 	goes := map[string]*expiry{}
 	s.each(ctx, tenants, func(ctx context.Context, tenant string) error {
 		if err := s.Acknowledge(ctx, tenant); err != nil {
@@ -245,12 +245,7 @@ func (s *Service) expireAll(ctx context.Context, tenants []string) (removed bool
 		goes[tenant] = e
 		return nil
 	})
-	defer func() {
-		for _, e := range goes { // of what another process is at, too
-			s.counts(e.placed, false)
-		}
-	}()
-	removed = s.monthsOf(ctx, tenants, s.steps) || removed
+	removed = s.monthsOf(ctx, tenants) || removed
 	s.each(ctx, tenants, func(ctx context.Context, tenant string) error {
 		e := goes[tenant]
 		if e == nil {

@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -53,6 +54,11 @@ func (s *Service) archiveNow(ctx context.Context, tenant string, r ArchiveReques
 				return out, err
 			}
 			to = min(to, at)
+		}
+		if own, err := a.onlyArchived(ctx, lg, to); err != nil {
+			return out, err
+		} else if own {
+			continue
 		}
 		err = a.upTo(ctx, lg, to)
 		out.Units = append(out.Units, a.infos()...)
@@ -119,6 +125,36 @@ func (a *archiving) infos() []UnitInfo {
 	out := a.written
 	a.written = nil
 	return out
+}
+
+// errOther ends a look at leaves.
+var errOther = errors.New("it is no record of an archive")
+
+// onlyArchived reports whether all leaves of a log that are not archived before a leaf are records of
+// runs of the archive (RetentionArchived): there is nothing to archive then (ADR 033).
+func (a *archiving) onlyArchived(ctx context.Context, lg store.Log, to int64) (bool, error) {
+	units, err := a.s.units(ctx, lg.LogRef)
+	if err != nil {
+		return false, err
+	}
+	var from int64
+	if n := len(units); n > 0 {
+		from = units[n-1].To
+	}
+	if from >= to {
+		return true, nil
+	}
+	err = a.s.cfg.Ledger.Leaves(ctx, a.tenant, lg.No, from, to, func(_ int64, raw []byte) error {
+		leaf, err := evidence.ParseLeaf(raw)
+		if err == nil && (leaf.Kind != evidence.KindAudit || leaf.Text("event_type") != eventArchived) {
+			err = errOther
+		}
+		return err
+	})
+	if errors.Is(err, errOther) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // upTo writes the units of a log that are missing before a leaf.
