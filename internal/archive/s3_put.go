@@ -35,7 +35,7 @@ func (b *bucket) upload(ctx context.Context, name string, r io.ReaderAt, size in
 	if size <= b.partSize {
 		err = b.whole(ctx, key, r, size, anew)
 	} else {
-		err = b.parts(ctx, key, r, size)
+		err = b.parts(ctx, key, r, size, anew)
 	}
 	if errors.Is(err, anchor.ErrAbsent) {
 		err = fmt.Errorf("write %s: %w: the service answers that there is no such object", b.c.Where(key), evidence.ErrUnavailable)
@@ -95,10 +95,10 @@ func (b *bucket) taken(key string) error {
 
 // parts sends an object in several requests; it is there once all have arrived. A part
 // whose request fails is sent again, and the whole where the service has lost it.
-func (b *bucket) parts(ctx context.Context, key string, r io.ReaderAt, size int64) error {
+func (b *bucket) parts(ctx context.Context, key string, r io.ReaderAt, size int64, anew bool) error {
 	var err error
 	for range uploadTries {
-		err = b.partsOnce(ctx, key, r, size)
+		err = b.partsOnce(ctx, key, r, size, anew)
 		if !errors.Is(err, anchor.ErrUploadLost) {
 			return err
 		}
@@ -111,7 +111,8 @@ func (b *bucket) parts(ctx context.Context, key string, r io.ReaderAt, size int6
 	return fmt.Errorf("%w, %d times in a row", err, uploadTries)
 }
 
-func (b *bucket) partsOnce(ctx context.Context, key string, r io.ReaderAt, size int64) (err error) {
+// partsOnce looks, with anew, whether there is one by now before it says that all is sent.
+func (b *bucket) partsOnce(ctx context.Context, key string, r io.ReaderAt, size int64, anew bool) (err error) {
 	where := b.c.Where(key)
 	var id string
 	err = b.c.Do(ctx, "begin to write "+where, func(ctx context.Context) (err error) {
@@ -144,6 +145,14 @@ func (b *bucket) partsOnce(ctx context.Context, key string, r io.ReaderAt, size 
 			return err
 		}
 		done = append(done, minio.CompletePart{PartNumber: no, ETag: part.ETag})
+	}
+	if anew {
+		if _, err := b.stat(ctx, key); !errors.Is(err, anchor.ErrAbsent) {
+			if err == nil {
+				err = b.taken(key)
+			}
+			return err
+		}
 	}
 	return b.c.Do(ctx, "finish writing "+where, func(ctx context.Context) error {
 		_, err := b.c.CompleteMultipartUpload(ctx, b.c.Bucket(), key, id, done, putOptions())

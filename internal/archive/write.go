@@ -88,31 +88,55 @@ func (a *Archive) placeAll(ctx context.Context, name string, b *builder) error {
 	g.SetLimit(pace.objects())
 	for i := range b.m.Files {
 		f := &b.m.Files[i]
-		g.Go(func() error { return a.place(ctx, name+"/"+f.Path, b.files[f.Path].f, f) })
+		g.Go(func() error { return a.place(ctx, name, b.files[f.Path].f, f) })
 	}
 	return g.Wait()
 }
 
-// place writes an object, unless it is there.
-func (a *Archive) place(ctx context.Context, name string, r io.ReaderAt, f *file) error {
-	o, err := a.dest.open(ctx, name)
-	if err == nil {
-		sum := evidence.Hash{}
-		if o.size() == f.Size {
-			sum, err = copyObject(ctx, io.Discard, o)
-		}
-		err = errors.Join(err, o.Close())
-		if err == nil && o.size() == f.Size && sum == f.sum() {
-			return nil
-		}
-		if err == nil {
-			a.log.Warn("what an unfinished attempt has left in the archive is replaced", "archive", a.spec, "object", name)
-		}
-	}
-	if err != nil && !errors.Is(err, evidence.ErrNotFound) {
+// place writes an object of a unit, unless it is there. What is there with other bytes is replaced only while
+// the unit has no manifest: then an unfinished attempt has left it.
+func (a *Archive) place(ctx context.Context, unit string, r io.ReaderAt, f *file) error {
+	name := unit + "/" + f.Path
+	there, same, err := a.compare(ctx, name, f)
+	if err != nil || same {
 		return err
 	}
+	if !there {
+		err = a.dest.create(ctx, name, r, f.Size)
+		if !errors.Is(err, evidence.ErrConflict) {
+			return err
+		}
+		// It was written by this call, whose first answer was lost, or by another process.
+		if _, same, rerr := a.compare(ctx, name, f); rerr != nil || same {
+			return rerr
+		}
+		return fmt.Errorf("another process writes %s as well: %w", unit, err)
+	}
+	if _, err := readAll(ctx, a.dest, unit+"/"+manifestName, maxManifest); !errors.Is(err, evidence.ErrNotFound) {
+		if err == nil {
+			err = fmt.Errorf("%s: %w: another process has written it meanwhile", unit, evidence.ErrConflict)
+		}
+		return err
+	}
+	a.log.Warn("what an unfinished attempt has left in the archive is replaced", "archive", a.spec, "object", name)
 	return a.dest.put(ctx, name, r, f.Size)
+}
+
+// compare says whether an object is there, and whether it is this one.
+func (a *Archive) compare(ctx context.Context, name string, f *file) (there, same bool, err error) {
+	o, err := a.dest.open(ctx, name)
+	if errors.Is(err, evidence.ErrNotFound) {
+		return false, false, nil
+	}
+	if err != nil {
+		return false, false, err
+	}
+	var sum evidence.Hash
+	if o.size() == f.Size {
+		sum, err = copyObject(ctx, io.Discard, o)
+	}
+	same = o.size() == f.Size && sum == f.sum()
+	return true, same, errors.Join(err, o.Close())
 }
 
 // placeManifest writes the manifest, never over another one.

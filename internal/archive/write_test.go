@@ -325,3 +325,59 @@ func TestReadBack(t *testing.T) {
 		}
 	}
 }
+
+// late is a destination to which somebody else writes in the moment in which the log of a unit was looked for, or is
+// about to be written.
+type late struct {
+	destination
+	looked, writes func()
+}
+
+func (l *late) open(ctx context.Context, name string) (object, error) {
+	o, err := l.destination.open(ctx, name)
+	if f := l.looked; f != nil && filepath.Base(name) == logName {
+		l.looked = nil
+		f()
+	}
+	return o, err
+}
+
+func (l *late) create(ctx context.Context, name string, r io.ReaderAt, size int64) error {
+	if f := l.writes; f != nil && filepath.Base(name) == logName {
+		l.writes = nil
+		f()
+	}
+	return l.destination.create(ctx, name, r, size)
+}
+
+// TestTwoWriters: of two that write one unit, the one that is late changes nothing of the other's, be it that it found
+// nothing there or what a third one had left.
+func TestTwoWriters(t *testing.T) {
+	t.Parallel()
+	for name, leftover := range map[string]bool{"nothing there": false, "a leftover": true} {
+		root := t.TempDir()
+		l := newTestLog(t, 700)
+		early := l.unit(0, 512, evidence.Hash{})
+		for range 100 { // the log has grown: another checkpoint
+			l.append(newGenerator(9).leaf(int64(len(l.leaves))))
+		}
+		other := l.unit(0, 512, evidence.Hash{})
+		a, b := openDir(t, root), openDir(t, root)
+		whole := func() { mustWrite(t, a, early) }
+		d := &late{destination: b.dest, writes: whole}
+		if leftover {
+			d.looked, d.writes = whole, nil
+			r, n := bytesAt([]byte("x"))
+			if err := a.dest.put(t.Context(), unitName(early.Log.Tenant, early.Log.No, early.Log.Origin, 0, 512)+"/"+logName, r, n); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.dest = d
+		if _, err := b.Write(t.Context(), other); !errors.Is(err, evidence.ErrConflict) {
+			t.Errorf("%s: the late one: %v", name, err)
+		}
+		if r := mustCheck(t, a, CheckOptions{}); len(r.Findings) > 0 {
+			t.Errorf("%s: %v", name, r.Findings)
+		}
+	}
+}
