@@ -113,7 +113,7 @@ type retentionSetCmd struct {
 	Class          string `arg:"" help:"llm_runs, system_logs, audit, log_exports or synthetic."`
 	Days           *int   `help:"How long its records are kept." placeholder:"N"`
 	Archive        *bool  `help:"Its records are in an archive before they expire. Without an archive they do not expire." negatable:""`
-	ArchiveContent *bool  `help:"Sealed content is archived too, encrypted; the keys stay until it is erased." negatable:""`
+	ArchiveContent *bool  `help:"Sealed content is archived too, encrypted; the keys stay until no policy of the tenant asks for it." negatable:""`
 }
 
 // Help implements kong.HelpProvider.

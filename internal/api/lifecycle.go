@@ -76,7 +76,7 @@ type recordsInput struct {
 type PolicyBody struct {
 	Days           *int   `json:"days,omitempty" doc:"how long records of the class are kept, in whole days"`
 	Archive        *bool  `json:"archive,omitempty" doc:"records stand in an archive before they expire; without an archive they do not expire"`
-	ArchiveContent *bool  `json:"archive_content,omitempty" doc:"sealed content is archived too, encrypted; its keys stay"`
+	ArchiveContent *bool  `json:"archive_content,omitempty" doc:"sealed content is archived too, encrypted; its keys stay until no policy of the tenant asks for it"`
 	Reason         string `json:"reason" doc:"why; it is recorded"`
 }
 
@@ -132,10 +132,13 @@ func (a *API) administer() {
 		})
 	change[lifecycle.RunRequest](a, http.MethodPost, route{
 		id: "run-retention", path: retentionPath + "/run", tag: tag, summary: "Archive and expire now what is due.",
-		description: "The answer comes when it is done, which may take long; who breaks off loses nothing, it goes on with the next one. confirm_clock says that the clock is right: needed where the server was off for two days, or the clock was set.",
+		description: "The answer comes when it is done, which may take long; who breaks off loses nothing, it goes on with the next one. confirm_clock says that the clock is right: needed where the server was off for two days, or the clock was set. It holds for all tenants and takes a key of the platform.",
 	}, http.StatusOK,
 		func(in *body) (string, []byte) { return "retention", in.RawBody },
 		func(ctx context.Context, tenant string, by lifecycle.Actor, _ *body, b *lifecycle.RunRequest) (lifecycle.RunResult, error) {
+			if b.ConfirmClock && !access.GrantOf(ctx).Platform {
+				return lifecycle.RunResult{}, &evidence.FieldError{Field: "confirm_clock", Reason: "holds for all tenants, and takes a key of the platform", Err: evidence.ErrForbidden}
+			}
 			out, err := l.Expire(ctx, tenant, *b, by)
 			return out, out.Partly(err)
 		})

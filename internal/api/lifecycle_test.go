@@ -38,18 +38,20 @@ func TestNothingUnrecorded(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		permit func(context.Context, access.Principal, access.Permission, string, string) error
+		body   string
 		status int
 		done   int
 	}{
-		{"nobody records", nil, http.StatusServiceUnavailable, 0},
-		{"refused", permit(problem.ErrDenied), http.StatusForbidden, 0},
-		{"recorded", permit(nil), http.StatusOK, 1},
+		{"nobody records", nil, "{}", http.StatusServiceUnavailable, 0},
+		{"refused", permit(problem.ErrDenied), "{}", http.StatusForbidden, 0},
+		{"recorded", permit(nil), "{}", http.StatusOK, 1},
+		{"the clock of all, by one tenant's key", permit(nil), `{"confirm_clock":true}`, http.StatusForbidden, 0},
 	} {
 		life := &expires{}
 		mux := http.NewServeMux()
 		New(mux, Config{Facade: &facade.Facade{}, Exports: &export.Exports{}, Lifecycle: life, Permit: tt.permit})
 		w := httptest.NewRecorder()
-		mux.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/api/v1/retention/run", strings.NewReader("{}")))
+		mux.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/api/v1/retention/run", strings.NewReader(tt.body)))
 		if w.Code != tt.status || life.n != tt.done {
 			t.Errorf("%s: %d, done %d times: %s", tt.name, w.Code, life.n, w.Body)
 		}

@@ -96,7 +96,7 @@ func (l *Ledger) erase(ctx context.Context, tenant string, life *tenantLife, e E
 			return err
 		}
 		if len(w.segments) == 0 {
-			return fmt.Errorf("erase: nothing of it is sealed here: %w", evidence.ErrNotFound)
+			return l.nothingSealed(ctx, tenant)
 		}
 		holds, err := l.refreshHolds(ctx, tenant, life)
 		if err != nil {

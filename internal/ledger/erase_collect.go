@@ -108,6 +108,9 @@ func (w *eraser) fields(ctx context.Context) error {
 		if namesTargets(leaf) {
 			return fmt.Errorf("leaf %d: %w: the record of an erasure or expiry is never erased itself", f.Seq, evidence.ErrForbidden)
 		}
+		if leaf.Text("event_type") == eventPolicy && (len(f.Paths) == 0 || slices.Contains(f.Paths, "/after_state")) {
+			return fmt.Errorf("leaf %d: %w: what a policy says (/after_state) is not erased, for it would say something else then; name other paths", f.Seq, evidence.ErrForbidden)
+		}
 		row, err := w.l.store.Row(ctx, o.LogRef, leaf.Kind, leaf.Seq)
 		if errors.Is(err, evidence.ErrNotFound) {
 			continue // it has expired

@@ -39,33 +39,6 @@ func (w *eraser) toRetire() []store.KeyID {
 	return out
 }
 
-// inArchives reports whether an archive holds sealed content of the records.
-func (w *eraser) inArchives(ctx context.Context) (bool, error) {
-	units := map[int][]store.ArchiveUnit{}
-	for _, seg := range w.order {
-		if _, read := units[seg.log.No]; !read {
-			units[seg.log.No] = nil
-			err := w.l.store.Archives(ctx, seg.log.LogRef, func(u store.ArchiveUnit) error {
-				if u.Sealed {
-					units[seg.log.No] = append(units[seg.log.No], u)
-				}
-				return nil
-			})
-			if err != nil {
-				return false, err
-			}
-		}
-		for _, h := range seg.hits {
-			for _, u := range units[seg.log.No] {
-				if u.From <= h.at.Seq && h.at.Seq < u.To {
-					return true, nil
-				}
-			}
-		}
-	}
-	return false, nil
-}
-
 // rewrite seals anew what is left of segments that lose only some content.
 func (w *eraser) rewrite(ctx context.Context) (err error) {
 	for _, seg := range w.order {

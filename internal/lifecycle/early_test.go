@@ -2,6 +2,8 @@ package lifecycle
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"sync"
 	"testing"
 
@@ -50,5 +52,92 @@ func TestPolicyBecomesLonger(t *testing.T) {
 	res = r.expire(RunRequest{})
 	if c := r.class(res, evidence.ClassSystemLogs); c.Removed != 0 || c.Blocked != "" {
 		t.Errorf("in the next round: %+v", c)
+	}
+}
+
+// TestPolicyAsksForArchive: where the policy of a class asks for the archive by the time at which what is due is ordered, that
+// class stays, and goes through the archive in the next round.
+func TestPolicyAsksForArchive(t *testing.T) {
+	t.Parallel()
+	base := newRig(t, nil)
+	base.close()
+	b := &between{}
+	r := openRigOver(t, base.base, base.clock, nil, func(s store.Store) store.Store { b.Store = s; return b })
+	t.Cleanup(r.close)
+	set := func(class string) {
+		c := PolicyChange{Class: class, Archive: ptr(true), Reason: "to be archived"}
+		if _, err := r.SetPolicy(context.Background(), tenant, c, Actor{Human: "ada"}); err != nil {
+			t.Error(err)
+		}
+	}
+	b.f = func() { set(evidence.ClassSystemLogs) }
+	set(evidence.ClassLLMRuns)
+	res := r.expire(RunRequest{})
+	if c := r.class(res, evidence.ClassSystemLogs); c.Removed != 0 || c.Blocked == "" {
+		t.Errorf("%+v", c)
+	}
+	if c := r.class(res, evidence.ClassLLMRuns); c.Removed == 0 || c.Blocked != "" {
+		t.Errorf("%+v", c)
+	}
+	if c := r.class(r.expire(RunRequest{}), evidence.ClassSystemLogs); c.Removed == 0 || c.Blocked != "" {
+		t.Errorf("in the next round: %+v", c)
+	}
+	r.sound()
+}
+
+// TestPolicyIsNotErased: its reason can be, and what it says cannot.
+func TestPolicyIsNotErased(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	r := newRig(t, nil)
+	p, err := r.SetPolicy(ctx, tenant, PolicyChange{Class: evidence.ClassSystemLogs, Archive: ptr(true), Reason: "asked by Ada"}, Actor{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, paths := range [][]string{nil, {"/after_state"}} {
+		if _, err := r.Erase(ctx, tenant, ErasureRequest{Records: []string{p.Record}, Paths: paths, Reason: "asked for"}, Actor{"op"}); !errors.Is(err, evidence.ErrForbidden) {
+			t.Errorf("%v: %v", paths, err)
+		}
+	}
+	if _, err := r.Erase(ctx, tenant, ErasureRequest{Records: []string{p.Record}, Paths: []string{"/action_reason"}, Reason: "asked for"}, Actor{"op"}); err != nil {
+		t.Error(err)
+	}
+	list, err := r.policies(ctx, tenant)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range list {
+		if x.Class == evidence.ClassSystemLogs && !x.Archive {
+			t.Errorf("%+v", x)
+		}
+	}
+}
+
+// TestEraseWhileArchived: an erasure that comes before a unit is on record which has its content says that an archive
+// has it.
+func TestEraseWhileArchived(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	base := newRig(t, nil)
+	base.close()
+	b := &between{}
+	r := openRigOver(t, base.base, base.clock, nil, func(s store.Store) store.Store { b.Store = s; return b })
+	t.Cleanup(r.close)
+	if _, err := r.SetPolicy(ctx, tenant, PolicyChange{Class: evidence.ClassLLMRuns, Archive: ptr(true), ArchiveContent: ptr(true), Reason: "a duty"}, Actor{}); err != nil {
+		t.Fatal(err)
+	}
+	b.f = func() {
+		out, err := r.Erase(ctx, tenant, ErasureRequest{Run: "run-050", Reason: "asked for"}, Actor{"op"})
+		if err != nil || !strings.Contains(string(out.Certificate), "archive") || strings.Contains(string(out.Certificate), "No archive of this server holds") {
+			t.Errorf("%s, %v", out.Certificate, err)
+		}
+	}
+	if _, err := r.Archive(ctx, tenant, ArchiveRequest{}, Actor{"op"}); err != nil {
+		t.Fatal(err)
+	}
+	// What the archive alone has is not said to be nowhere.
+	r.expire(RunRequest{})
+	if _, err := r.Erase(ctx, tenant, ErasureRequest{Run: "run-100", Reason: "asked for"}, Actor{"op"}); !errors.Is(err, evidence.ErrConflict) || !strings.Contains(err.Error(), "archive_content") {
+		t.Errorf("a run that has expired, and is archived: %v", err)
 	}
 }

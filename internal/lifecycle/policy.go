@@ -99,8 +99,9 @@ func (p *Policy) take(f *ledger.Fetched) error {
 		ArchiveContent bool `json:"archive_content"`
 	}
 	o, ok := f.Open["/after_state"]
-	if !ok {
-		return nil // erased: what is kept longer by default is
+	if !ok { // erased by a version that let that be: nothing goes that it may have asked to archive
+		p.Archive = p.Class != evidence.ClassSynthetic && !p.Never
+		return nil
 	}
 	if err := json.Unmarshal([]byte(o.JSON), &state); err != nil {
 		return fmt.Errorf("policy of %s in leaf %d of %s: %w", p.Class, f.Seq, f.Leaf.Log, err)

@@ -17,7 +17,7 @@ type Policy struct {
 	Days  int    `json:"days"`
 	// Archive: records are in an archive before they expire; without an archive they do not expire.
 	Archive bool `json:"archive"`
-	// ArchiveContent: sealed content goes there, too, encrypted; its keys stay until it is erased.
+	// ArchiveContent: sealed content goes there, too, encrypted; its keys stay until no policy of the tenant asks for it.
 	ArchiveContent bool `json:"archive_content"`
 	// Never: records of the class are not removed at all (audit).
 	Never bool `json:"never_removed"`

@@ -223,11 +223,19 @@ func (a *archiving) write(ctx context.Context, lg store.Log, from, to int64, pre
 			return a.sealed(ctx, lg, from, to, fn)
 		}
 	}
-	u, err := a.s.cfg.Archive.Write(archive.Paced(ctx, a.s.cfg.Ledger.Busy), in)
-	if err != nil {
-		return u, err
+	if in.Sealed != nil {
+		if err := a.s.cfg.Ledger.Archiving(ctx, lg.LogRef, from, to); err != nil {
+			return store.ArchiveUnit{}, err
+		}
 	}
-	return u, a.s.cfg.Store.KeepArchive(ctx, u)
+	u, err := a.s.cfg.Archive.Write(archive.Paced(ctx, a.s.cfg.Ledger.Busy), in)
+	if err == nil {
+		err = a.s.cfg.Store.KeepArchive(ctx, u)
+	}
+	if err == nil && in.Sealed != nil {
+		err = a.s.cfg.Ledger.Archiving(ctx, lg.LogRef, to, to)
+	}
+	return u, err // where it fails, what was read may be in the archive: that stays written down
 }
 
 // sealed yields the sealed segments that begin in a unit and hold content of the classes

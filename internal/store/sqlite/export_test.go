@@ -118,6 +118,27 @@ func (l layout) PointerMap(no int64) bool { return l.pointerMap(no) }
 // Missed is how often pages may have come into the file unswept.
 func (db *DB) Missed() int64 { return db.w.missed.Load() }
 
+// SweepLog sweeps the log, and does not checkpoint it.
+func (db *DB) SweepLog() error {
+	db.w.mu.Lock()
+	defer db.w.mu.Unlock()
+	return db.w.sweep()
+}
+
+// SweepPart is the first part of SweepLog alone, and returns how many pages there are in all.
+func (db *DB) SweepPart() (pages int, err error) {
+	db.w.mu.Lock()
+	defer db.w.mu.Unlock()
+	if err := db.w.lookAgain(); err != nil {
+		return 0, err
+	}
+	list, err := db.w.filledLog()
+	if err != nil {
+		return 0, err
+	}
+	return len(list), db.w.overwrite(list[:min(len(list), clearPages)])
+}
+
 // SweepFails lets reading the write-ahead log fail until restore.
 func (db *DB) SweepFails() (restore func()) {
 	var none *os.File

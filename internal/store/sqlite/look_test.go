@@ -111,3 +111,25 @@ func TestPrepareStops(t *testing.T) {
 	s.scrub()
 	s.clean("scrubbed", gone)
 }
+
+// TestPrepareOtherAlone sees that it is noticed when another program writes and checkpoints between two scrubs in which
+// this one writes nothing.
+func TestPrepareOtherAlone(t *testing.T) {
+	t.Parallel()
+	s, gone := dirty(t)
+	s.scrub()
+	s.scrub()
+	missed := s.db.Missed()
+	s.scrub()
+	if s.db.Missed() != missed {
+		t.Error("something was missed before")
+	}
+	sh := shell(t, s.dir)
+	query(t, sh, "CREATE TABLE other (a)")
+	query(t, sh, "PRAGMA wal_checkpoint(TRUNCATE)")
+	s.scrub()
+	if s.db.Missed() == missed {
+		t.Error("it is not noticed that another program has written")
+	}
+	s.clean("scrubbed", gone)
+}

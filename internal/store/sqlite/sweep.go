@@ -62,7 +62,8 @@ func (w *writer) look(frames int64) error {
 		generation, err = w.generation()
 	}
 	var version int64
-	if err == nil && (generation != w.swept.generation || frames < w.swept.frames) {
+	// An empty log says nothing of what another program has had in it since.
+	if err == nil && (generation != w.swept.generation || frames < w.swept.frames || frames == 0) {
 		version, _, err = number(w.st.version)
 		if err == nil && (w.swept.clean < w.swept.frames || version != w.swept.version) {
 			w.missed.Add(1)
