@@ -23,6 +23,7 @@ import (
 	"github.com/runledger/runledger/internal/export"
 	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/seal"
+	"github.com/runledger/runledger/internal/store"
 	"github.com/runledger/runledger/internal/store/storerig"
 	"github.com/runledger/runledger/verify"
 )
@@ -32,8 +33,17 @@ var quiet = slog.New(slog.DiscardHandler)
 // newHandler returns the control API over a ledger with the tenant acme.
 func newHandler(t testing.TB) (http.Handler, *ledger.Ledger) {
 	t.Helper()
+	_, l, dir := openLedger(t)
+	return control.Handler(control.Config{
+		Ledger: l, Exporter: export.New(export.Config{Ledger: l, SpoolDir: dir}), Version: "test", Server: true,
+	}), l
+}
+
+// openLedger opens a ledger with tenant acme, on a store in dir.
+func openLedger(t testing.TB) (db store.Store, l *ledger.Ledger, dir string) {
+	t.Helper()
 	ctx := context.Background()
-	dir := filepath.Join(t.TempDir(), "data")
+	dir = filepath.Join(t.TempDir(), "data")
 	db, err := storerig.Open(ctx, dir)
 	if err != nil {
 		t.Fatal(err)
@@ -46,7 +56,7 @@ func newHandler(t testing.TB) (http.Handler, *ledger.Ledger) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := ledger.Open(ctx, ledger.Config{Store: db, Sealer: seal.New(db, master), Anchor: anchor, Logger: quiet})
+	l, err = ledger.Open(ctx, ledger.Config{Store: db, Sealer: seal.New(db, master), Anchor: anchor, Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,9 +68,7 @@ func newHandler(t testing.TB) (http.Handler, *ledger.Ledger) {
 	if _, err := l.CreateTenant(ctx, "acme"); err != nil {
 		t.Fatal(err)
 	}
-	return control.Handler(control.Config{
-		Ledger: l, Exporter: export.New(export.Config{Ledger: l, SpoolDir: dir}), Version: "test", Server: true,
-	}), l
+	return db, l, dir
 }
 
 func step(span int, more string) string {

@@ -63,7 +63,7 @@ func (h *handler) lifecycleRoutes() map[string]func(http.ResponseWriter, *http.R
 			return l.Archive(r.Context(), tenant, *q, by)
 		}),
 		"POST /v1/tenants/{tenant}/erasures": changes(h, func(r *http.Request, l Lifecycle, tenant string, by lifecycle.Actor, q *lifecycle.ErasureRequest) (any, error) {
-			if err := h.recordCount(r, tenant, q); err != nil {
+			if err := h.recordAsked(r, tenant); err != nil {
 				return nil, err
 			}
 			return l.Erase(r.Context(), tenant, *q, by)
@@ -94,12 +94,9 @@ func changes[Q any](h *handler, f func(r *http.Request, l Lifecycle, tenant stri
 	}
 }
 
-// recordCount records that somebody counts what an erasure would take: it says something
-// about a person, and leaves no record of its own.
-func (h *handler) recordCount(r *http.Request, tenant string, q *lifecycle.ErasureRequest) error {
-	if !q.DryRun {
-		return nil
-	}
+// recordAsked records that somebody asks for an erasure, be it to count what it would take: the answer says
+// something about a person also where nothing is erased, which leaves no record of its own.
+func (h *handler) recordAsked(r *http.Request, tenant string) error {
 	gate, err := h.gate()
 	if err != nil {
 		return err

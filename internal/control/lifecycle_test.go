@@ -41,16 +41,24 @@ func (c *changed) Erase(_ context.Context, tenant string, q lifecycle.ErasureReq
 // TestLifecycle: what is changed is changed for whom the kernel names, of a tenant that
 // is there; and a hold is told from any other conflict.
 func TestLifecycle(t *testing.T) {
-	_, l := newHandler(t)
+	db, l, _ := openLedger(t)
+	gate, err := access.New(t.Context(), access.Config{Store: db, Ledger: l})
+	if err != nil {
+		t.Fatal(err)
+	}
 	life := &changed{}
-	c := control.Local(control.Handler(control.Config{Ledger: l, Lifecycle: life}))
+	c := control.Local(control.Handler(control.Config{Ledger: l, Lifecycle: life, Access: gate}))
 	if p, err := c.SetPolicy(t.Context(), "acme", lifecycle.PolicyChange{Class: "llm_runs", Reason: "r"}); err != nil || p.Class != "llm_runs" {
 		t.Errorf("%v %v", p, err)
 	}
 	if h, err := c.ReleaseHold(t.Context(), "acme", "hold/1 x", "closed"); err != nil || h.ID != "hold/1 x" {
 		t.Errorf("%v %v", h, err)
 	}
-	_, err := c.Erase(t.Context(), "acme", lifecycle.ErasureRequest{Run: "run-1"})
+	before, err := l.End(t.Context(), "acme")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.Erase(t.Context(), "acme", lifecycle.ErasureRequest{Run: "run-1"})
 	if p := (*control.Problem)(nil); !errors.As(err, &p) || p.Code != control.CodeHeld || !errors.Is(err, evidence.ErrConflict) {
 		t.Errorf("held: %v", err)
 	}
@@ -62,9 +70,17 @@ func TestLifecycle(t *testing.T) {
 	if _, err := c.Erase(t.Context(), "nobody", lifecycle.ErasureRequest{}); !errors.Is(err, evidence.ErrNotFound) {
 		t.Errorf("unknown tenant: %v", err)
 	}
-	// That somebody counts what an erasure would take cannot be recorded here.
-	if _, err := c.Erase(t.Context(), "acme", lifecycle.ErasureRequest{Run: "run-1", DryRun: true}); !errors.Is(err, evidence.ErrUnavailable) {
-		t.Errorf("not recorded: %v", err)
+	// It is recorded that somebody asked, although nothing was erased.
+	after, err := l.End(t.Context(), "acme")
+	if err != nil || after.Seq != before.Seq+1 {
+		t.Errorf("the log ends at %d, after %d, %v", after.Seq, before.Seq, err)
+	}
+	// Where it cannot be recorded who asks, nothing is done.
+	blind := control.Local(control.Handler(control.Config{Ledger: l, Lifecycle: life}))
+	for _, q := range []lifecycle.ErasureRequest{{Run: "run-1"}, {Run: "run-1", DryRun: true}} {
+		if _, err := blind.Erase(t.Context(), "acme", q); !errors.Is(err, evidence.ErrUnavailable) {
+			t.Errorf("an erasure is not recorded: %v", err)
+		}
 	}
 	if len(life.asked) != len(want) {
 		t.Errorf("asked %q", life.asked)
