@@ -102,8 +102,8 @@ func (l *Ledger) heldSubject(ctx context.Context, tenant string, h *store.Hold) 
 
 // namedSince returns the runs that name a person as actor or data subject, and the records without
 // a run that do, as far as they were not seen until, which it moves on. The index says it of most,
-// but of the steps and events of a trace by one entry, and a trace is of one run. That entry goes with the
-// record that it is of, or with the field that it says, where others of the trace stay. So what
+// but of the steps and events of a trace by one entry, though several runs may share one; and that entry goes with
+// the record that it is of, or with the field that it says, where others of the trace stay. So what
 // is sealed under the person's keys counts as well.
 func (l *Ledger) namedSince(ctx context.Context, tenant, person string, until *namedUntil) (runs []string, records []store.Position, err error) {
 	actor := &evidence.Record{Kind: evidence.KindAudit}

@@ -8,8 +8,8 @@ import (
 )
 
 // orderTimely orders what was chosen. A class that is too young by now, since its policy became
-// longer meanwhile, stays until the next round; of the others it is chosen anew, since no range
-// may lie across what stays, and ordered.
+// longer meanwhile, or that is to be archived by now, stays until the next round; of the others it is chosen
+// anew, since no range may lie across what stays, and ordered.
 func (e *expiry) orderTimely(ctx context.Context, h holds) error {
 	for {
 		asks, err := e.nowArchived(ctx)
