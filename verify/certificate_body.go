@@ -28,7 +28,7 @@ type ErasureStatement struct {
 	// OrdersDigest that of their leaf hashes, see [OrdersDigest].
 	Orders       int64
 	OrdersDigest evidence.Hash
-	// InArchives: encrypted content of the records stands in archives, too.
+	// InArchives: encrypted content of the records stands in archives, too. Servers put none there, and say false.
 	InArchives bool
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -88,14 +87,10 @@ func (e *env) showUnits(list lifecycle.ArchiveList, none string) error {
 
 func (s *screen) units(list []lifecycle.UnitInfo) {
 	for _, u := range list {
-		sealed := ""
-		if u.Sealed {
-			sealed = ", with sealed content"
-		}
 		s.printf("%s\n", clean(u.Name))
 		p := pairs{s, 10}
 		p.put("  log", u.Log)
-		p.put("  leaves", fmt.Sprintf("%d to %d, recorded %s to %s%s", u.From, u.To-1, u.FirstAt, u.LastAt, sealed))
+		p.put("  leaves", fmt.Sprintf("%d to %d, recorded %s to %s", u.From, u.To-1, u.FirstAt, u.LastAt))
 		p.put("  in", fmt.Sprintf("%s, %d bytes, since %s", u.Archive, u.Bytes, u.At))
 		p.put("  manifest", u.Manifest)
 	}
@@ -103,8 +98,7 @@ func (s *screen) units(list []lifecycle.UnitInfo) {
 
 type archiveShowCmd struct {
 	tenantFlag
-	Run_    string `help:"The run." name:"run" required:"" placeholder:"ID"`
-	Content bool   `help:"Open sealed content, where the archive has it and its keys live."`
+	Run_ string `help:"The run." name:"run" required:"" placeholder:"ID"`
 }
 
 // Help implements kong.HelpProvider.
@@ -112,24 +106,24 @@ func (archiveShowCmd) Help() string {
 	return `The records of a run as they stand in the archive, each leaf checked against the signed tree. With --json the leaves themselves, verbatim, as they were hashed. That you looked is recorded.
 
     runledger archive show --run run-1 --tenant acme
-    runledger archive show --run run-1 --content --json --tenant acme`
+    runledger archive show --run run-1 --json --tenant acme`
 }
 
 // Run shows a run.
 func (c *archiveShowCmd) Run(e *env) error {
 	return c.with(e, func(s *session, tenant string) error {
-		a, err := s.Archived(e.ctx, tenant, lifecycle.ShowRequest{Run: c.Run_, Content: c.Content})
+		a, err := s.Archived(e.ctx, tenant, lifecycle.ShowRequest{Run: c.Run_})
 		if err != nil {
 			return err
 		}
 		if e.JSON {
 			return e.json(a)
 		}
-		return e.screen(c.Content).archived(a)
+		return e.screen(false).archived(a)
 	})
 }
 
-// archived shows the records of a run: a table of what they say in public, and what was opened.
+// archived shows the records of a run: a table of what they say in public.
 func (s *screen) archived(a lifecycle.ShowAnswer) error {
 	rows := make([][]string, len(a.Records))
 	var units []string
@@ -157,16 +151,6 @@ func (s *screen) archived(a lifecycle.ShowAnswer) error {
 	s.table([]column{
 		{title: "LEAF", right: true}, {title: "N", right: true}, {title: "TIME (UTC)"}, {title: "KIND"}, {title: "WHAT", free: true}, {title: "STATUS", state: true},
 	}, rows)
-	for _, r := range a.Records {
-		if len(r.Fields) == 0 {
-			continue
-		}
-		s.printf("\nleaf %d\n", r.Index)
-		for _, path := range slices.Sorted(maps.Keys(r.Fields)) {
-			p := pairs{s, 2 + columnsOf(path)}
-			p.lines("  "+clean(path), cleanLines(plain([]byte(r.Fields[path]))))
-		}
-	}
 	s.printf("\n")
 	p := pairs{s, 5}
 	p.put("run", a.Run)

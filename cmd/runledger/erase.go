@@ -108,9 +108,6 @@ func (s *screen) erasure(a *lifecycle.ErasureAnswer) {
 		keys += fmt.Sprintf("; %d of the day follow, once the rest under them is sealed anew", a.Retire)
 	}
 	p.put("keys", keys)
-	if a.Archived {
-		p.put("archives", "have it too, encrypted: without the keys it cannot be opened there")
-	}
 	if len(a.Held) > 0 {
 		p.put("held", "it is forbidden by "+strings.Join(a.Held, ", "))
 	}

@@ -72,9 +72,6 @@ func (s *screen) erasures(list []lifecycle.ErasureInfo) {
 		if x.Retire > 0 {
 			keys += fmt.Sprintf("; %d were to follow", x.Retire)
 		}
-		if x.Archived {
-			keys += "; archives have it too, encrypted"
-		}
 		p.put("  keys", keys)
 		if x.Until != "" {
 			p.put("  certificate", "can be had until "+x.Until)

@@ -81,8 +81,6 @@ func thenText(p lifecycle.Policy) string {
 	switch {
 	case p.Never:
 		return "never removed"
-	case p.Archive && p.ArchiveContent:
-		return "archived with content, removed"
 	case p.Archive:
 		return "archived, removed"
 	}
@@ -110,10 +108,9 @@ func orText(text, none string) string {
 type retentionSetCmd struct {
 	tenantFlag
 	reasonFlag
-	Class          string `arg:"" help:"llm_runs, system_logs, audit, log_exports or synthetic."`
-	Days           *int   `help:"How long its records are kept." placeholder:"N"`
-	Archive        *bool  `help:"Its records are in an archive before they expire. Without an archive they do not expire." negatable:""`
-	ArchiveContent *bool  `help:"Sealed content is archived too, encrypted; the keys stay until no policy of the tenant asks for it." negatable:""`
+	Class   string `arg:"" help:"llm_runs, system_logs, audit, log_exports or synthetic."`
+	Days    *int   `help:"How long its records are kept." placeholder:"N"`
+	Archive *bool  `help:"Its records are in an archive before they expire. Without an archive they do not expire." negatable:""`
 }
 
 // Help implements kong.HelpProvider.
@@ -126,12 +123,12 @@ func (retentionSetCmd) Help() string {
 
 // Run sets a policy.
 func (c *retentionSetCmd) Run(e *env) error {
-	if c.Days == nil && c.Archive == nil && c.ArchiveContent == nil {
-		return usage("nothing to set: give --days, --archive or --archive-content")
+	if c.Days == nil && c.Archive == nil {
+		return usage("nothing to set: give --days or --archive")
 	}
 	return c.with(e, func(s *session, tenant string) error {
 		p, err := s.SetPolicy(e.ctx, tenant, lifecycle.PolicyChange{
-			Class: c.Class, Days: c.Days, Archive: c.Archive, ArchiveContent: c.ArchiveContent, Reason: c.Reason,
+			Class: c.Class, Days: c.Days, Archive: c.Archive, Reason: c.Reason,
 		})
 		if err != nil {
 			return err

@@ -68,16 +68,14 @@ type erasuresInput struct {
 }
 
 type recordsInput struct {
-	RunID   string `query:"run_id" required:"true" maxLength:"512" doc:"the run, by the id that its records have"`
-	Content string `query:"content" enum:"true,false" doc:"sealed content too, where the archive has it and its keys live. Needs logs.read_content"`
+	RunID string `query:"run_id" required:"true" maxLength:"512" doc:"the run, by the id that its records have"`
 }
 
 // PolicyBody is the body of a change of policy. What is left out stays as it is.
 type PolicyBody struct {
-	Days           *int   `json:"days,omitempty" doc:"how long records of the class are kept, in whole days"`
-	Archive        *bool  `json:"archive,omitempty" doc:"records stand in an archive before they expire; without an archive they do not expire"`
-	ArchiveContent *bool  `json:"archive_content,omitempty" doc:"sealed content is archived too, encrypted; its keys stay until no policy of the tenant asks for it"`
-	Reason         string `json:"reason" doc:"why; it is recorded"`
+	Days    *int   `json:"days,omitempty" doc:"how long records of the class are kept, in whole days"`
+	Archive *bool  `json:"archive,omitempty" doc:"records stand in an archive before they expire; without an archive they do not expire"`
+	Reason  string `json:"reason" doc:"why; it is recorded"`
 }
 
 // ReleaseBody is the body of the release of a hold.
@@ -96,7 +94,6 @@ type Erasure struct {
 	Destroyed      int      `json:"keys_destroyed"`
 	Retire         int      `json:"keys_to_retire" doc:"keys of the day that are destroyed in the background, after the rest under them was sealed anew"`
 	HeldBy         []string `json:"held_by" doc:"legal holds that forbid it; of a dry run only"`
-	InArchives     bool     `json:"in_archives" doc:"archives have this content too, encrypted; the end of its keys makes it unreadable"`
 	ScrubPending   bool     `json:"scrub_pending" doc:"a reader holds an older state of the database's files; they are freed of what was erased as soon as it lets go"`
 	CertificateURL string   `json:"certificate_url,omitempty" doc:"for 30 days"`
 }
@@ -127,7 +124,7 @@ func (a *API) administer() {
 		func(in *classInput) (string, []byte) { return "retention:" + in.Class, in.RawBody },
 		func(ctx context.Context, tenant string, by lifecycle.Actor, in *classInput, b *PolicyBody) (lifecycle.Policy, error) {
 			return l.SetPolicy(ctx, tenant, lifecycle.PolicyChange{
-				Class: in.Class, Days: b.Days, Archive: b.Archive, ArchiveContent: b.ArchiveContent, Reason: b.Reason,
+				Class: in.Class, Days: b.Days, Archive: b.Archive, Reason: b.Reason,
 			}, by)
 		})
 	change[lifecycle.RunRequest](a, http.MethodPost, route{
@@ -202,11 +199,7 @@ func (a *API) administerArchives(tag string) {
 		description: "Leaves as they stand in the log, of all kinds, with those of runs that have long expired. Synthetic ones only where the rules of access show them.",
 	}, func(ctx context.Context, tenant string, v *access.View, in *recordsInput) (lifecycle.ShowAnswer, error) {
 		grant := access.GrantOf(ctx)
-		content := in.Content == "true"
-		if content && !grant.Content() {
-			return lifecycle.ShowAnswer{}, fmt.Errorf("%w: content needs logs.read_content", problem.ErrDenied)
-		}
-		out, err := l.Show(ctx, tenant, lifecycle.ShowRequest{Run: in.RunID, Content: content})
+		out, err := l.Show(ctx, tenant, lifecycle.ShowRequest{Run: in.RunID})
 		if err != nil {
 			if errors.Is(err, evidence.ErrNotFound) {
 				err = errNotArchived
@@ -271,7 +264,7 @@ func (a *API) administerErasures(tag string) {
 			e, err := l.Erase(ctx, tenant, *b, by)
 			out := Erasure{
 				TenantID: e.TenantID, DryRun: e.DryRun, ErasureID: e.ID, Records: e.Records, Fields: e.Fields, Runs: e.Runs,
-				Destroyed: e.Keys, Retire: e.Retire, HeldBy: append([]string{}, e.Held...), InArchives: e.Archived, ScrubPending: e.ScrubLater,
+				Destroyed: e.Keys, Retire: e.Retire, HeldBy: append([]string{}, e.Held...), ScrubPending: e.ScrubLater,
 			}
 			if len(e.Certificate) > 0 {
 				out.CertificateURL = erasuresPath + "/" + e.ID + "/certificate"

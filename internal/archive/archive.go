@@ -123,9 +123,6 @@ type Unit struct {
 	Tile       func(ctx context.Context, level int, n int64, width int) ([]byte, error)
 	// Leaves is asked from the start of the entry bundle that From lies in.
 	Leaves func(ctx context.Context, from, to int64, fn func(seq int64, leaf []byte) error) error
-	// Sealed yields the sealed segments that begin in the unit, which stay encrypted; nil: none
-	// are archived.
-	Sealed func(ctx context.Context, fn func(store.SealedSegment) error) error
 	At     evidence.Micros
 }
 

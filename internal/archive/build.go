@@ -72,7 +72,7 @@ func newBuilder(u *Unit, c c2sp.Checkpoint, dir string) *builder {
 		u: u, span: span{u.From, u.To, c.Size}, dir: dir, tiles: map[tileID][]byte{}, files: map[string]*spoolFile{},
 		m: manifest{
 			Format: format, TenantID: u.Log.Tenant, Log: logID{LogNo: u.Log.No, Origin: u.Log.Origin, VKey: u.Log.VKey},
-			From: u.From, To: u.To, CheckpointSize: c.Size, At: u.At, Sealed: u.Sealed != nil, Kinds: map[string]kindCount{},
+			From: u.From, To: u.To, CheckpointSize: c.Size, At: u.At, Kinds: map[string]kindCount{},
 			Previous: digestOrNone(u.Prev),
 		},
 		made: &made{kinds: make([]evidence.Kind, 0, u.To-u.From), seed: maphash.MakeSeed()},
@@ -147,9 +147,6 @@ func (b *builder) build(ctx context.Context, root evidence.Hash) error {
 	}
 	if f, err = b.create(checkpointName); err == nil {
 		_, err = f.Write(b.u.Checkpoint)
-	}
-	if err == nil {
-		err = b.sealed(ctx)
 	}
 	if err != nil {
 		return err

@@ -179,7 +179,6 @@ func TestForged(t *testing.T) {
 		"not a gzip file":        {func(_ *manifest, f map[string][]byte) { f[lines] = []byte("x") }, lines, CodeColumn},
 		"not a Parquet file":     {func(_ *manifest, f map[string][]byte) { f[table] = []byte("x") }, table, CodeColumn},
 		"not a ZIP file":         {func(_ *manifest, f map[string][]byte) { f[logName] = []byte("x") }, logName, CodeFile},
-		"not sealed content":     {func(_ *manifest, f map[string][]byte) { f[sealedName] = []byte("x") }, sealedName, CodeFile},
 		"another checkpoint":     {func(_ *manifest, f map[string][]byte) { f[checkpointName] = theirs[checkpointName] }, logName, CodeFile},
 		"lines twice":            {func(_ *manifest, f map[string][]byte) { f[lines] = append(f[lines], f[lines]...) }, lines, CodeColumn},
 		"a line without its end": {func(_ *manifest, f map[string][]byte) { f[lines] = withMore(t, f[lines], []byte("x")) }, lines, CodeColumn},

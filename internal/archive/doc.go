@@ -16,8 +16,6 @@
 //	log.zip             ZIP with the paths of C2SP tlog-tiles: unzipped it is a part of that log
 //	<kind>.jsonl.gz     the leaves of a kind, verbatim, one a line
 //	<kind>.parquet      the same as columns
-//	sealed.jsonl.gz     sealed segments that begin in the unit, encrypted as the database has
-//	                    them; only where the policy says so
 //	manifest.json       names all others with size and digest; written last
 //
 // There are files of those kinds only that the unit has records of. A unit without
@@ -34,7 +32,7 @@
 //	first_at         recorded_at of leaf From      last_at   of leaf To-1
 //	checkpoint_size  tree size of checkpoint
 //	previous         "sha256:" and the digest of the manifest of the unit that ends at From; "" where From is 0
-//	sealed           whether sealed.jsonl.gz is there
+//	sealed           false: no content is in an archive
 //	at               when it was written
 //	files            [{"path","sha256" (hex),"size"}], by path
 //	kinds            {"<kind>": {"records": int}}
@@ -64,11 +62,6 @@
 //	and the public fields of the kind as in fields.md: names, enumerations and digits as
 //	text, counts as int64, times as timestamps, arrays as lists
 //
-// # sealed.jsonl.gz
-//
-// A segment a line, by number: {"data":"<base64>","id":"<32 hex>","key":"<32 hex>","no":<int>}.
-// Without its key, which is in no archive, it cannot be opened.
-//
 // # What checking shows, and what not
 //
 // A unit is good if each object has the digest that the manifest says, the checkpoint is
@@ -76,8 +69,7 @@
 // column says what its leaf says. Digests of manifests chain the units of a log. That the
 // last units of a log are missing, all objects of them, only who knows where it ended can
 // tell: the database has the units on record ([store.ArchiveUnit]), and Archive.Verify
-// compares with that. That a unit holds all sealed segments, nobody can tell from the
-// archive alone.
+// compares with that.
 //
 // What is read of an object is bounded by what a unit can have, also where no record says which
 // digest it must have: somebody may have made it to harm who checks it. Of a Parquet file a

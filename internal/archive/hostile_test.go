@@ -16,7 +16,6 @@ import (
 
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/c2sp"
-	"github.com/runledger/runledger/internal/store"
 )
 
 // memory is an object in memory.
@@ -256,7 +255,7 @@ func testManifest(t testing.TB) *manifest {
 	f := func(path string) file { return file{path, hex.EncodeToString(make([]byte, 32)), 5} }
 	return &manifest{
 		Format: format, TenantID: testTenant, Log: logID{1, testOrigin, l.log.VKey}, From: 0, To: 1, CheckpointSize: 1, Kinds: map[string]kindCount{"trace": {1}},
-		Files: []file{f(checkpointName), f(logName), f(sealedName), f("trace.jsonl.gz"), f("trace.parquet")}, Sealed: true, At: 5, FirstAt: 3, LastAt: 4,
+		Files: []file{f(checkpointName), f(logName), f("trace.jsonl.gz"), f("trace.parquet")}, At: 5, FirstAt: 3, LastAt: 4,
 	}
 }
 
@@ -289,13 +288,13 @@ func TestManifest(t *testing.T) {
 		"size":          func(m *manifest) { m.CheckpointSize = 0 },
 		"kind":          func(m *manifest) { m.Kinds = map[string]kindCount{"x": {1}} },
 		"records":       func(m *manifest) { m.Kinds["trace"] = kindCount{2} },
-		"path":          func(m *manifest) { m.Files[3].Path = "../../x" },
+		"path":          func(m *manifest) { m.Files[2].Path = "../../x" },
 		"no file":       func(m *manifest) { m.Files = m.Files[1:] },
 		"twice":         func(m *manifest) { m.Files[1] = m.Files[0] },
 		"negative":      func(m *manifest) { m.Files[0].Size = -1 },
 		"digest":        func(m *manifest) { m.Files[0].SHA256 = "AB" },
 		"checkpoint":    func(m *manifest) { m.Files[0].Size = 1 << 30 },
-		"sealed":        func(m *manifest) { m.Sealed = false },
+		"sealed":        func(m *manifest) { m.Sealed = true },
 	} {
 		m := testManifest(t)
 		change(m)
@@ -364,26 +363,6 @@ func FuzzLines(f *testing.F) {
 			if line, err = l.next(limit); err == nil && len(line) >= limit {
 				t.Fatalf("a line of %d bytes", len(line))
 			}
-		}
-	})
-}
-
-func FuzzSealed(f *testing.F) {
-	l := newTestLog(f, 1)
-	m := testManifest(f)
-	s := l.segment(0)
-	f.Add(appendSealed(nil, &s))
-	f.Add([]byte("0")) // a line without its end
-	f.Add([]byte(`{"data":"","id":"00","key":"","no":-1}` + "\n"))
-	f.Fuzz(func(t *testing.T, line []byte) {
-		var got []byte
-		b := packed(t, line)
-		err := eachSealed(bytes.NewReader(b), int64(len(b)), m, func(s store.SealedSegment) error {
-			got = appendSealed(got, &s)
-			return nil
-		})
-		if err == nil && !bytes.Equal(got, line) {
-			t.Fatalf("%q is read as %q", line, got)
 		}
 	})
 }

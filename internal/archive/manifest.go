@@ -24,7 +24,6 @@ const (
 	manifestName   = "manifest.json"
 	checkpointName = "checkpoint"
 	logName        = "log.zip"
-	sealedName     = "sealed.jsonl.gz"
 	jsonlSuffix    = ".jsonl.gz"
 	parquetSuffix  = ".parquet"
 )
@@ -48,7 +47,7 @@ type manifest struct {
 	LastAt         evidence.Micros      `json:"last_at"`
 	Log            logID                `json:"log"`
 	Previous       string               `json:"previous"`
-	Sealed         bool                 `json:"sealed"`
+	Sealed         bool                 `json:"sealed"` // content is in it: never (ADR 045)
 	TenantID       string               `json:"tenant_id"`
 	To             int64                `json:"to"`
 }
@@ -199,6 +198,8 @@ func (m *manifest) check() error {
 		return fmt.Errorf("vkey is not the key of its log")
 	case m.Previous != "" && !isDigest(m.Previous):
 		return fmt.Errorf("previous is no digest")
+	case m.Sealed:
+		return fmt.Errorf("sealed is true: archives hold no content")
 	case (m.From == 0) != (m.Previous == ""):
 		return fmt.Errorf("the first unit, and no other, has none before it")
 	}
@@ -223,9 +224,6 @@ func (m *manifest) checkFiles() error {
 	want := map[string]bool{checkpointName: true, logName: true}
 	for name := range m.Kinds {
 		want[name+jsonlSuffix], want[name+parquetSuffix] = true, true
-	}
-	if m.Sealed {
-		want[sealedName] = true
 	}
 	got := make([]string, len(m.Files))
 	for i, f := range m.Files {

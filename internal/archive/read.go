@@ -285,27 +285,3 @@ func (c *cache) keep(key bundleKey, leaves [][]byte) {
 		c.bytes -= old.bytes
 	}
 }
-
-// Sealed yields the sealed segments of a unit, encrypted, by number; none where it has none.
-// The file has the digest that the manifest says before the first is given out. Errors as
-// of Leaves.
-func (a *Archive) Sealed(ctx context.Context, u store.ArchiveUnit, fn func(store.SealedSegment) error) error {
-	m, err := a.readManifest(ctx, u)
-	if err != nil || !m.Sealed {
-		return err
-	}
-	dir, done, err := a.workspace()
-	if err != nil {
-		return err
-	}
-	defer done()
-	o, err := fetch(ctx, a.dest, u.Name, m.file(sealedName), dir)
-	if err != nil {
-		if !errors.Is(err, evidence.ErrUnavailable) && !errors.Is(err, evidence.ErrNotFound) && ctx.Err() == nil {
-			err = fmt.Errorf("%s/%s: %w: %w", u.Name, sealedName, evidence.ErrTampered, err)
-		}
-		return fmt.Errorf("archive: %w", err)
-	}
-	defer o.Close()
-	return eachSealed(at{ctx, o}, o.size(), m, fn)
-}

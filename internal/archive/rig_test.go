@@ -3,8 +3,6 @@ package archive
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
@@ -93,25 +91,10 @@ func (l *testLog) each(_ context.Context, from, to int64, fn func(seq int64, lea
 	return nil
 }
 
-// unit is what the ledger gives for a stretch, with some sealed segments.
+// unit is what the ledger gives for a stretch.
 func (l *testLog) unit(from, to int64, prev evidence.Hash) Unit {
 	return Unit{
 		Log: l.log, From: from, To: to, Prev: prev, Checkpoint: l.note(), Tile: l.tile, Leaves: l.each, At: 1_800_000_000_000_000,
-		Sealed: func(_ context.Context, fn func(store.SealedSegment) error) error {
-			for seq := from; seq < to; seq += 100 {
-				if err := fn(l.segment(seq)); err != nil {
-					return err
-				}
-			}
-			return nil
-		},
-	}
-}
-
-func (l *testLog) segment(seq int64) store.SealedSegment {
-	h := sha256.Sum256(binary.BigEndian.AppendUint64([]byte("sealed"), uint64(seq)))
-	return store.SealedSegment{
-		SegmentRef: store.SegmentRef{LogNo: 1, No: seq << store.SegmentBits}, ID: [16]byte(h[:]), Key: store.KeyID(h[16:]), Data: bytes.Repeat(h[:], 5),
 	}
 }
 

@@ -170,7 +170,7 @@ func (a *Archive) readBack(ctx context.Context, name string, m *manifest, text [
 	}
 	u := store.ArchiveUnit{
 		LogRef: store.LogRef{Tenant: m.TenantID, No: m.Log.LogNo}, From: m.From, To: m.To, FirstAt: m.FirstAt, LastAt: m.LastAt,
-		Archive: a.spec, Name: name, Manifest: digest, Bytes: int64(len(text)), Sealed: m.Sealed, At: m.At,
+		Archive: a.spec, Name: name, Manifest: digest, Bytes: int64(len(text)), At: m.At,
 	}
 	for _, f := range m.Files {
 		u.Bytes += f.Size
@@ -190,9 +190,6 @@ func (a *Archive) adopt(ctx context.Context, name string, text []byte, u *Unit, 
 	}
 	if m.name() != name || m.Log.Origin != u.Log.Origin || m.Log.VKey != u.Log.VKey || m.Previous != digestOrNone(u.Prev) {
 		return store.ArchiveUnit{}, conflict("there is another unit of that name")
-	}
-	if u.Sealed != nil && !m.Sealed {
-		return store.ArchiveUnit{}, conflict("the unit that is there has no sealed content, which the policy asks for by now")
 	}
 	out, err := a.readBack(ctx, name, m, text, nil)
 	if err != nil {

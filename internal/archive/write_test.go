@@ -35,14 +35,13 @@ func TestUnits(t *testing.T) {
 		from := int64(0)
 		for _, to := range append(test.ends, int64(test.size)) {
 			u := mustWrite(t, a, l.unit(from, to, prev))
-			if u.From != from || u.To != to || u.Tenant != testTenant || u.Bytes == 0 || !u.Sealed {
+			if u.From != from || u.To != to || u.Tenant != testTenant || u.Bytes == 0 {
 				t.Errorf("unit: %+v", u)
 			}
 			if err := a.Verify(t.Context(), u, l.log.VKey); err != nil {
 				t.Error(err)
 			}
 			l.mustRead(a, u, from, to)
-			l.mustReadSealed(a, u)
 			from, prev = to, u.Manifest
 		}
 		r := mustCheck(t, a, CheckOptions{Keys: []string{l.log.VKey}})
@@ -70,21 +69,6 @@ func (l *testLog) mustRead(a *Archive, u store.ArchiveUnit, from, to int64) {
 	})
 	if err != nil || seq != to {
 		l.t.Errorf("leaves %d to %d: to %d, %v", from, to, seq, err)
-	}
-}
-
-func (l *testLog) mustReadSealed(a *Archive, u store.ArchiveUnit) {
-	l.t.Helper()
-	n := u.From
-	err := a.Sealed(context.Background(), u, func(s store.SealedSegment) error {
-		if want := l.segment(n); want.SegmentRef != s.SegmentRef || want.ID != s.ID || want.Key != s.Key || !bytes.Equal(want.Data, s.Data) {
-			l.t.Errorf("sealed segment %d is not as it was", s.No)
-		}
-		n += 100
-		return nil
-	})
-	if err != nil || n < u.To {
-		l.t.Errorf("sealed segments to %d: %v", n, err)
 	}
 }
 
@@ -230,17 +214,6 @@ func TestConflict(t *testing.T) {
 	if _, err := a.Write(t.Context(), other.unit(0, 300, evidence.Hash{})); !errors.Is(err, evidence.ErrConflict) || !strings.Contains(err.Error(), u.Name) {
 		t.Errorf("a fork: %v", err)
 	}
-	// Sealed content that a policy no longer asks for does no harm; that is missing, it does.
-	noSealed := l.unit(0, 300, evidence.Hash{})
-	noSealed.Sealed = nil
-	if got := mustWrite(t, a, noSealed); got != u {
-		t.Errorf("without sealed content: %+v", got)
-	}
-	b := openDir(t, t.TempDir())
-	mustWrite(t, b, noSealed)
-	if _, err := b.Write(t.Context(), l.unit(0, 300, evidence.Hash{})); !errors.Is(err, evidence.ErrConflict) {
-		t.Errorf("with sealed content: %v", err)
-	}
 	if err := a.Verify(t.Context(), u, l.log.VKey); err != nil {
 		t.Error(err)
 	}
@@ -306,7 +279,7 @@ func TestInvalid(t *testing.T) {
 func TestReadBack(t *testing.T) {
 	t.Parallel()
 	l := newTestLog(t, 60)
-	for _, object := range []string{logName, checkpointName, sealedName, "trace_step.parquet", "system.jsonl.gz", manifestName} {
+	for _, object := range []string{logName, checkpointName, "trace_step.parquet", "system.jsonl.gz", manifestName} {
 		for name, change := range map[string]func(b []byte) []byte{
 			"cut off": func(b []byte) []byte { return b[:len(b)-1] },
 			"changed": func(b []byte) []byte { b[len(b)/2] ^= 1; return b },

@@ -173,11 +173,7 @@ func (c *Client) Archives(ctx context.Context, tenant string) (v lifecycle.Archi
 
 // Archived returns the records of a run from the archive.
 func (c *Client) Archived(ctx context.Context, tenant string, q lifecycle.ShowRequest) (v lifecycle.ShowAnswer, err error) {
-	query := url.Values{"run_id": {q.Run}}
-	if q.Content {
-		query.Set("content", "true")
-	}
-	return v, c.get(ctx, tenant, RecordsPath, query, &v)
+	return v, c.get(ctx, tenant, RecordsPath, url.Values{"run_id": {q.Run}}, &v)
 }
 
 // Erasures returns a page of the list of erasures.

@@ -96,7 +96,7 @@ func (l *Ledger) erase(ctx context.Context, tenant string, life *tenantLife, e E
 			return err
 		}
 		if len(w.segments) == 0 {
-			return l.nothingSealed(ctx, tenant)
+			return fmt.Errorf("erase: nothing of it is sealed here: %w", evidence.ErrNotFound)
 		}
 		holds, err := l.refreshHolds(ctx, tenant, life)
 		if err != nil {
@@ -136,10 +136,7 @@ func (l *Ledger) PlanErasure(ctx context.Context, tenant string, e Erasure) (Era
 	}
 	n := w.counts()
 	plan := ErasurePlan{Records: n.records, Fields: n.fields, Runs: n.runs, Keys: len(w.keys), Retire: len(w.toRetire())}
-	if plan.Held, err = w.heldBy(ctx, holds); err != nil {
-		return plan, err
-	}
-	plan.Archived, err = w.inArchives(ctx)
+	plan.Held, err = w.heldBy(ctx, holds)
 	return plan, err
 }
 

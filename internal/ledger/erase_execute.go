@@ -84,10 +84,7 @@ func (w *eraser) execute(ctx context.Context, c *committer, o *openLog) (Erased,
 	l := w.l
 	removal, newKeys := w.removal()
 	records := w.records(o)
-	note, err := w.note(ctx, records)
-	if err != nil {
-		return Erased{}, nil, err
-	}
+	note := w.note(records)
 	p := c.newPlan()
 	removal.By = store.Position{LogNo: o.No, Seq: o.next.tree.size()}
 	receipts, err := l.planOwn(ctx, p, o, records...)

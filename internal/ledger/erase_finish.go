@@ -21,17 +21,16 @@ import (
 // that it left are on record: a crash in between loses neither. The list of its orders would
 // link the runs of a person, so it is kept encrypted, and no longer than that.
 type erasureNote struct {
-	ID         string          `json:"id"`
-	At         evidence.Micros `json:"at"`
-	By         string          `json:"by,omitempty"`
-	Reason     string          `json:"reason,omitempty"`
-	Records    int64           `json:"records"`
-	Fields     int64           `json:"fields"`
-	Runs       int64           `json:"runs"`
-	Keys       int64           `json:"keys"`
-	InArchives bool            `json:"in_archives"`
-	Retire     []store.KeyID   `json:"retire"`
-	Orders     []string        `json:"orders"` // ids of the records with targets
+	ID      string          `json:"id"`
+	At      evidence.Micros `json:"at"`
+	By      string          `json:"by,omitempty"`
+	Reason  string          `json:"reason,omitempty"`
+	Records int64           `json:"records"`
+	Fields  int64           `json:"fields"`
+	Runs    int64           `json:"runs"`
+	Keys    int64           `json:"keys"`
+	Retire  []store.KeyID   `json:"retire"`
+	Orders  []string        `json:"orders"` // ids of the records with targets
 }
 
 // SettingErasure begins the settings of erasures, with tenant and id after it (<tenant>/<id>): the
@@ -42,21 +41,17 @@ const SettingErasure = "erasure/"
 // does, "" once it is gone.
 const settingRetire = "erasure_retire/"
 
-func (w *eraser) note(ctx context.Context, records []*evidence.Record) (*erasureNote, error) {
+func (w *eraser) note(records []*evidence.Record) *erasureNote {
 	n := w.counts()
-	archived, err := w.inArchives(ctx)
-	if err != nil {
-		return nil, err
-	}
 	note := &erasureNote{
 		ID: erasureID + randomHex(6), At: evidence.MicrosOf(w.l.clock.Now()), By: w.ask.By, Reason: w.ask.Reason,
 		Records: int64(n.records), Fields: int64(n.fields), Runs: int64(n.runs), Keys: int64(len(w.keys)),
-		InArchives: archived, Retire: w.toRetire(),
+		Retire: w.toRetire(),
 	}
 	for _, r := range records {
 		note.Orders = append(note.Orders, r.ID.String())
 	}
-	return note, nil
+	return note
 }
 
 func (l *Ledger) keepErasureNote(ctx context.Context, tenant string, n *erasureNote) error {
@@ -164,7 +159,7 @@ func (l *Ledger) erasureOrders(ctx context.Context, tenant string, n *erasureNot
 func (l *Ledger) appendStatement(ctx context.Context, c *committer, o *openLog, n *erasureNote, hashes []evidence.Hash) (Receipt, string, error) {
 	body := string((&verify.ErasureStatement{
 		TenantID: o.Tenant, ErasureID: n.ID, ExecutedAt: n.At, Records: n.Records, Fields: n.Fields, Runs: n.Runs,
-		KeysDestroyed: n.Keys, KeysToRetire: int64(len(n.Retire)), InArchives: n.InArchives,
+		KeysDestroyed: n.Keys, KeysToRetire: int64(len(n.Retire)),
 		Orders: int64(len(hashes)), OrdersDigest: verify.OrdersDigest(hashes),
 	}).JSON())
 	r := l.auditRecord(max(n.At, evidence.MicrosOf(l.clock.Now())), eventErased, "RETENTION", n.ID)

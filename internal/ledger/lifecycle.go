@@ -76,7 +76,4 @@ type ErasurePlan struct {
 	Keys    int      // data keys that would be destroyed at once
 	Retire  int      // data keys of the day that would be destroyed after sealing anew the rest under them
 	Held    []string // ids of the holds that forbid it
-	// Archived says that sealed content of these records, or under these keys, stands in
-	// archives too, which only the keys' end makes unreadable.
-	Archived bool
 }

@@ -1,8 +1,14 @@
 package lifecycle
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -95,24 +101,67 @@ func TestRetire(t *testing.T) {
 		t.Errorf("%d keys retired, left: %v", res.Retired, days())
 	}
 	r.sound() // what is kept was sealed anew
+}
 
-	// With content in the archive they stay.
-	r = newRig(t, nil)
-	if _, err := r.SetPolicy(context.Background(), tenant, PolicyChange{Class: evidence.ClassLLMRuns, ArchiveContent: ptr(true), Reason: "x"}, Actor{}); err != nil {
+// TestNothingOpensWhatExpired: the archive has a run's leaves and nothing of its content, no key is left that opened it,
+// even where a policy of an earlier version asked to archive content, and so nothing is left of it to be erased.
+func TestNothingOpensWhatExpired(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	r := newRig(t, nil)
+	old := r.auditRecord(eventPolicy, evidence.ClassLLMRuns, Actor{}, "a duty")
+	old.SetText("limit_value", "90")
+	old.SetText("limit_unit", "days")
+	old.SetSealed("/after_state", []byte(`{"archive":true,"archive_content":true,"class":"llm_runs","days":90}`))
+	if _, err := r.append(ctx, tenant, old); err != nil {
 		t.Fatal(err)
 	}
-	res = r.expire(RunRequest{})
-	if res.Retired != 0 || !slices.Contains(days(), oldest) || !res.Archived[0].Sealed {
-		t.Errorf("%d keys retired; %+v", res.Retired, res.Archived)
+	copies := map[string]store.SealedSegment{} // of before, as a backup has them
+	err := r.db.RunRecords(ctx, tenant, "run-100", func(x store.RunRecord) error {
+		seg, err := r.db.SealedSegment(ctx, tenant, store.SegmentRef{LogNo: x.LogNo, No: x.Segment})
+		seg.Data = slices.Clone(seg.Data)
+		copies[fmt.Sprint(x.Segment)] = seg
+		return err
+	})
+	if err != nil || len(copies) == 0 {
+		t.Fatal(len(copies), err)
 	}
-	shown, err := r.Show(context.Background(), tenant, ShowRequest{Run: "run-100", Content: true})
+	if res := r.expire(RunRequest{}); len(res.Archived) == 0 || res.Retired == 0 {
+		t.Fatalf("%+v", res)
+	}
+	logs, err := r.db.Logs(ctx, tenant)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(shown.Records) != 3 || shown.Records[0].Fields["/prompt"] != `"secret of run-100"` {
-		t.Errorf("%+v", shown)
+	for no, seg := range copies {
+		if open, err := r.sealer.Open(ctx, r.db, tenant, logs[0].Origin, seg); !errors.Is(err, evidence.ErrNotFound) {
+			t.Errorf("segment %s: %v, %v", no, open, err)
+		}
 	}
-	if plain, err := r.Show(context.Background(), tenant, ShowRequest{Run: "run-100"}); err != nil || len(plain.Records) != 3 || plain.Records[0].Fields != nil {
-		t.Errorf("%v %+v", err, plain)
+	shown, err := r.Show(ctx, tenant, ShowRequest{Run: "run-100"})
+	if err != nil || len(shown.Records) != 3 || !strings.Contains(shown.Records[0].Leaf, `"run":"run-100"`) {
+		t.Fatalf("%+v, %v", shown, err)
 	}
+	err = filepath.WalkDir(filepath.Join(r.base, "archive"), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		for _, seg := range copies {
+			if bytes.Contains(b, seg.Data) || bytes.Contains(b, []byte(base64.StdEncoding.EncodeToString(seg.Data)[:64])) || strings.Contains(path, "sealed") {
+				t.Errorf("%s has content", path)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range []ErasureRequest{{Run: "run-100"}, {Subject: "sue-run-100"}} {
+		q.Reason = "asked for"
+		if _, err := r.Erase(ctx, tenant, q, Actor{"op"}); !errors.Is(err, evidence.ErrNotFound) {
+			t.Errorf("%+v: %v", q, err)
+		}
+	}
+	r.sound()
 }

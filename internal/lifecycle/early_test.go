@@ -3,7 +3,6 @@ package lifecycle
 import (
 	"context"
 	"errors"
-	"strings"
 	"sync"
 	"testing"
 
@@ -110,34 +109,5 @@ func TestPolicyIsNotErased(t *testing.T) {
 		if x.Class == evidence.ClassSystemLogs && !x.Archive {
 			t.Errorf("%+v", x)
 		}
-	}
-}
-
-// TestEraseWhileArchived: an erasure that comes before a unit is on record which has its content says that an archive
-// has it.
-func TestEraseWhileArchived(t *testing.T) {
-	t.Parallel()
-	ctx := context.Background()
-	base := newRig(t, nil)
-	base.close()
-	b := &between{}
-	r := openRigOver(t, base.base, base.clock, nil, func(s store.Store) store.Store { b.Store = s; return b })
-	t.Cleanup(r.close)
-	if _, err := r.SetPolicy(ctx, tenant, PolicyChange{Class: evidence.ClassLLMRuns, Archive: ptr(true), ArchiveContent: ptr(true), Reason: "a duty"}, Actor{}); err != nil {
-		t.Fatal(err)
-	}
-	b.f = func() {
-		out, err := r.Erase(ctx, tenant, ErasureRequest{Run: "run-050", Reason: "asked for"}, Actor{"op"})
-		if err != nil || !strings.Contains(string(out.Certificate), "archive") || strings.Contains(string(out.Certificate), "No archive of this server holds") {
-			t.Errorf("%s, %v", out.Certificate, err)
-		}
-	}
-	if _, err := r.Archive(ctx, tenant, ArchiveRequest{}, Actor{"op"}); err != nil {
-		t.Fatal(err)
-	}
-	// What the archive alone has is not said to be nowhere.
-	r.expire(RunRequest{})
-	if _, err := r.Erase(ctx, tenant, ErasureRequest{Run: "run-100", Reason: "asked for"}, Actor{"op"}); !errors.Is(err, evidence.ErrConflict) || !strings.Contains(err.Error(), "archive_content") {
-		t.Errorf("a run that has expired, and is archived: %v", err)
 	}
 }

@@ -49,7 +49,6 @@ func (s *Service) Erase(ctx context.Context, tenant string, r ErasureRequest, by
 		return out, err
 	}
 	out.Held = append(out.Held, plan.Held...)
-	out.Archived = plan.Archived
 	if r.DryRun {
 		out.Records, out.Fields, out.Runs, out.Keys, out.Retire = plan.Records, plan.Fields, plan.Runs, plan.Keys, plan.Retire
 		return out, nil

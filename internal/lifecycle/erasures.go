@@ -28,8 +28,7 @@ type ErasureInfo struct {
 	Runs       int64  `json:"runs"`
 	Keys       int64  `json:"keys_destroyed"`
 	Retire     int64  `json:"keys_to_retire"` // when it was executed
-	Archived   bool   `json:"in_archives"`
-	Orders     int64  `json:"orders"` // records that name what was erased
+	Orders     int64  `json:"orders"`         // records that name what was erased
 	Record     string `json:"record_id"`
 	// Until is when the certificate can no longer be asked for; "" where that has passed.
 	Until string `json:"certificate_until,omitempty"`
@@ -84,7 +83,7 @@ func (s *Service) erasureInfo(f *ledger.Fetched) ErasureInfo {
 	info.ID, info.ExecutedAt = e.ErasureID, micros(e.ExecutedAt)
 	info.OrderedBy, info.Reason = evidence.ActorOf([]byte(f.Open[pathActor].JSON)), textOf(f, "/action_reason")
 	info.Records, info.Fields, info.Runs, info.Keys = e.Records, e.Fields, e.Runs, e.KeysDestroyed
-	info.Retire, info.Archived, info.Orders = e.KeysToRetire, e.InArchives, e.Orders
+	info.Retire, info.Orders = e.KeysToRetire, e.Orders
 	if until := certificateUntil(e.ExecutedAt); s.now() < until {
 		info.Until = micros(until)
 	}

@@ -189,7 +189,7 @@ func (e *expiry) order(ctx context.Context) error {
 		return err
 	}
 	e.policies = policies
-	e.archive = &archiving{s: s, tenant: e.tenant, content: contentOf(policies), checked: map[string]bool{}}
+	e.archive = &archiving{s: s, tenant: e.tenant, checked: map[string]bool{}}
 	if s.cfg.Archive == nil {
 		e.block(s.archiveBlocks(ctx), archived(policies)...)
 	}
@@ -225,7 +225,7 @@ func (e *expiry) finish(ctx context.Context) error {
 			d.Removed, d.Tables = c.rows, c.tables()
 		}
 	}
-	err := errors.Join(e.failed, e.retire(ctx, e.policies))
+	err := errors.Join(e.failed, e.retire(ctx))
 	if e.failed == nil { // leaves move to the archive, whatever keys stay
 		err = errors.Join(err, e.moveLeaves(ctx))
 	}

@@ -20,7 +20,7 @@ import (
 type Config struct {
 	Ledger *ledger.Ledger
 	Store  store.Store // as the ledger has it (archive.Cold)
-	// Sealer opens sealed content of archives, and wraps certificates that are kept.
+	// Sealer wraps certificates that are kept.
 	Sealer *seal.Sealer
 	// Archive is where expiring records go. nil: classes that are archived do not expire.
 	Archive *archive.Archive

@@ -66,20 +66,20 @@ func TestPolicies(t *testing.T) {
 	if d := cmp.Diff(want, got.Policies); d != "" {
 		t.Error(d)
 	}
-	p, err := r.SetPolicy(ctx, tenant, PolicyChange{Class: "llm_runs", Days: ptr(120), ArchiveContent: ptr(true), Reason: "longer"}, Actor{Human: "ada"})
+	p, err := r.SetPolicy(ctx, tenant, PolicyChange{Class: "llm_runs", Days: ptr(120), Reason: "longer"}, Actor{Human: "ada"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got, err = r.Policies(ctx, tenant); err != nil {
 		t.Fatal(err)
 	}
-	if now := got.Policies[0]; now.Days != 120 || !now.Archive || !now.ArchiveContent || now.Default || now.Record != p.Record || now.Since == "" {
+	if now := got.Policies[0]; now.Days != 120 || !now.Archive || now.Default || now.Record != p.Record || now.Since == "" {
 		t.Errorf("%+v", now)
 	}
 	if _, err := r.SetPolicy(ctx, tenant, PolicyChange{Class: "llm_runs", Archive: ptr(false), Reason: "no"}, Actor{}); err != nil {
 		t.Fatal(err)
 	}
-	if got, err = r.Policies(ctx, tenant); err != nil || got.Policies[0].Days != 120 || got.Policies[0].Archive || got.Policies[0].ArchiveContent {
+	if got, err = r.Policies(ctx, tenant); err != nil || got.Policies[0].Days != 120 || got.Policies[0].Archive {
 		t.Errorf("%+v %v", got.Policies[0], err)
 	}
 	// The record says who, why, and what was before.
@@ -119,12 +119,11 @@ func TestPolicyBounds(t *testing.T) {
 		{PolicyChange{Class: "synthetic", Days: ptr(91), Reason: "x"}, "days"},
 		{PolicyChange{Class: "synthetic", Archive: ptr(true), Reason: "x"}, "archive"},
 		{PolicyChange{Class: "audit", Archive: ptr(true), Reason: "x"}, "archive"},
-		{PolicyChange{Class: "system_logs", ArchiveContent: ptr(true), Reason: "x"}, "archive_content"},
 		{PolicyChange{Class: "llm_runs", Days: ptr(10), Reason: "x"}, ""},
 		{PolicyChange{Class: "llm_runs", Days: ptr(4000), Reason: "x"}, ""},
 		{PolicyChange{Class: "synthetic", Days: ptr(1), Reason: "x"}, ""},
 		{PolicyChange{Class: "audit", Days: ptr(3000), Reason: "x"}, ""},
-		{PolicyChange{Class: "system_logs", Archive: ptr(true), ArchiveContent: ptr(true), Reason: "x"}, ""},
+		{PolicyChange{Class: "system_logs", Archive: ptr(true), Reason: "x"}, ""},
 	} {
 		_, err := r.SetPolicy(context.Background(), tenant, c.PolicyChange, Actor{})
 		if c.field != "" {

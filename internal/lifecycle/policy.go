@@ -95,8 +95,7 @@ func (p *Policy) take(f *ledger.Fetched) error {
 	p.Days, p.Default = days, false
 	p.Record, p.Since = f.Leaf.ID.String(), micros(f.Leaf.OccurredAt)
 	var state struct {
-		Archive        bool `json:"archive"`
-		ArchiveContent bool `json:"archive_content"`
+		Archive bool `json:"archive"`
 	}
 	o, ok := f.Open["/after_state"]
 	if !ok { // erased by a version that let that be: nothing goes that it may have asked to archive
@@ -106,7 +105,7 @@ func (p *Policy) take(f *ledger.Fetched) error {
 	if err := json.Unmarshal([]byte(o.JSON), &state); err != nil {
 		return fmt.Errorf("policy of %s in leaf %d of %s: %w", p.Class, f.Seq, f.Leaf.Log, err)
 	}
-	p.Archive, p.ArchiveContent = state.Archive, state.ArchiveContent
+	p.Archive = state.Archive
 	return nil
 }
 
@@ -152,7 +151,7 @@ func (s *Service) SetPolicy(ctx context.Context, tenant string, c PolicyChange, 
 
 // change checks a change against the bounds.
 func (s *Service) change(p Policy, c PolicyChange) (Policy, error) {
-	if c.Days == nil && c.Archive == nil && c.ArchiveContent == nil {
+	if c.Days == nil && c.Archive == nil {
 		return p, invalid("days", "is required where nothing else is to be changed")
 	}
 	if c.Days != nil {
@@ -170,20 +169,12 @@ func (s *Service) change(p Policy, c PolicyChange) (Policy, error) {
 	}
 	if c.Archive != nil {
 		p.Archive = *c.Archive
-		if !p.Archive && c.ArchiveContent == nil {
-			p.ArchiveContent = false
-		}
-	}
-	if c.ArchiveContent != nil {
-		p.ArchiveContent = *c.ArchiveContent
 	}
 	switch {
 	case p.Archive && p.Class == evidence.ClassSynthetic:
 		return p, invalid("archive", "synthetic records are not archived as a class: they are purged")
 	case p.Archive && p.Never:
 		return p, invalid("archive", "records of %s are not removed, so nothing of them must be archived first", p.Class)
-	case p.ArchiveContent && !p.Archive:
-		return p, invalid("archive_content", "needs an archive: set archive too")
 	}
 	return p, nil
 }

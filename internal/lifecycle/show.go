@@ -2,7 +2,6 @@ package lifecycle
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -24,7 +23,7 @@ func (s *Service) Show(ctx context.Context, tenant string, r ShowRequest) (ShowA
 	if err := s.known(ctx, tenant); err != nil {
 		return out, err
 	}
-	name, err := s.runOf(ctx, tenant, r.Run)
+	name, err := s.cfg.Ledger.ResolveRun(ctx, tenant, r.Run)
 	if err != nil {
 		return out, err
 	}
@@ -37,7 +36,7 @@ func (s *Service) Show(ctx context.Context, tenant string, r ShowRequest) (ShowA
 	if err != nil {
 		return out, err
 	}
-	w := &shower{s: s, tenant: tenant, run: name, content: r.Content}
+	w := &shower{s: s, tenant: tenant, run: name}
 	for _, lg := range slices.Backward(logs) {
 		units, err := s.units(ctx, lg.LogRef)
 		if err != nil {
@@ -65,23 +64,16 @@ func (s *Service) Show(ctx context.Context, tenant string, r ShowRequest) (ShowA
 	return out, nil
 }
 
-// runOf resolves a run. An alias is not found any more once the run's rows have gone; its
-// id is.
-func (s *Service) runOf(ctx context.Context, tenant, id string) (string, error) {
-	return s.cfg.Ledger.ResolveRun(ctx, tenant, id)
-}
-
 type shown struct {
 	ShownRecord
 	n int64
 }
 
 type shower struct {
-	s       *Service
-	tenant  string
-	run     string
-	content bool
-	found   []shown
+	s      *Service
+	tenant string
+	run    string
+	found  []shown
 }
 
 // unit adds the run's records of one unit.
@@ -115,19 +107,13 @@ func (w *shower) unit(ctx context.Context, lg store.Log, u store.ArchiveUnit) er
 	if err != nil {
 		return err
 	}
-	open := make([]map[string]string, len(leaves))
-	if w.content && u.Sealed {
-		if open, err = w.open(ctx, lg, u, leaves); err != nil {
-			return err
-		}
-	}
 	for i, leaf := range leaves {
 		hash := evidence.LeafHash(raws[i])
 		if err := proven(ctx, served, leaf, hash); err != nil {
 			return err
 		}
 		w.found = append(w.found, shown{n: leaf.N, ShownRecord: ShownRecord{
-			Log: lg.Origin, Index: leaf.Seq, Hash: hash.String(), Leaf: string(raws[i]), Fields: open[i], Unit: u.Name,
+			Log: lg.Origin, Index: leaf.Seq, Hash: hash.String(), Leaf: string(raws[i]), Unit: u.Name,
 		}})
 	}
 	return nil
@@ -149,49 +135,4 @@ func proven(ctx context.Context, served *ledger.Served, leaf *evidence.Leaf, has
 		return fmt.Errorf("leaf %d of %s: %w: it is not the one that was signed", leaf.Seq, leaf.Log, evidence.ErrTampered)
 	}
 	return nil
-}
-
-// open opens what the unit has of the leaves' sealed content. Which segment a record's
-// content stands in was said by its row, which may have gone, so it is looked for in all
-// that begin before it and at most one append away.
-func (w *shower) open(ctx context.Context, lg store.Log, u store.ArchiveUnit, leaves []*evidence.Leaf) ([]map[string]string, error) {
-	in, err := w.s.cfg.Find(u)
-	if err != nil {
-		return nil, err
-	}
-	ids := make([]evidence.ID, len(leaves))
-	for i, leaf := range leaves {
-		ids[i] = leaf.ID
-	}
-	out := make([]map[string]string, len(leaves))
-	first, last := leaves[0].Seq-ledger.MaxAppend, leaves[len(leaves)-1].Seq
-	err = in.Sealed(ctx, u, func(seg store.SealedSegment) error {
-		if at := seg.No >> store.SegmentBits; at < first || at > last {
-			return nil
-		}
-		openings, err := w.s.cfg.Sealer.OpenRecords(ctx, w.s.cfg.Store, w.tenant, lg.Origin, seg, ids)
-		if errors.Is(err, evidence.ErrNotFound) {
-			return nil // its key is destroyed
-		}
-		if err != nil {
-			return err
-		}
-		for i, o := range openings {
-			if o == nil {
-				continue
-			}
-			for _, f := range o.Fields {
-				want, ok := leaves[i].Commitment(f.Path)
-				if !ok || evidence.Commit(f.Path, o.Salt(f.Path), []byte(f.JSON)) != want {
-					return fmt.Errorf("leaf %d: %w: %s does not open its commitment", leaves[i].Seq, evidence.ErrTampered, f.Path)
-				}
-				if out[i] == nil {
-					out[i] = map[string]string{}
-				}
-				out[i][f.Path] = f.JSON
-			}
-		}
-		return nil
-	})
-	return out, err
 }

@@ -17,8 +17,6 @@ type Policy struct {
 	Days  int    `json:"days"`
 	// Archive: records are in an archive before they expire; without an archive they do not expire.
 	Archive bool `json:"archive"`
-	// ArchiveContent: sealed content goes there, too, encrypted; its keys stay until no policy of the tenant asks for it.
-	ArchiveContent bool `json:"archive_content"`
 	// Never: records of the class are not removed at all (audit).
 	Never bool `json:"never_removed"`
 	// Default: no RetentionPolicyChanged says so. Else Record is that record's id.
@@ -39,11 +37,10 @@ type PolicyList struct {
 
 // PolicyChange asks for another policy. nil: as it is.
 type PolicyChange struct {
-	Class          string `json:"class"`
-	Days           *int   `json:"days,omitempty"`
-	Archive        *bool  `json:"archive,omitempty"`
-	ArchiveContent *bool  `json:"archive_content,omitempty"`
-	Reason         string `json:"reason"`
+	Class   string `json:"class"`
+	Days    *int   `json:"days,omitempty"`
+	Archive *bool  `json:"archive,omitempty"`
+	Reason  string `json:"reason"`
 }
 
 // Preview is what an expiry would do now, or at a later time.
@@ -159,7 +156,6 @@ type UnitInfo struct {
 	Name     string `json:"name"`
 	Manifest string `json:"manifest"` // sha256:<hex>
 	Bytes    int64  `json:"size_bytes"`
-	Sealed   bool   `json:"sealed_content"`
 	At       string `json:"archived_at"`
 }
 
@@ -171,8 +167,7 @@ type ArchiveList struct {
 
 // ShowRequest asks for the records of a run from the archive.
 type ShowRequest struct {
-	Run     string `json:"run_id"`
-	Content bool   `json:"content,omitempty"` // sealed content, where the archive has it and its keys live
+	Run string `json:"run_id"`
 }
 
 // ShowAnswer is the answer.
@@ -182,14 +177,13 @@ type ShowAnswer struct {
 	Records  []ShownRecord `json:"records"`
 }
 
-// ShownRecord is one record: its leaf, verbatim, and what was opened, by path.
+// ShownRecord is one record: its leaf, verbatim.
 type ShownRecord struct {
-	Log    string            `json:"log"`
-	Index  int64             `json:"leaf_index"`
-	Hash   string            `json:"leaf_hash"`
-	Leaf   string            `json:"leaf"`
-	Fields map[string]string `json:"fields,omitempty"` // JSON texts
-	Unit   string            `json:"unit"`
+	Log   string `json:"log"`
+	Index int64  `json:"leaf_index"`
+	Hash  string `json:"leaf_hash"`
+	Leaf  string `json:"leaf"`
+	Unit  string `json:"unit"`
 }
 
 // ErasureRequest asks for an erasure: exactly one of Subject, Run and Records.
@@ -214,7 +208,6 @@ type ErasureAnswer struct {
 	Keys     int      `json:"keys_destroyed"`
 	Retire   int      `json:"keys_to_retire"`
 	Held     []string `json:"held_by"`
-	Archived bool     `json:"in_archives"`
 	// ScrubLater: a reader holds an older state of the database's files, which are freed of what
 	// was erased as soon as it lets go.
 	ScrubLater bool `json:"scrub_pending"`
@@ -228,6 +221,6 @@ func micros(m evidence.Micros) string { return m.String() }
 func infoOf(u store.ArchiveUnit, origin string) UnitInfo {
 	return UnitInfo{
 		Log: origin, LogNo: u.No, From: u.From, To: u.To, FirstAt: micros(u.FirstAt), LastAt: micros(u.LastAt),
-		Archive: u.Archive, Name: u.Name, Manifest: "sha256:" + u.Manifest.String(), Bytes: u.Bytes, Sealed: u.Sealed, At: micros(u.At),
+		Archive: u.Archive, Name: u.Name, Manifest: "sha256:" + u.Manifest.String(), Bytes: u.Bytes, At: micros(u.At),
 	}
 }

@@ -33,15 +33,11 @@ func (s *Service) archiveNow(ctx context.Context, tenant string, r ArchiveReques
 		return out, err
 	}
 	defer release()
-	policies, err := s.policies(ctx, tenant)
-	if err != nil {
-		return out, err
-	}
 	logs, err := s.cfg.Store.Logs(ctx, tenant)
 	if err != nil {
 		return out, err
 	}
-	a := &archiving{s: s, tenant: tenant, content: contentOf(policies), checked: map[string]bool{}}
+	a := &archiving{s: s, tenant: tenant, checked: map[string]bool{}}
 	for _, lg := range logs {
 		c, _, err := s.cfg.Ledger.PublishNow(ctx, tenant, lg.No)
 		if err != nil {
@@ -100,22 +96,10 @@ func (s *Service) units(ctx context.Context, ref store.LogRef) ([]store.ArchiveU
 	return out, err
 }
 
-// contentOf are the classes whose sealed content is archived.
-func contentOf(policies []Policy) []string {
-	var out []string
-	for _, p := range policies {
-		if p.ArchiveContent {
-			out = append(out, p.Class)
-		}
-	}
-	return out
-}
-
 // archiving is one go at the archive of a tenant.
 type archiving struct {
 	s       *Service
 	tenant  string
-	content []string        // classes
 	checked map[string]bool // units that stand there, as was seen in this go
 	written []UnitInfo
 }
@@ -218,65 +202,11 @@ func (a *archiving) write(ctx context.Context, lg store.Log, from, to int64, pre
 			return a.s.cfg.Ledger.Leaves(ctx, a.tenant, lg.No, from, to, fn)
 		},
 	}
-	if len(a.content) > 0 {
-		in.Sealed = func(ctx context.Context, fn func(store.SealedSegment) error) error {
-			return a.sealed(ctx, lg, from, to, fn)
-		}
-	}
-	if in.Sealed != nil {
-		if err := a.s.cfg.Ledger.Archiving(ctx, lg.LogRef, from, to); err != nil {
-			return store.ArchiveUnit{}, err
-		}
-	}
 	u, err := a.s.cfg.Archive.Write(archive.Paced(ctx, a.s.cfg.Ledger.Busy), in)
 	if err == nil {
 		err = a.s.cfg.Store.KeepArchive(ctx, u)
 	}
-	if err == nil && in.Sealed != nil {
-		err = a.s.cfg.Ledger.Archiving(ctx, lg.LogRef, to, to)
-	}
-	return u, err // where it fails, what was read may be in the archive: that stays written down
-}
-
-// sealed yields the sealed segments that begin in a unit and hold content of the classes
-// whose content is archived. What came together and is of several classes shares segments,
-// so others' content may be among it.
-func (a *archiving) sealed(ctx context.Context, lg store.Log, from, to int64, fn func(store.SealedSegment) error) error {
-	var numbers []int64
-	for _, k := range evidence.Kinds() {
-		if !slices.Contains(a.content, k.Class()) {
-			continue
-		}
-		last := store.NoSegment
-		err := a.s.cfg.Store.Marks(ctx, lg.LogRef, k, from, to, func(m *store.RowMark) error {
-			if m.Synthetic {
-				return nil
-			}
-			for _, no := range [2]int64{m.Segment, m.ActorSegment} {
-				if at := no >> store.SegmentBits; no != store.NoSegment && no != last && at >= from && at < to {
-					numbers, last = append(numbers, no), no
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	slices.Sort(numbers)
-	for _, no := range slices.Compact(numbers) {
-		seg, err := a.s.cfg.Store.SealedSegment(ctx, a.tenant, store.SegmentRef{LogNo: lg.No, No: no})
-		if isNotFound(err) {
-			continue // erased
-		}
-		if err != nil {
-			return err
-		}
-		if err := fn(seg); err != nil {
-			return err
-		}
-	}
-	return nil
+	return u, err
 }
 
 // check makes sure that a unit which was written before stands in its archive still,

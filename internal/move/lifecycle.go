@@ -225,7 +225,6 @@ func (d *digester) archives(ctx context.Context, ref store.LogRef) error {
 		r.text(u.Archive, u.Name)
 		r.int(u.From, u.To, int64(u.FirstAt), int64(u.LastAt), u.Bytes, int64(u.At))
 		r.bytes(u.Manifest[:])
-		r.bool(u.Sealed)
 		return d.put(tableArchives)
 	})
 }

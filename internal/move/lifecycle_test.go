@@ -81,7 +81,7 @@ func expire(t testing.TB, l *ledger.Ledger, db store.Store) {
 	for from := int64(0); from < 12; from += 6 {
 		u := store.ArchiveUnit{
 			LogRef: store.LogRef{Tenant: "acme", No: 1}, From: from, To: from + 6, FirstAt: at(old), LastAt: at(old), Archive: "/mnt/archive zürich",
-			Name: fmt.Sprintf("acme/1-0123456789ab/%012d-%012d", from, from+6), Manifest: evidence.Hash{byte(from), 7}, Bytes: 12345, Sealed: from > 0, At: at(0),
+			Name: fmt.Sprintf("acme/1-0123456789ab/%012d-%012d", from, from+6), Manifest: evidence.Hash{byte(from), 7}, Bytes: 12345, At: at(0),
 		}
 		if err := db.KeepArchive(ctx, u); err != nil {
 			t.Fatal(err)

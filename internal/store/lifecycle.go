@@ -77,7 +77,6 @@ type ArchiveUnit struct {
 	Name            string        // of the unit within it
 	Manifest        evidence.Hash // SHA-256 of its manifest.json
 	Bytes           int64         // of all its objects
-	Sealed          bool          // it holds sealed content, encrypted
 	At              evidence.Micros
 }
 

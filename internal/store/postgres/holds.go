@@ -32,7 +32,7 @@ const (
 	sqlReleaseHold = `SELECT runledger_release_hold($1, $2, $3, $4)`
 
 	sqlAddArchive = `INSERT INTO archives (tenant_id, log_no, first, until, first_at, last_at, archive, name, manifest, bytes, sealed, at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, false, $11)`
 )
 
 // addLifecycle writes what a commit brings of holds and expiries. Holds come first: an
@@ -201,7 +201,7 @@ func keepArchive(ctx context.Context, conn *pooled, u *store.ArchiveUnit) error 
 		return nil
 	}
 	_, err = conn.Exec(ctx, sqlAddArchive, u.Tenant, u.No, u.From, u.To, int64(u.FirstAt), int64(u.LastAt), u.Archive, u.Name, u.Manifest[:],
-		u.Bytes, u.Sealed, int64(u.At))
+		u.Bytes, int64(u.At))
 	switch {
 	case sqlState(err) == codeNoOrder: // it does not follow what is there
 		return fmt.Errorf("postgres: %w: %w", evidence.ErrInvalid, err)

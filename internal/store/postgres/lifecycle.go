@@ -37,7 +37,7 @@ const (
 		JOIN holds AS h ON h.tenant_id = p.tenant_id AND h.id = p.hold_id AND h.released_log IS NULL
 		GROUP BY p.log_no, p.leaf_index`
 
-	archiveColumns = `SELECT first, until, first_at, last_at, archive, name, manifest, bytes, sealed, at FROM archives`
+	archiveColumns = `SELECT first, until, first_at, last_at, archive, name, manifest, bytes, at FROM archives`
 	sqlArchives    = archiveColumns + ` WHERE tenant_id = $1 AND log_no = $2 AND first > $3 ORDER BY first LIMIT $4`
 	sqlArchive     = archiveColumns + ` WHERE tenant_id = $1 AND log_no = $2 AND first = $3`
 
@@ -211,7 +211,7 @@ func (q queries) Archives(ctx context.Context, log store.LogRef, fn func(store.A
 func readArchive(rows pgx.Rows, log store.LogRef) (store.ArchiveUnit, error) {
 	u := store.ArchiveUnit{LogRef: log}
 	var manifest []byte
-	err := scan(rows, &u.From, &u.To, &u.FirstAt, &u.LastAt, &u.Archive, &u.Name, &manifest, &u.Bytes, &u.Sealed, &u.At)
+	err := scan(rows, &u.From, &u.To, &u.FirstAt, &u.LastAt, &u.Archive, &u.Name, &manifest, &u.Bytes, &u.At)
 	array(manifest, u.Manifest[:])
 	return u, err
 }

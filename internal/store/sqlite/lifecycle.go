@@ -23,7 +23,7 @@ const (
 		WHERE p.run_no = ?1 AND h.released_row IS NULL LIMIT 1`
 	sqlHeldRow = `SELECT h.id FROM hold_rows AS p JOIN holds AS h ON h.hold_no = p.hold_no
 		WHERE p.row = ?1 AND h.released_row IS NULL LIMIT 1`
-	sqlArchives = `SELECT row, to_leaf, first_at, last_at, archive, name, manifest, bytes, sealed, at
+	sqlArchives = `SELECT row, to_leaf, first_at, last_at, archive, name, manifest, bytes, at
 		FROM archives WHERE row >= ?1 AND row <= ?2 ORDER BY row`
 	// Of one log, so that the index by key has them in order.
 	sqlSealedUnder = `SELECT row, id, key_id, data FROM sealed_segments
@@ -213,8 +213,8 @@ func readArchive(s *sqlite.Stmt, log store.LogRef) store.ArchiveUnit {
 	u := store.ArchiveUnit{
 		LogRef: log, From: s.ColumnInt64(0) & numberMask, To: s.ColumnInt64(1),
 		FirstAt: evidence.Micros(s.ColumnInt64(2)), LastAt: evidence.Micros(s.ColumnInt64(3)),
-		Archive: s.ColumnText(4), Name: s.ColumnText(5), Bytes: s.ColumnInt64(7), Sealed: s.ColumnBool(8),
-		At: evidence.Micros(s.ColumnInt64(9)),
+		Archive: s.ColumnText(4), Name: s.ColumnText(5), Bytes: s.ColumnInt64(7),
+		At: evidence.Micros(s.ColumnInt64(8)),
 	}
 	array(s, 6, u.Manifest[:])
 	return u

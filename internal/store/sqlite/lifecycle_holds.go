@@ -21,8 +21,8 @@ const (
 	sqlHoldRow = `INSERT INTO hold_rows (row, hold_no) SELECT ?1, ?2
 		WHERE NOT EXISTS (SELECT 1 FROM hold_rows WHERE row = ?1 AND hold_no = ?2)`
 	sqlAddArchive = `INSERT INTO archives (row, to_leaf, first_at, last_at, archive, name, manifest, bytes, sealed, at)
-		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)`
-	sqlGetArchive = `SELECT row, to_leaf, first_at, last_at, archive, name, manifest, bytes, sealed, at FROM archives WHERE row = ?1`
+		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9)`
+	sqlGetArchive = `SELECT row, to_leaf, first_at, last_at, archive, name, manifest, bytes, at FROM archives WHERE row = ?1`
 )
 
 // aHold is a hold as its table has it.
@@ -173,8 +173,7 @@ func (w *writer) keepArchive(u *store.ArchiveUnit) error {
 		}
 		return nil
 	}
-	sealed := map[bool]int64{true: 1}[u.Sealed]
-	err = w.run(sqlAddArchive, row, u.To, int64(u.FirstAt), int64(u.LastAt), u.Archive, u.Name, u.Manifest[:], u.Bytes, sealed, int64(u.At))
+	err = w.run(sqlAddArchive, row, u.To, int64(u.FirstAt), int64(u.LastAt), u.Archive, u.Name, u.Manifest[:], u.Bytes, int64(u.At))
 	if err != nil && isGuard(err) {
 		return fmt.Errorf("sqlite: leaves %d to %d of log %d of tenant %s are not those that follow the units before: %w: %w", u.From, u.To, u.No, u.Tenant, evidence.ErrInvalid, err)
 	}
