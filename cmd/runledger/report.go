@@ -2,15 +2,27 @@ package main
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
 
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/verify"
 )
 
+// sayf is printf of what may come from whoever is checked: a text in it can neither end a line nor
+// do anything to the terminal.
+func (e *env) sayf(format string, args ...any) {
+	for i, a := range args {
+		if v := reflect.ValueOf(a); v.Kind() == reflect.String {
+			args[i] = clean(v.String())
+		}
+	}
+	e.printf(format, args...)
+}
+
 // printReport prints a verification of a bundle for people.
 func (e *env) printReport(name string, r *verify.Report) {
-	e.printf("%s  %s\n", r.Verdict, name)
+	e.sayf("%s  %s\n", r.Verdict, name)
 	e.printf("%s", wrap("", meaning[r.Verdict]))
 	for i := range r.Logs {
 		e.printChecked(&r.Logs[i])
@@ -26,7 +38,7 @@ func (e *env) printReport(name string, r *verify.Report) {
 	}
 	e.printFindings(r)
 	if r.Verdict != verify.Failed && len(r.NotProven) > 0 {
-		e.printf("\nNot proven\n")
+		e.sayf("\nNot proven\n")
 		for _, text := range r.NotProven {
 			e.printf("%s", wrap("  ", text))
 		}
@@ -43,26 +55,26 @@ var meaning = map[verify.Verdict]string{
 
 // printChecked prints what was checked of one log.
 func (e *env) printChecked(l *verify.LogReport) {
-	e.printf("\n%s  %s\n", l.Dir, l.Origin)
+	e.sayf("\n%s  %s\n", l.Dir, l.Origin)
 	if l.System {
-		e.printf("  %-9s what the system shares with its tenants\n", "log")
+		e.sayf("  %-9s what the system shares with its tenants\n", "log")
 	}
 	if !l.Checked {
-		e.printf("  %-9s not checked\n", "records")
+		e.sayf("  %-9s not checked\n", "records")
 		return
 	}
 	if l.Records == l.Size {
-		e.printf("  %-9s %d", "records", l.Size)
+		e.sayf("  %-9s %d", "records", l.Size)
 	} else {
-		e.printf("  %-9s %d of %d", "records", l.Records, l.Size)
+		e.sayf("  %-9s %d of %d", "records", l.Records, l.Size)
 	}
 	if l.Records > 0 {
-		e.printf(", recorded %s\n  %-9s to %s", l.FirstAt, "", l.LastAt)
+		e.sayf(", recorded %s\n  %-9s to %s", l.FirstAt, "", l.LastAt)
 	}
-	e.printf("\n")
-	e.printf("  %-9s %s\n", "root", l.Root)
+	e.sayf("\n")
+	e.sayf("  %-9s %s\n", "root", l.Root)
 	for _, w := range l.Witness {
-		e.printf("  %-9s %s, %s\n", "witness", w.Name, w.Time)
+		e.sayf("  %-9s %s, %s\n", "witness", w.Name, w.Time)
 	}
 	for _, s := range l.Timestamps {
 		e.printf("%s", wrapLines(fmt.Sprintf("  %-9s ", "stamp"), "            ", fmt.Sprintf("%s, %d leaves, by %s", s.Time, s.Size, s.Authority)))
@@ -81,14 +93,14 @@ func (e *env) printFindings(r *verify.Report) {
 				continue
 			}
 			if first {
-				e.printf("\n%s\n", part.title)
+				e.sayf("\n%s\n", part.title)
 				first = false
 			}
 			e.printf("%s", wrap("  ", f.Error()))
 		}
 	}
 	if n := r.Counts["findings_not_listed"]; n > 0 {
-		e.printf("  and %d more\n", n)
+		e.sayf("  and %d more\n", n)
 	}
 }
 
@@ -98,23 +110,23 @@ func (e *env) printPeriod(p *verify.PeriodReport) {
 	if p.Open {
 		end = ", as far as the log goes"
 	}
-	e.printf("\nperiod, scope %s\n  %-9s %s\n  %-9s %s (not in it)%s\n", p.Kind, "from", p.From, "until", p.Until, end)
-	e.printf("  %-9s %d, without a gap\n", "records", p.Records)
+	e.sayf("\nperiod, scope %s\n  %-9s %s\n  %-9s %s (not in it)%s\n", p.Kind, "from", p.From, "until", p.Until, end)
+	e.sayf("  %-9s %d, without a gap\n", "records", p.Records)
 }
 
 // printRun prints what a bundle of a run holds of it.
 func (e *env) printRun(r *verify.RunReport) {
-	e.printf("\nrun %s\n  %-9s %d\n", r.RunID, "records", r.Records)
+	e.sayf("\nrun %s\n  %-9s %d\n", r.RunID, "records", r.Records)
 	if !r.Ended {
 		return
 	}
-	e.printf("  %-9s revision %d, which counts %d records\n", "ended", r.Revision, r.RecordCount)
+	e.sayf("  %-9s revision %d, which counts %d records\n", "ended", r.Revision, r.RecordCount)
 	for i, l := range r.Later {
 		if i == maxLaterLines {
-			e.printf("  %-9s %d more\n", "", r.LaterCount-maxLaterLines)
+			e.sayf("  %-9s %d more\n", "", r.LaterCount-maxLaterLines)
 			break
 		}
-		e.printf("  %-9s n = %d, %s, %s leaf %d\n", "later", l.N, l.Kind, l.Dir, l.LeafIndex)
+		e.sayf("  %-9s n = %d, %s, %s leaf %d\n", "later", l.N, l.Kind, l.Dir, l.LeafIndex)
 	}
 }
 
@@ -152,12 +164,12 @@ const columns = 80
 func wrap(indent, text string) string { return wrapLines(indent, indent+"  ", text) }
 
 // wrapLines breaks a text into lines with an indent of their own for the first
-// and the others. A word that is too long stands on a line of its own.
+// and the others. A word that is too long stands on a line of its own. What a terminal would not print is replaced.
 func wrapLines(indent, hang, text string) string {
 	var b strings.Builder
 	line := indent
 	begin := true
-	for _, word := range strings.Fields(text) {
+	for _, word := range strings.Fields(clean(text)) {
 		if !begin && len([]rune(line))+1+len([]rune(word)) > columns {
 			b.WriteString(line + "\n")
 			line, begin = hang, true

@@ -204,20 +204,20 @@ func verdictOf(rep *ledger.LiveReport, err error) verify.Verdict {
 }
 
 func (e *env) printLive(a liveAnswer) {
-	e.printf("%s  %s\n\n", a.Verdict, e.place())
+	e.sayf("%s  %s\n\n", a.Verdict, e.place())
 	for _, l := range a.Logs {
-		e.printf("  %-12s %s, %d records\n", l.Tenant, l.Origin, l.Size)
+		e.sayf("  %-12s %s, %d records\n", l.Tenant, l.Origin, l.Size)
 	}
-	e.printf("  %-12s %d, with every column, tile, head, id and index entry\n", "records", a.Leaves)
+	e.sayf("  %-12s %d, with every column, tile, head, id and index entry\n", "records", a.Leaves)
 	if a.Erased > 0 {
-		e.printf("  %-12s %d\n", "erased", a.Erased)
+		e.sayf("  %-12s %d\n", "erased", a.Erased)
 	}
 	if a.Expired > 0 {
-		e.printf("  %-12s %d\n", "expired", a.Expired)
+		e.sayf("  %-12s %d\n", "expired", a.Expired)
 	}
 	for i, f := range a.Findings {
 		if i == 0 {
-			e.printf("\nFindings\n")
+			e.sayf("\nFindings\n")
 		}
 		e.printf("%s", wrap("  ", f.String()))
 		if f.Expected != "" || f.Found != "" {
@@ -225,6 +225,6 @@ func (e *env) printLive(a liveAnswer) {
 		}
 	}
 	if a.Truncated {
-		e.printf("  and more\n")
+		e.sayf("  and more\n")
 	}
 }

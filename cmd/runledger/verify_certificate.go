@@ -52,20 +52,20 @@ const maxOrderLines = 20
 
 // printCertificate prints a verification of a certificate for people.
 func (e *env) printCertificate(name string, r *verify.CertificateReport) {
-	e.printf("%s  %s\n", r.Verdict, name)
+	e.sayf("%s  %s\n", r.Verdict, name)
 	e.printf("%s", wrap("", strings.ReplaceAll(meaning[r.Verdict], "bundle", "certificate")))
 	if c := r.Erasure; c != nil {
-		e.printf("\nerasure %s of tenant %s\n", c.ErasureID, c.TenantID)
-		e.printf("  %-9s %s, recorded %s\n", "executed", c.ExecutedAt, c.RecordedAt)
+		e.sayf("\nerasure %s of tenant %s\n", c.ErasureID, c.TenantID)
+		e.sayf("  %-9s %s, recorded %s\n", "executed", c.ExecutedAt, c.RecordedAt)
 		if c.OrderedBy != "" {
-			e.printf("  %-9s %s\n", "by", c.OrderedBy)
+			e.sayf("  %-9s %s\n", "by", c.OrderedBy)
 		}
-		e.printf("  %-9s %s of %s lost their content, in %s\n", "erased", many(c.Fields, "field"), many(c.Records, "record"), many(c.Runs, "run"))
-		e.printf("  %-9s %d destroyed", "keys", c.KeysDestroyed)
+		e.sayf("  %-9s %s of %s lost their content, in %s\n", "erased", many(c.Fields, "field"), many(c.Records, "record"), many(c.Runs, "run"))
+		e.sayf("  %-9s %d destroyed", "keys", c.KeysDestroyed)
 		if c.KeysToRetire > 0 {
-			e.printf(", %d to be destroyed once the rest under them is sealed anew", c.KeysToRetire)
+			e.sayf(", %d to be destroyed once the rest under them is sealed anew", c.KeysToRetire)
 		}
-		e.printf("\n")
+		e.sayf("\n")
 		e.printOrders(c.Orders)
 		e.printf("\nOut of its reach\n%s", wrapLines("  ", "  ", c.Backups))
 	}
@@ -74,7 +74,7 @@ func (e *env) printCertificate(name string, r *verify.CertificateReport) {
 	}
 	e.printFindings(&r.Report)
 	if r.Erasure != nil {
-		e.printf("\nNot proven\n")
+		e.sayf("\nNot proven\n")
 		for _, text := range r.NotProven {
 			e.printf("%s", wrap("  ", text))
 		}
@@ -84,7 +84,7 @@ func (e *env) printCertificate(name string, r *verify.CertificateReport) {
 func (e *env) printOrders(orders []verify.CertifiedOrder) {
 	for i, o := range orders {
 		if i == maxOrderLines {
-			e.printf("  %-9s %d more\n", "", len(orders)-maxOrderLines)
+			e.sayf("  %-9s %d more\n", "", len(orders)-maxOrderLines)
 			return
 		}
 		what := "no run"
@@ -101,13 +101,13 @@ func (e *env) printOrders(orders []verify.CertifiedOrder) {
 
 // printSigned prints the checkpoint that a certificate leads to.
 func (e *env) printSigned(l *verify.LogReport) {
-	e.printf("\nlog %s\n", l.Origin)
+	e.sayf("\nlog %s\n", l.Origin)
 	if !l.Checked {
-		e.printf("  %-9s not checked\n", "records")
+		e.sayf("  %-9s not checked\n", "records")
 		return
 	}
-	e.printf("  %-9s %d of %d\n  %-9s %s\n", "records", l.Records, l.Size, "root", l.Root)
+	e.sayf("  %-9s %d of %d\n  %-9s %s\n", "records", l.Records, l.Size, "root", l.Root)
 	for _, w := range l.Witness {
-		e.printf("  %-9s %s, %s\n", "witness", w.Name, w.Time)
+		e.sayf("  %-9s %s, %s\n", "witness", w.Name, w.Time)
 	}
 }
