@@ -67,32 +67,49 @@ func (x *Exports) drop(k *kept) error {
 	return k.spool.Close()
 }
 
-// dropErased frees the bundles with content of a tenant of whose logs content was
-// erased, or expired, after they were made: it may be in them, and must not be had
-// from there.
+// dropErased frees the bundles with content of a tenant where content was erased, or expired, after they
+// were made, of its own logs or of the system's that they have shared records of: it may be in them, and must
+// not be had from there.
 func (x *Exports) dropErased(ctx context.Context, tenant string) error {
 	ctx = store.NoLag(ctx)
+	open := func(k *kept) bool { return k.Tenant == tenant && !k.NotPermitted }
 	x.mu.Lock()
-	kept := slices.ContainsFunc(x.order, func(k *kept) bool { return k.Tenant == tenant && !k.NotPermitted })
+	own := slices.ContainsFunc(x.order, open)
+	shared := slices.ContainsFunc(x.order, func(k *kept) bool { return open(k) && k.shared.LogNo != 0 })
 	x.mu.Unlock()
-	if !kept {
-		return nil
+	var gone, sharedGone store.Position
+	var err error
+	if own {
+		gone, err = x.newestGone(ctx, tenant)
 	}
-	newest, err := x.cfg.Exporter.cfg.Ledger.Find(ctx, store.Query{
-		Tenant: tenant, Kind: evidence.KindAudit, Where: []store.Condition{goneEvents}, Limit: 1,
-	})
-	if err != nil || len(newest) == 0 {
+	if err == nil && shared {
+		sharedGone, err = x.newestGone(ctx, evidence.SystemTenant)
+	}
+	if err != nil {
 		return err
+	}
+	behind := func(end, at store.Position) bool {
+		return end.LogNo < at.LogNo || end.LogNo == at.LogNo && end.Seq <= at.Seq
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	at := newest[0].Position
 	for _, k := range slices.Clone(x.order) {
-		if k.Tenant == tenant && !k.NotPermitted && (k.end.LogNo < at.LogNo || k.end.LogNo == at.LogNo && k.end.Seq <= at.Seq) {
+		if open(k) && (behind(k.end, gone) || k.shared.LogNo != 0 && behind(k.shared, sharedGone)) {
 			err = errors.Join(err, x.drop(k))
 		}
 	}
 	return err
+}
+
+// newestGone returns where the newest record stands that says what of a tenant is gone; zero where none does.
+func (x *Exports) newestGone(ctx context.Context, tenant string) (at store.Position, err error) {
+	newest, err := x.cfg.Exporter.cfg.Ledger.Find(ctx, store.Query{
+		Tenant: tenant, Kind: evidence.KindAudit, Where: []store.Condition{goneEvents}, Limit: 1,
+	})
+	if err == nil && len(newest) > 0 {
+		at = newest[0].Position
+	}
+	return at, err
 }
 
 // Content is the bytes of an export, for one goroutine at a time. It is an

@@ -307,6 +307,9 @@ func (j *job) bundle(ctx context.Context, logs []ledger.LogInfo) (*Bundle, error
 		doc: j.doc, spools: j.spools,
 		end: store.Position{LogNo: newest.No, Seq: newest.head.Size},
 	}
+	if i := slices.IndexFunc(j.logs, func(p logPart) bool { return p.system(&j.req) }); i >= 0 { // the newest of them
+		b.shared = store.Position{LogNo: j.logs[i].No, Seq: j.logs[i].head.Size}
+	}
 	if !j.single() {
 		receipts, err := j.receipt(ctx, receipt)
 		if err != nil {

@@ -102,7 +102,8 @@ type Stored struct {
 	// NoAudit: there are no audit entries in it but the run's own, see [Request].
 	NoAudit bool
 
-	end store.Position // of what was in the log
+	// end is where the log ended, shared where the system log did whose records are in it; zero for none.
+	end, shared store.Position
 }
 
 type keptID struct{ tenant, export string }
@@ -316,7 +317,7 @@ func (x *Exports) export(ctx context.Context, req Request, e *entry) (_ *kept, e
 	return &kept{spool: s, Stored: Stored{
 		ExportID: b.ExportID, Tenant: b.Tenant, Profile: req.Profile, Run: b.Run, Format: b.Format, Digest: b.Digest, Bytes: b.Bytes,
 		Records: b.Records, Checkpoint: b.Checkpoint, Metadata: b.Metadata, NotPermitted: req.NotPermitted,
-		Synthetic: req.Synthetic, NoAudit: req.NoAudit, end: b.end,
+		Synthetic: req.Synthetic, NoAudit: req.NoAudit, end: b.end, shared: b.shared,
 	}}, nil
 }
 

@@ -108,7 +108,8 @@ type Bundle struct {
 	files  []file // in the order of a ZIP: manifest.json, its files, the receipt
 	doc    *file  // of formats csv and pdf: all that is given out
 	spools []*Spool
-	end    store.Position // what stands here or behind came after it was made
+	// What stands at end or behind came after it was made, of the system log at shared or behind (zero: nothing of it is in it).
+	end, shared store.Position
 }
 
 // Close frees what the bundle holds on the disk.

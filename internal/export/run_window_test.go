@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/export"
 	"github.com/runledger/runledger/internal/ledger"
+	"github.com/runledger/runledger/internal/problem"
 	"github.com/runledger/runledger/internal/store"
 	"github.com/runledger/runledger/verify"
 )
@@ -243,9 +245,17 @@ func TestRunWindowErased(t *testing.T) {
 	if err != nil || len(found) != 1 {
 		t.Fatal(found, err)
 	}
+	x, _ := r.exports(0)
+	before := open(t, x, runRequest("run-1"), "")
+	if !bytes.Contains(content(t, x, before.ExportID), []byte("summary of SHARED")) {
+		t.Fatal("the export lacks what it is about")
+	}
 	_, err = r.Erase(ctx, evidence.SystemTenant, ledger.Erasure{Fields: []ledger.ErasedField{{Position: found[0].Position, Paths: []string{"/summary"}}}})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if _, err := x.Content(ctx, "acme", before.ExportID); !errors.Is(err, problem.ErrGone) {
+		t.Errorf("from before the erasure: %v", err)
 	}
 	z := zipOf(t, r.exportRun(export.Request{Run: "run-1"}))
 	if rep := r.good(z, verify.Options{}); len(rep.Logs) != 1 {
