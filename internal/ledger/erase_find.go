@@ -25,7 +25,7 @@ var ErrNotExecuted = fmt.Errorf("it was not executed: %w", evidence.ErrNotFound)
 // where its orders are not there.
 func (l *Ledger) Erasure(ctx context.Context, tenant, id string) (Erased, error) {
 	ctx = store.NoLag(ctx)
-	f, err := l.statementOf(ctx, tenant, id)
+	f, err := l.ErasureStatement(ctx, tenant, id)
 	if err != nil {
 		return Erased{}, err
 	}
@@ -50,8 +50,9 @@ func (l *Ledger) Erasure(ctx context.Context, tenant, id string) (Erased, error)
 	return out, nil
 }
 
-// statementOf returns the record of an erasure as a whole, opened.
-func (l *Ledger) statementOf(ctx context.Context, tenant, id string) (*Fetched, error) {
+// ErasureStatement returns the record of an erasure as a whole, by its id, with what of it opens. The error
+// wraps ErrNotExecuted where there is none.
+func (l *Ledger) ErasureStatement(ctx context.Context, tenant, id string) (*Fetched, error) {
 	if _, err := l.current(ctx, tenant); err != nil {
 		return nil, err
 	}

@@ -25,7 +25,7 @@ func (l *Ledger) Erasures(ctx context.Context, tenant, before string, limit int)
 	var last *Fetched // the statement that comes right before, in this order
 	end := store.Position{}
 	if before != "" {
-		f, err := l.statementOf(ctx, tenant, before)
+		f, err := l.ErasureStatement(ctx, tenant, before)
 		if err != nil {
 			return nil, false, err
 		}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/store"
+	"github.com/runledger/runledger/verify"
 )
 
 const (
@@ -206,15 +208,20 @@ func (s *Service) places(ctx context.Context, tenant string, names []string) ([]
 	return out, nil
 }
 
-// certify makes the certificate and keeps it for a while.
+// certify makes the certificate and keeps it for a while, without who ordered it: that is in the log, for as long
+// as it is not erased there.
 func (s *Service) certify(ctx context.Context, tenant string, e ledger.Erased) ([]byte, error) {
 	cert, err := s.makeCertificate(ctx, tenant, e)
 	if err != nil {
 		return nil, err
 	}
+	nobody, err := withActor(cert, nil)
+	if err != nil {
+		return cert, err
+	}
 	var packed bytes.Buffer
 	z := zlib.NewWriter(&packed)
-	if _, err := z.Write(cert); err != nil {
+	if _, err := z.Write(nobody); err != nil {
 		return cert, err
 	}
 	if err := z.Close(); err != nil {
@@ -260,7 +267,31 @@ func (s *Service) Certificate(ctx context.Context, tenant, id string) ([]byte, e
 	if err != nil {
 		return nil, fmt.Errorf("certificate %s: %w: %w", id, evidence.ErrTampered, err)
 	}
-	return io.ReadAll(z)
+	cert, err := io.ReadAll(z)
+	if err != nil {
+		return nil, fmt.Errorf("certificate %s: %w: %w", id, evidence.ErrTampered, err)
+	}
+	statement, err := s.cfg.Ledger.ErasureStatement(ctx, tenant, id)
+	if err != nil {
+		return nil, fmt.Errorf("certificate %s: %w", id, err)
+	}
+	return withActor(cert, statement)
+}
+
+// withActor returns a certificate that says who ordered the erasure if the statement opens as far as that; nil does not.
+func withActor(certificate []byte, statement *ledger.Fetched) ([]byte, error) {
+	c, err := verify.ParseCertificate(certificate)
+	if err != nil {
+		return nil, err
+	}
+	said := slices.DeleteFunc(c.Statement.Disclosures, func(d verify.Disclosure) bool { return d.Path == pathActor })
+	if statement != nil {
+		if o, ok := statement.Open[pathActor]; ok {
+			said = slices.Insert(said, 0, verify.Disclosure{Seq: statement.Seq, Path: pathActor, Salt: o.Salt, Value: []byte(o.JSON)})
+		}
+	}
+	c.Statement.Disclosures = said
+	return c.Append(nil), nil
 }
 
 // forgetCertificates empties those that are old. A setting cannot be removed.

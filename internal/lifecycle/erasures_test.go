@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -430,5 +431,36 @@ func TestCountedOnce(t *testing.T) {
 	}
 	if r.expire(RunRequest{}); removedRuns(t, reg) != float64(ordered) {
 		t.Error("they are counted again")
+	}
+}
+
+// TestErasedOrderer: who ordered an erasure and is erased themselves, is in no certificate either that was made before.
+func TestErasedOrderer(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	r := newRig(t, nil)
+	const grace = "grace@example.com"
+	first, err := r.Erase(ctx, tenant, ErasureRequest{Run: "run-050", Reason: "asked for"}, Actor{grace})
+	if err != nil || !bytes.Contains(first.Certificate, []byte(grace)) {
+		t.Fatalf("%s, %v", first.Certificate, err)
+	}
+	kept, err := r.Certificate(ctx, tenant, first.ID)
+	if err != nil || !bytes.Equal(kept, first.Certificate) {
+		t.Errorf("%s, %v", kept, err)
+	}
+	if _, err := r.Erase(ctx, tenant, ErasureRequest{Subject: grace, Reason: "she left"}, Actor{"op"}); err != nil {
+		t.Fatal(err)
+	}
+	kept, err = r.Certificate(ctx, tenant, first.ID)
+	if err != nil || bytes.Contains(kept, []byte(grace)) {
+		t.Fatalf("%s, %v", kept, err)
+	}
+	logs, err := r.ledger.Logs(ctx, tenant)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rep, err := verify.Certificate(ctx, kept, verify.Options{Keys: []string{logs[0].VKey}})
+	if err != nil || rep.Verdict != verify.VerifiedWithLimits || rep.Erasure.OrderedBy != "" || rep.Erasure.Records == 0 {
+		t.Errorf("%+v, %v", rep, err)
 	}
 }
