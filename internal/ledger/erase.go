@@ -15,9 +15,10 @@ import (
 type Erasure struct {
 	Fields []ErasedField
 	// Person is a human actor or data subject: their /actor in every record,
-	// and everything sealed in the records that name them as data subject.
+	// everything sealed in the records that name them as data subject, and what producers said
+	// about the runs of these in entries of their own (reports of mismatches).
 	Person string
-	// Run is a run: everything sealed in its records.
+	// Run is a run: everything sealed in its records, and what producers said about it in such entries.
 	Run    string
 	Reason string
 	// By is the operator who orders it; it stands sealed in the record.

@@ -61,9 +61,15 @@ func (w *eraser) collect(ctx context.Context) error {
 		if err := w.run(ctx); err != nil {
 			return err
 		}
+		if err := w.quotes(ctx, []string{w.ask.Run}); err != nil {
+			return err
+		}
 	}
 	if w.ask.Person != "" {
-		return w.person(ctx)
+		if err := w.person(ctx); err != nil {
+			return err
+		}
+		return w.quotes(ctx, w.subjectRuns())
 	}
 	return nil
 }
@@ -187,6 +193,9 @@ func (w *eraser) parts(ctx context.Context, bySegment map[store.SegmentRef][]fie
 	}
 	slices.SortFunc(refs, compareSegments)
 	for _, ref := range refs {
+		if seg := w.segments[ref]; seg != nil && seg.whole {
+			continue // all of it goes
+		}
 		o, err := w.l.logByNo(ctx, w.tenant, ref.LogNo)
 		if err != nil {
 			return err
@@ -251,7 +260,7 @@ func (w *eraser) hit(ctx context.Context, seg *erasedSegment, leaf *evidence.Lea
 	}
 	seg.rewritten = false
 	seg.hits = append(seg.hits, erasedRecord{
-		id: leaf.ID, at: store.Position{LogNo: seg.log.No, Seq: leaf.Seq}, run: leaf.Run, trace: traceScope(leaf),
+		id: leaf.ID, at: store.Position{LogNo: seg.log.No, Seq: leaf.Seq}, run: erasedRun(leaf), trace: traceScope(leaf),
 		occurred: leaf.OccurredAt, recorded: leaf.RecordedAt, paths: paths,
 		index: seal.IndexTerms(k, leaf.Kind, paths, func(p string) string {
 			text, _ := o.Field(p)
