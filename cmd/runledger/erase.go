@@ -26,6 +26,7 @@ type eraseRunCmd struct {
 	Run_        string   `help:"All that is sealed of a run." name:"run" placeholder:"ID"`
 	Record      []string `help:"Of this record, by its id. May be given several times." sep:"none" placeholder:"ID"`
 	Path        []string `help:"Of --record: only this sealed field. May be given several times." sep:"none" placeholder:"/PATH"`
+	Copies      bool     `help:"Of --record: also every other field of their runs in which the same text stands. --dry-run shows them."`
 	Reason      string   `help:"Why. It is recorded, and must not name the person." placeholder:"TEXT"`
 	DryRun      bool     `help:"Only count what would be erased."`
 	Certificate string   `help:"Write the certificate of an erasure of the last 30 days once more." placeholder:"ID"`
@@ -40,7 +41,10 @@ func (eraseRunCmd) Help() string {
     runledger erase --subject ada@example.com --dry-run --tenant acme
     runledger erase --subject ada@example.com --reason "request 2026-42" --tenant acme
     runledger erase --run run-1 --reason "sent by mistake" --pdf run-1.pdf --tenant acme
-    runledger erase --record 0192d3c4-5e6f-7a8b-9c0d-1e2f3a4b5c6d --path /prompt --reason "secret in a prompt" --tenant acme
+    runledger erase --record 0192d3c4-5e6f-7a8b-9c0d-1e2f3a4b5c6d --path /prompt --copies --dry-run --tenant acme
+    runledger erase --record 0192d3c4-5e6f-7a8b-9c0d-1e2f3a4b5c6d --path /prompt --copies --reason "secret in a prompt" --tenant acme
+
+An agent says the same in several places: what it was told stands in the next step again, in /attrs (all that telemetry said, verbatim), and in the run's record at its end. Of --record these copies are looked for and named; --copies erases them, too. What was said in other words is not found.
 
 A legal hold forbids it, exit status 2.`
 }
@@ -55,7 +59,7 @@ func (c *eraseRunCmd) Run(e *env) error {
 		if c.Certificate != "" {
 			return files.again(e, s, tenant, c.Certificate)
 		}
-		q := lifecycle.ErasureRequest{Subject: c.Subject, Run: c.Run_, Records: c.Record, Paths: c.Path, DryRun: c.DryRun, Reason: c.Reason}
+		q := lifecycle.ErasureRequest{Subject: c.Subject, Run: c.Run_, Records: c.Record, Paths: c.Path, Copies: c.Copies, DryRun: c.DryRun, Reason: c.Reason}
 		if c.DryRun && q.Reason == "" {
 			q.Reason = "dry run" // of which nothing is recorded
 		}
@@ -84,6 +88,8 @@ func (c *eraseRunCmd) check() error {
 		return usage("say what is erased by one of --subject, --run and --record")
 	case len(c.Path) > 0 && len(c.Record) == 0:
 		return usage("--path goes with --record")
+	case c.Copies && len(c.Record) == 0:
+		return usage("--copies goes with --record")
 	case c.Certificate == "" && !c.DryRun && strings.TrimSpace(c.Reason) == "":
 		return usage("--reason is required")
 	case c.DryRun && (c.Out != "" || c.PDF != ""):
@@ -110,5 +116,31 @@ func (s *screen) erasure(a *lifecycle.ErasureAnswer) {
 	p.put("keys", keys)
 	if len(a.Held) > 0 {
 		p.put("held", "it is forbidden by "+strings.Join(a.Held, ", "))
+	}
+	s.copies(a)
+}
+
+// maxCopyLines bounds the records with copies that are shown; --json has more.
+const maxCopyLines = 20
+
+// copies shows where the text that is erased stands as well.
+func (s *screen) copies(a *lifecycle.ErasureAnswer) {
+	if a.CopyCount == 0 {
+		return
+	}
+	s.printf("\nThe same text stands as well in %s. ", many(a.CopyCount, "record"))
+	if a.DryRun {
+		s.printf("With --copies it goes there, too:\n")
+	} else {
+		s.printf("It stays there until these are erased:\n")
+	}
+	for i, c := range a.Copies {
+		if i == maxCopyLines {
+			break
+		}
+		s.printf("  leaf %d  %s  %s  %s\n", c.Index, c.Record, c.Kind, strings.Join(c.Paths, " "))
+	}
+	if n := a.CopyCount - min(len(a.Copies), maxCopyLines); n > 0 {
+		s.printf("  and %d more\n", n)
 	}
 }

@@ -85,17 +85,20 @@ type ReleaseBody struct {
 
 // Erasure is what an erasure did, or with dry_run would do.
 type Erasure struct {
-	TenantID       string   `json:"tenant_id"`
-	DryRun         bool     `json:"dry_run"`
-	ErasureID      string   `json:"erasure_id,omitempty"`
-	Records        int      `json:"records" doc:"that lose content"`
-	Fields         int      `json:"fields"`
-	Runs           int      `json:"runs"`
-	Destroyed      int      `json:"keys_destroyed"`
-	Retire         int      `json:"keys_to_retire" doc:"keys of the day that are destroyed in the background, after the rest under them was sealed anew"`
-	HeldBy         []string `json:"held_by" doc:"legal holds that forbid it; of a dry run only"`
-	ScrubPending   bool     `json:"scrub_pending" doc:"a reader holds an older state of the database's files; they are freed of what was erased as soon as it lets go"`
-	CertificateURL string   `json:"certificate_url,omitempty" doc:"for 30 days"`
+	TenantID  string   `json:"tenant_id"`
+	DryRun    bool     `json:"dry_run"`
+	ErasureID string   `json:"erasure_id,omitempty"`
+	Records   int      `json:"records" doc:"that lose content"`
+	Fields    int      `json:"fields"`
+	Runs      int      `json:"runs"`
+	Destroyed int      `json:"keys_destroyed"`
+	Retire    int      `json:"keys_to_retire" doc:"keys of the day that are destroyed in the background, after the rest under them was sealed anew"`
+	HeldBy    []string `json:"held_by" doc:"legal holds that forbid it; of a dry run only"`
+	// Copies as in lifecycle.ErasureAnswer.
+	Copies         []lifecycle.CopyInfo `json:"copies" doc:"where the same text stands as well and stays: in other fields of the records, of their runs, and of what was said about these; the first hundred records. Of record_ids only"`
+	CopyCount      int                  `json:"copy_count" doc:"how many records have such copies"`
+	ScrubPending   bool                 `json:"scrub_pending" doc:"a reader holds an older state of the database's files; they are freed of what was erased as soon as it lets go"`
+	CertificateURL string               `json:"certificate_url,omitempty" doc:"for 30 days"`
 }
 
 // administer registers the routes of the life of evidence.
@@ -257,14 +260,14 @@ func (a *API) administerErasures(tag string) {
 	})
 	change[lifecycle.ErasureRequest](a, http.MethodPost, route{
 		id: "erase", path: erasuresPath, tag: tag, summary: "Erase sealed content: of a person, a run, or single fields. With dry_run only count it.",
-		description: "Exactly one of subject, run_id and record_ids; paths narrows record_ids to some of their fields. What is erased can be read nowhere any more, and every proof stays valid. Where a legal hold covers it nothing is erased: 409 with the code held.",
+		description: "Exactly one of subject, run_id and record_ids; paths narrows record_ids to some of their fields, and copies widens it to all fields of their runs in which the same text stands; without it the answer names those. What is erased can be read nowhere any more, and every proof stays valid. Where a legal hold covers it nothing is erased: 409 with the code held.",
 	}, http.StatusOK,
 		func(in *body) (string, []byte) { return "erasure", in.RawBody },
 		func(ctx context.Context, tenant string, by lifecycle.Actor, _ *body, b *lifecycle.ErasureRequest) (Erasure, error) {
 			e, err := l.Erase(ctx, tenant, *b, by)
 			out := Erasure{
 				TenantID: e.TenantID, DryRun: e.DryRun, ErasureID: e.ID, Records: e.Records, Fields: e.Fields, Runs: e.Runs,
-				Destroyed: e.Keys, Retire: e.Retire, HeldBy: append([]string{}, e.Held...), ScrubPending: e.ScrubLater,
+				Destroyed: e.Keys, Retire: e.Retire, HeldBy: append([]string{}, e.Held...), Copies: append([]lifecycle.CopyInfo{}, e.Copies...), CopyCount: e.CopyCount, ScrubPending: e.ScrubLater,
 			}
 			if len(e.Certificate) > 0 {
 				out.CertificateURL = erasuresPath + "/" + e.ID + "/certificate"

@@ -35,7 +35,7 @@ const (
 
 // Erase erases, or with DryRun counts.
 func (s *Service) Erase(ctx context.Context, tenant string, r ErasureRequest, by Actor) (ErasureAnswer, error) {
-	out := ErasureAnswer{TenantID: tenant, DryRun: r.DryRun, Held: []string{}}
+	out := ErasureAnswer{TenantID: tenant, DryRun: r.DryRun, Held: []string{}, Copies: []CopyInfo{}}
 	if err := checkErasure(r); err != nil {
 		return out, err
 	}
@@ -45,6 +45,11 @@ func (s *Service) Erase(ctx context.Context, tenant string, r ErasureRequest, by
 	e, err := s.erasure(ctx, tenant, r, by)
 	if err != nil {
 		return out, err
+	}
+	if len(e.Fields) > 0 {
+		if err := s.copies(ctx, tenant, r.Copies, &e, &out); err != nil {
+			return out, err
+		}
 	}
 	plan, err := s.cfg.Ledger.PlanErasure(ctx, tenant, e)
 	if err != nil {
@@ -90,6 +95,28 @@ func (s *Service) Erase(ctx context.Context, tenant string, r ErasureRequest, by
 	return out, nil
 }
 
+// maxCopies bounds the records with copies that an answer lists.
+const maxCopies = 100
+
+// copies looks where else the text stands that is to be erased, and adds that to the erasure or says so.
+func (s *Service) copies(ctx context.Context, tenant string, erase bool, e *ledger.Erasure, out *ErasureAnswer) error {
+	list, err := s.cfg.Ledger.Copies(ctx, tenant, e.Fields)
+	if err != nil {
+		return err
+	}
+	if erase {
+		for _, c := range list {
+			e.Fields = append(e.Fields, ledger.ErasedField{Position: c.Position, Paths: c.Paths})
+		}
+		return nil
+	}
+	out.CopyCount = len(list)
+	for _, c := range list[:min(len(list), maxCopies)] {
+		out.Copies = append(out.Copies, CopyInfo{Record: c.ID.String(), Kind: c.Kind.String(), Log: c.Log, Index: c.Seq, Paths: c.Paths})
+	}
+	return nil
+}
+
 // recordRefusal appends that an erasure was asked for and refused, for a hold: who asked, and
 // for which run. A person who was to be erased is not named.
 func (s *Service) recordRefusal(ctx context.Context, tenant string, e ledger.Erasure, holds []string, by Actor) error {
@@ -123,6 +150,8 @@ func checkErasure(r ErasureRequest) error {
 		return invalid("subject", "give exactly one of subject, run_id and record_ids")
 	case len(r.Paths) > 0 && len(r.Records) == 0:
 		return invalid("paths", "goes with record_ids only")
+	case r.Copies && len(r.Records) == 0:
+		return invalid("copies", "goes with record_ids only")
 	case len(r.Records) > maxErasedRecords:
 		return invalid("record_ids", "must name at most %d records", maxErasedRecords)
 	}

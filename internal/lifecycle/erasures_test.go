@@ -464,3 +464,38 @@ func TestErasedOrderer(t *testing.T) {
 		t.Errorf("%+v, %v", rep, err)
 	}
 }
+
+// TestEraseCopies: where else the erased text stands is said, and it goes there, too, where that is asked for.
+func TestEraseCopies(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	r := newRig(t, nil)
+	list := r.add(step("talk", today, 1, ""), step("talk", today, 2, ""), completion("talk", today, ""), step("other", today, 1, ""))
+	q := ErasureRequest{Records: []string{list[0].ID.String()}, Paths: []string{"/prompt"}, Reason: "a secret", DryRun: true}
+	out, err := r.Erase(ctx, tenant, q, Actor{"op"})
+	want := []CopyInfo{
+		{list[1].ID.String(), "trace_step", list[1].Log, list[1].LeafIndex, []string{"/prompt"}},
+		{list[2].ID.String(), "llm_run", list[2].Log, list[2].LeafIndex, []string{"/prompt"}},
+	}
+	if err != nil || out.Records != 1 || out.CopyCount != 2 || !cmp.Equal(out.Copies, want) {
+		t.Errorf("%+v, %v", out, err)
+	}
+	q.Copies = true
+	if out, err = r.Erase(ctx, tenant, q, Actor{"op"}); err != nil || out.Records != 3 || out.Fields != 3 || len(out.Copies) != 0 {
+		t.Errorf("%+v, %v", out, err)
+	}
+	q.DryRun = false
+	if out, err = r.Erase(ctx, tenant, q, Actor{"op"}); err != nil || out.Records != 3 || out.CopyCount != 0 {
+		t.Errorf("%+v, %v", out, err)
+	}
+	err = r.ledger.RunRecords(ctx, tenant, "talk", func(x ledger.RunRecord) error {
+		if o, ok := x.Open["/prompt"]; ok {
+			t.Errorf("leaf %d: %s", x.Seq, o.JSON)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	r.sound()
+}

@@ -301,6 +301,7 @@ func TestErase(t *testing.T) {
 	for field, req := range map[string]ErasureRequest{
 		"subject":    {Reason: "x"},
 		"paths":      {Run: "run-010", Paths: []string{"/prompt"}, Reason: "x"},
+		"copies":     {Run: "run-010", Copies: true, Reason: "x"},
 		"record_ids": {Records: []string{"nonsense"}, Reason: "x"},
 		"reason":     {Run: "run-010"},
 	} {

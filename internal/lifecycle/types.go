@@ -193,8 +193,10 @@ type ErasureRequest struct {
 	// Records are ids of records; Paths which sealed fields of them (none: all).
 	Records []string `json:"record_ids,omitempty"`
 	Paths   []string `json:"paths,omitempty"`
-	DryRun  bool     `json:"dry_run,omitempty"`
-	Reason  string   `json:"reason"`
+	// Copies: of Records; the other fields in which the same text stands are erased with them.
+	Copies bool   `json:"copies,omitempty"`
+	DryRun bool   `json:"dry_run,omitempty"`
+	Reason string `json:"reason"`
 }
 
 // ErasureAnswer is what was done, or would be.
@@ -208,11 +210,24 @@ type ErasureAnswer struct {
 	Keys     int      `json:"keys_destroyed"`
 	Retire   int      `json:"keys_to_retire"`
 	Held     []string `json:"held_by"`
+	// Copies are where the erased text stands as well and stays (or would): in other fields of the records, of their
+	// runs, and of what was said about these. The first hundred of CopyCount records.
+	Copies    []CopyInfo `json:"copies"`
+	CopyCount int        `json:"copy_count"`
 	// ScrubLater: a reader holds an older state of the database's files, which are freed of what
 	// was erased as soon as it lets go.
 	ScrubLater bool `json:"scrub_pending"`
 	// Certificate is the erasure certificate (package verify); absent of a dry run.
 	Certificate []byte `json:"certificate,omitempty"`
+}
+
+// CopyInfo is a record that has copies of erased text.
+type CopyInfo struct {
+	Record string   `json:"record_id"`
+	Kind   string   `json:"kind"`
+	Log    string   `json:"log"`
+	Index  int64    `json:"leaf_index"`
+	Paths  []string `json:"paths"`
 }
 
 func micros(m evidence.Micros) string { return m.String() }
