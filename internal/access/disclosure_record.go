@@ -15,12 +15,16 @@ import (
 func (d *disclosure) append(ctx context.Context, digest string, size int64) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
 	defer cancel()
-	return d.gate.append(ctx, d.principal.logTenant(), d.entry(digest, size))
+	r, err := d.entry(ctx, digest, size)
+	if err != nil {
+		return err
+	}
+	return d.gate.append(ctx, d.principal.logTenant(), r)
 }
 
 // entry returns the record of the request. What the handler refused is a
 // denial and no view.
-func (d *disclosure) entry(digest string, size int64) *evidence.Record {
+func (d *disclosure) entry(ctx context.Context, digest string, size int64) (*evidence.Record, error) {
 	status := cmp.Or(d.status, d.view.Status, http.StatusOK)
 	topic := cmp.Or(d.rule.Topic, "unknown")
 	event, decision, entityType, entityID := d.event(status), "ALLOWED", cmp.Or(d.view.EntityType, "LOG"), cmp.Or(d.view.EntityID, topic)
@@ -44,9 +48,11 @@ func (d *disclosure) entry(digest string, size int64) *evidence.Record {
 			r.SetSealed("/action_reason", evidence.QuoteJSON(why))
 		}
 	}
-	setRequest(r, d.request)
+	if err := d.gate.setRequest(ctx, d.principal.logTenant(), r, d.request); err != nil {
+		return nil, err
+	}
 	d.principal.act(r)
-	return r
+	return r, nil
 }
 
 func (d *disclosure) event(status int) string {

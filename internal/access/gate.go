@@ -36,6 +36,7 @@ type Ledger interface {
 	Logs(ctx context.Context, tenant string) ([]ledger.LogInfo, error)
 	Tenants(ctx context.Context) ([]ledger.LogInfo, error)
 	CreateTenant(ctx context.Context, tenant string) (ledger.LogInfo, error)
+	KnownPerson(ctx context.Context, tenant, name string) (known bool, pseudonym string, err error)
 }
 
 // Config says what a gate stands on. Store and Ledger are required.

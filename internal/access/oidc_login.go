@@ -64,8 +64,10 @@ func loginRecord(c call, s *login, at evidence.Micros, event, key string) *evide
 		}
 		setJSON(r, "/client", map[string]string{"address": c.remote, "agent": agent[:min(len(agent), maxAgent)]})
 	}
-	// Who is not let in may not have said what they are called.
-	Actor{Human, cmp.Or(s.person, s.subject)}.set(r)
+	// Who is not let in may not have said what they are called. All that is sealed here is about them.
+	person := cmp.Or(s.person, s.subject)
+	Actor{Human, person}.set(r)
+	r.SetSealed("/subject", evidence.QuoteJSON(person))
 	return r
 }
 

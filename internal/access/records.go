@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/runledger/runledger/evidence"
@@ -118,10 +119,13 @@ func changeRecord(k store.APIKey, at evidence.Micros, event, summary string, by 
 	r.NaturalKey = naturalKey(k.ID, event)
 	r.Said = []string{"event_type"}
 	r.SetText("caused_by", by.Kind)
-	if by.Kind == Human {
+	details := map[string]any{"credential_id": k.ID, "role": k.Role, "change": event}
+	if by.Kind == Human { // who stands under their own key, and nowhere else
 		r.SetHumanActor(by.ID)
+	} else {
+		details["by"] = by.String()
 	}
-	setJSON(r, "/details", map[string]any{"credential_id": k.ID, "role": k.Role, "change": event, "by": by.String()})
+	setJSON(r, "/details", details)
 	return r
 }
 
@@ -181,7 +185,9 @@ func (g *Gate) decide(ctx context.Context, p Principal, d decision) error {
 	r.SetNames("roles", []string{p.Role})
 	r.SetSealed("/action_reason", evidence.QuoteJSON(d.reason))
 	if d.request != nil {
-		setRequest(r, d.request)
+		if err := g.setRequest(ctx, p.logTenant(), r, d.request); err != nil {
+			return err
+		}
 	}
 	p.act(r)
 	return g.append(ctx, p.logTenant(), r)
@@ -191,13 +197,56 @@ func (g *Gate) decide(ctx context.Context, p Principal, d decision) error {
 const maxAgent = 512
 
 // setRequest seals what was asked for and by what.
-func setRequest(r *evidence.Record, req *http.Request) {
+func (g *Gate) setRequest(ctx context.Context, tenant string, r *evidence.Record, req *http.Request) error {
+	query, person, err := g.withoutPersons(ctx, tenant, req.URL.RawQuery)
+	if err != nil {
+		return err
+	}
+	if person != "" {
+		r.SetSealed("/subject", evidence.QuoteJSON(person))
+	}
 	agent := req.UserAgent()
 	if len(agent) > maxAgent {
 		agent = agent[:maxAgent]
 	}
-	setJSON(r, "/query", map[string]string{"method": req.Method, "path": short(req.URL.EscapedPath()), "query": short(req.URL.RawQuery)})
+	setJSON(r, "/query", map[string]string{"method": req.Method, "path": short(req.URL.EscapedPath()), "query": short(query)})
 	setJSON(r, "/client", map[string]string{"address": req.RemoteAddr, "agent": agent})
+	return nil
+}
+
+// persons are the parameters of a query that may name a person.
+var persons = map[string]bool{"human_actor_id": true, "actor_id": true, "entity_id": true}
+
+// withoutPersons returns the query of a request as it may be kept for as long as audit entries are. One person that
+// the tenant's records name is left in it, and returned: it is about them, and goes when they are erased. Of all others,
+// those who were erased among them, a pseudonym stands there; else who looks whether somebody is gone would
+// bring them back.
+func (g *Gate) withoutPersons(ctx context.Context, tenant, query string) (kept, person string, err error) {
+	if query == "" {
+		return "", "", nil
+	}
+	parts := strings.Split(query, "&")
+	for i, part := range parts {
+		name, value, _ := strings.Cut(part, "=")
+		name, nameErr := url.QueryUnescape(name)
+		value, valueErr := url.QueryUnescape(value)
+		if nameErr != nil || valueErr != nil || !persons[name] || value == "" {
+			continue
+		}
+		known, pseudonym, err := g.cfg.Ledger.KnownPerson(ctx, tenant, value)
+		if err != nil {
+			return "", "", err
+		}
+		if known && (person == "" || person == value) {
+			person = value
+			continue
+		}
+		if !known && name == "entity_id" && !strings.Contains(value, "@") {
+			continue // of a rule, a hold, an export
+		}
+		parts[i] = name + "=" + pseudonym
+	}
+	return strings.Join(parts, "&"), person, nil
 }
 
 // maxQuery bounds what a record says of a request's path and of its query, each.

@@ -172,8 +172,8 @@ func TestExportVerifies(t *testing.T) {
 	if rep.Counts["leaves"] != 1002 || rep.Counts["trace_step"] != 1000 || b.Records != 1002 {
 		t.Errorf("counts %v, records %d", rep.Counts, b.Records)
 	}
-	// LOG_OPENED: actor, summary; steps: actor, params, prompt; export: actor, requested_by, request.
-	if want := int64(2 + 3*1000 + 3); rep.Counts["disclosed"] != want {
+	// LOG_OPENED: actor, summary; steps: actor, params, prompt; export: actor, requested_by, request, subject.
+	if want := int64(2 + 3*1000 + 4); rep.Counts["disclosed"] != want {
 		t.Errorf("%d fields disclosed, want %d", rep.Counts["disclosed"], want)
 	}
 	if left, _ := os.ReadDir(r.spool); len(left) != 0 {
@@ -212,12 +212,12 @@ func names(t testing.TB, z []byte) (list []string) {
 func TestWithhold(t *testing.T) {
 	for _, tt := range []struct {
 		patterns            []string
-		disclosed, withheld int64 // of the 10 steps with 3 fields, and 5 others
+		disclosed, withheld int64 // of the 10 steps with 3 fields, and 6 others
 	}{
-		{nil, 35, 0},
-		{[]string{"/prompt"}, 25, 10},
-		{[]string{"p*"}, 15, 20},
-		{[]string{"*"}, 0, 35},
+		{nil, 36, 0},
+		{[]string{"/prompt"}, 26, 10},
+		{[]string{"p*"}, 16, 20},
+		{[]string{"*"}, 0, 36},
 	} {
 		t.Run(fmt.Sprint(tt.patterns), func(t *testing.T) {
 			r := newRig(t)

@@ -326,7 +326,7 @@ func (x *Exports) lost(tenant string, was *ledger.Fetched) (*evidence.Record, er
 		}
 	}
 	r.SetText("status", failedNow)
-	for _, path := range []string{"/requested_by", "/request"} {
+	for _, path := range []string{"/requested_by", "/request", "/subject"} {
 		if o, ok := was.Open[path]; ok { // else it is erased
 			r.SetSealed(path, []byte(o.JSON))
 		}

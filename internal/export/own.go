@@ -56,6 +56,9 @@ func (j *job) state(ctx context.Context, status string, more func(*evidence.Reco
 	r.SetText("format", j.req.Format)
 	r.SetText("status", status)
 	r.SetSealed("/requested_by", evidence.QuoteJSON(j.req.By.Name))
+	if j.req.By.Human { // all that is sealed here is about them
+		r.SetSealed("/subject", evidence.QuoteJSON(j.req.By.Name))
+	}
 	request, err := json.Marshal(struct {
 		Profile      string   `json:"profile"`
 		Directory    bool     `json:"directory"`

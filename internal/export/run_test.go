@@ -221,17 +221,17 @@ func TestRunErased(t *testing.T) {
 
 func TestRunWithhold(t *testing.T) {
 	// 3 steps with actor, params and prompt; the ending with actor and prompt; the
-	// pending export with actor, request and who requested it.
+	// pending export with actor, request, and twice who requested it.
 	for name, tt := range map[string]struct {
 		req                                export.Request
 		disclosed, requested, notPermitted int64
 	}{
-		"all":                    {export.Request{}, 14, 0, 0},
-		"withhold":               {export.Request{Withhold: []string{"/prompt"}}, 10, 4, 0},
-		"disclose":               {export.Request{Disclose: []string{"p*"}}, 7, 7, 0},
-		"both":                   {export.Request{Disclose: []string{"p*"}, Withhold: []string{"params"}}, 4, 10, 0},
-		"not permitted":          {export.Request{NotPermitted: true}, 0, 0, 14},
-		"not permitted and more": {export.Request{NotPermitted: true, Withhold: []string{"/prompt"}, Disclose: []string{"*"}}, 0, 0, 14},
+		"all":                    {export.Request{}, 15, 0, 0},
+		"withhold":               {export.Request{Withhold: []string{"/prompt"}}, 11, 4, 0},
+		"disclose":               {export.Request{Disclose: []string{"p*"}}, 7, 8, 0},
+		"both":                   {export.Request{Disclose: []string{"p*"}, Withhold: []string{"params"}}, 4, 11, 0},
+		"not permitted":          {export.Request{NotPermitted: true}, 0, 0, 15},
+		"not permitted and more": {export.Request{NotPermitted: true, Withhold: []string{"/prompt"}, Disclose: []string{"*"}}, 0, 0, 15},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
