@@ -124,9 +124,7 @@ func coversOf(origin string, l *evidence.Leaf, open map[string]ledger.Opened) ([
 func (j *job) explain(ctx context.Context) (again bool, err error) {
 	r := j.run
 	for _, c := range r.covers {
-		if r.gone.explain(c) && c.reason != verify.Erased {
-			again = true
-		}
+		r.gone.explain(c)
 	}
 	if r.gone.left > 0 {
 		err = j.audits(ctx, []store.Condition{goneEvents}, func(page []store.Found) (bool, error) {
@@ -135,9 +133,25 @@ func (j *job) explain(ctx context.Context) (again bool, err error) {
 			return r.gone.left > 0, err
 		})
 	}
+	again = again || r.gone.differ(&r.reasons)
 	r.reasons, r.gone = r.gone, goneFields{}
 	return again, err
 }
+
+// differ reports whether a field has another reason than was written of it.
+func (g *goneFields) differ(written *goneFields) bool {
+	for origin, list := range g.by {
+		for _, f := range list {
+			if orErased(f.reason) != orErased(written.reason(origin, f.seq, f.path)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// orErased is what is said of a field of which nothing says why it is gone.
+func orErased(r verify.Reason) verify.Reason { return cmp.Or(r, verify.Erased) }
 
 // explainBy takes those records of a page into the bundle that explain something.
 func (j *job) explainBy(ctx context.Context, page []store.Found) (found bool, err error) {

@@ -1,7 +1,6 @@
 package export
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -205,22 +204,23 @@ func (j *job) audits(ctx context.Context, where []store.Condition, fn func([]sto
 
 // collectRun writes the records of a run. Where something is gone and none of
 // these records says by whose order, it looks for the ones that do and begins
-// again.
+// again: of them something may be gone as well, who ordered it first of all.
 func (j *job) collectRun(ctx context.Context) error {
-	if err := j.runPass(ctx); err != nil {
-		return err
-	}
-	again, err := j.explain(ctx)
-	if err != nil || !again {
-		return err
-	}
-	for _, s := range j.spools {
-		if err := s.Close(); err != nil {
+	for {
+		if err := j.runPass(ctx); err != nil {
 			return err
 		}
+		again, err := j.explain(ctx)
+		if err != nil || !again {
+			return err
+		}
+		for _, s := range j.spools {
+			if err := s.Close(); err != nil {
+				return err
+			}
+		}
+		j.files, j.spools, j.stamped, j.done = nil, nil, nil, 0
 	}
-	j.files, j.spools, j.stamped, j.done = nil, nil, nil, 0
-	return j.runPass(ctx)
 }
 
 // runPass writes the files of all logs, from the oldest to the newest: so the
@@ -295,7 +295,7 @@ var runKinds = []evidence.Kind{evidence.KindLLMRun, evidence.KindTrace, evidence
 // notes the field for the next.
 func (r *runParts) known(origin string, l *evidence.Leaf, path string) verify.Reason {
 	r.gone.add(origin, l, path)
-	return cmp.Or(r.reasons.reason(origin, l.Seq, path), verify.Erased)
+	return orErased(r.reasons.reason(origin, l.Seq, path))
 }
 
 // record notes what one record of the bundle says, and that the run has no gap:

@@ -391,3 +391,36 @@ func TestRunBadRequests(t *testing.T) {
 		}
 	}
 }
+
+// TestRunErasedOrderers: who looked at a run was erased by order of somebody who was erased, and so on: the bundle has the
+// orders that account for each.
+func TestRunErasedOrderers(t *testing.T) {
+	r := newRig(t)
+	ctx := context.Background()
+	r.steps(1, 0, 2)
+	r.append("acme", end("run-1", 1, ""))
+	look := &evidence.Record{Kind: evidence.KindAudit, ID: ledger.NewID(r.now()), OccurredAt: r.now()}
+	for name, text := range map[string]string{
+		"event_type": "LOG_VIEW", "entity_type": "LOG", "entity_id": "llm_runs", "actor_type": "HUMAN", "about_run": "run-1", "decision": "ALLOWED",
+		"source_domain": "LOGS", "source_component": "AuditLedgerWriter",
+	} {
+		look.SetText(name, text)
+	}
+	look.SetHumanActor("person-0")
+	if err := look.Complete(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Append(ctx, "acme", []*evidence.Record{look}, ledger.AppendOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 4 {
+		e := ledger.Erasure{Person: fmt.Sprintf("person-%d", n), Reason: "left", By: fmt.Sprintf("person-%d", n+1)}
+		if _, err := r.Erase(ctx, "acme", e); err != nil {
+			t.Fatal(err)
+		}
+		rep := r.good(zipOf(t, r.exportRun(export.Request{Run: "run-1"})), verify.Options{})
+		if got := rep.Counts["withheld_erased"]; got < int64(n+1) {
+			t.Errorf("%d fields are erased after %d erasures", got, n+1)
+		}
+	}
+}
