@@ -227,13 +227,14 @@ func same(a, b *parquet.Value) bool {
 // columnSums are digests of columns, of their values and of where these stand in their
 // rows. They say whether two readings of a column are the same, within one process.
 type columnSums struct {
-	seed maphash.Seed
-	sums []maphash.Hash
-	buf  []byte
+	seed   maphash.Seed
+	sums   []maphash.Hash
+	counts []int64 // of values
+	buf    []byte
 }
 
 func newColumnSums(seed maphash.Seed, n int) *columnSums {
-	s := &columnSums{seed: seed, sums: make([]maphash.Hash, n)}
+	s := &columnSums{seed: seed, sums: make([]maphash.Hash, n), counts: make([]int64, n)}
 	for i := range s.sums {
 		s.sums[i].SetSeed(seed)
 	}
@@ -256,5 +257,6 @@ func (s *columnSums) add(col int, values []parquet.Value) {
 		}
 	}
 	_, _ = s.sums[col].Write(b)
+	s.counts[col] += int64(len(values))
 	s.buf = b
 }

@@ -79,7 +79,8 @@ type chunk struct {
 type columnReader struct {
 	shape
 	r      io.ReaderAt
-	budget *int64 // of the file
+	budget *int64  // of the file
+	packed *[]byte // room for a page as it stands there, of the file: columns are unpacked one after another
 	chunks []chunk
 
 	in     *bufio.Reader // of the chunk that is being read
@@ -93,10 +94,9 @@ type columnReader struct {
 	data  decoder
 	words dictionary
 
-	old    [][]byte // pages that values which were given out point into
-	spare  []byte   // one that nothing points into
-	packed []byte
-	buf    []parquet.Value
+	old   [][]byte // pages that values which were given out point into
+	spare []byte   // one that nothing points into
+	buf   []parquet.Value
 }
 
 var errPage = errors.New("a page is not of the form, or larger, than those of a unit")
@@ -299,8 +299,8 @@ func (c *columnReader) header() (h pageHeader, err error) {
 	}
 	c.rest -= int64(s.pos)
 	switch {
-	case h.size < 0 || h.size > maxPage || h.packed < 0 || h.packed > c.rest || h.packed > 2*maxPage,
-		h.values < 0, h.kind == pq.DataPage && h.values > c.values:
+	case h.size < 0 || h.size > maxPage || h.packed < 0 || h.packed > c.rest || h.packed > h.size+h.size>>7+maxPageHeader,
+		h.values < 0, h.kind == pq.DataPage && (h.values == 0 || h.values > c.values):
 		return h, errPage
 	}
 	_, err = c.in.Discard(s.pos)
@@ -309,12 +309,13 @@ func (c *columnReader) header() (h pageHeader, err error) {
 
 // unpack reads what a page holds.
 func (c *columnReader) unpack(h pageHeader) ([]byte, error) {
-	c.packed = sized(c.packed, h.packed)
-	if _, err := io.ReadFull(c.in, c.packed); err != nil {
+	packed := sized(*c.packed, h.packed)
+	*c.packed = packed
+	if _, err := io.ReadFull(c.in, packed); err != nil {
 		return nil, err
 	}
 	c.rest -= h.packed
-	if h.crc != 0 && crc32.ChecksumIEEE(c.packed) != uint32(h.crc) {
+	if h.crc != 0 && crc32.ChecksumIEEE(packed) != uint32(h.crc) {
 		return nil, fmt.Errorf("%w: its sum", errPage)
 	}
 	out := c.spare
@@ -325,7 +326,7 @@ func (c *columnReader) unpack(h pageHeader) ([]byte, error) {
 	if *c.budget < int64(cap(out)) {
 		return nil, errPage
 	}
-	page, err := unzstd.DecodeAll(c.packed, out[:0])
+	page, err := unzstd.DecodeAll(packed, out[:0])
 	if err == nil && int64(len(page)) != h.size {
 		err = errPage
 	}
@@ -360,7 +361,7 @@ func (c *columnReader) begin(h pageHeader) error {
 		return nil
 	case h.encoding == pq.DeltaBinaryPacked && c.kind == parquet.Int64:
 		return c.data.delta(data)
-	case h.encoding == pq.DeltaLengthByteArray && c.kind == parquet.ByteArray:
+	case h.encoding == pq.DeltaLengthByteArray && c.kind == parquet.ByteArray && !c.list: // of a list nothing bounds the sizes
 		return c.data.deltaLength(data, c.count)
 	case h.encoding == pq.RLE && c.kind == parquet.Boolean:
 		return c.data.bits(data)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/encoding/thrift"
 	pq "github.com/parquet-go/parquet-go/format"
 
 	"github.com/runledger/runledger/evidence"
@@ -97,6 +98,17 @@ func pageOf(text []byte, size int64, values uint64, enc pq.Encoding) []byte {
 	return append(append(b, 0x15, 6, 0x15, 6, 0, 0), packed...)
 }
 
+// hollowPage is one of a single number that takes many bytes packed: a frame behind which one to be skipped stands.
+func hollowPage(size int) []byte {
+	w, _ := zstd.NewWriter(nil)
+	packed := w.EncodeAll(make([]byte, 8), nil)
+	packed = binary.LittleEndian.AppendUint32(packed, 0x184d2a50)
+	packed = append(binary.LittleEndian.AppendUint32(packed, uint32(size)), make([]byte, size)...)
+	b := appendUvarints([]byte{0x15, 0, 0x15}, 8*2)
+	b = appendUvarints(append(b, 0x15), uint64(len(packed))*2)
+	return append(append(appendUvarints(append(b, 0x2c, 0x15), 2), 0x15, 0, 0x15, 6, 0x15, 6, 0, 0), packed...)
+}
+
 // TestClaims: what says that it has very much, and has not, is refused, and no room was made for
 // it: in pages of each form, and in the footer.
 func TestClaims(t *testing.T) { // alone, since it looks at memory
@@ -104,6 +116,13 @@ func TestClaims(t *testing.T) { // alone, since it looks at memory
 	number, text := shape{kind: parquet.Int64}, shape{kind: parquet.ByteArray}
 	run := appendUvarints([]byte{0, 0, 0, 0}, 1<<31, 1) // a run of 1<<30 ones
 	binary.LittleEndian.PutUint32(run, uint32(len(run)-4))
+	// Of a list, levels that are ones all the way, and sizes of nothing, a block of 65,536 in two bytes.
+	sizes := append(bytes.Clone(run), run...)
+	sizes = appendUvarints(sizes, 1<<16, 1, 1<<28, 0)
+	for range 1 << 12 {
+		sizes = append(sizes, 0, 0)
+	}
+	hollow := hollowPage(1 << 20)
 	for name, test := range map[string]struct {
 		shape
 		page   []byte
@@ -118,10 +137,13 @@ func TestClaims(t *testing.T) { // alone, since it looks at memory
 		"differences":         {number, pageOf(appendUvarints(nil, 128, 4, 1<<40, 0), 9, 1<<30, pq.DeltaBinaryPacked), 1 << 30},
 		"sizes":               {text, pageOf(appendUvarints(nil, 128, 4, 1<<40, 0), 9, 10, pq.DeltaLengthByteArray), 10},
 		"a text":              {text, pageOf([]byte{255, 255, 255, 127}, 4, 1, pq.Plain), 1},
+		"sizes of a list":     {shape{kind: parquet.ByteArray, optional: true, list: true}, pageOf(sizes, int64(len(sizes)), 1<<28, pq.DeltaLengthByteArray), 1 << 28},
+		"no values":           {number, pageOf(nil, 0, 0, pq.Plain), 1},
+		"packed much":         {number, hollow, 1},
 		"no dictionary":       {text, pageOf([]byte{1, 2, 0}, 3, 1, pq.RLEDictionary), 1},
 	} {
-		budget := int64(maxFilePages)
-		c := columnReader{shape: test.shape, r: bytes.NewReader(test.page), budget: &budget, chunks: []chunk{{0, int64(len(test.page)), test.values}}}
+		budget, packed := int64(maxFilePages), []byte(nil)
+		c := columnReader{shape: test.shape, r: bytes.NewReader(test.page), budget: &budget, packed: &packed, chunks: []chunk{{0, int64(len(test.page)), test.values}}}
 		if err := smallAlloc(t, name, func() (err error) {
 			for err == nil {
 				_, err = c.some()
@@ -194,4 +216,49 @@ func FuzzParquet(f *testing.F) {
 			t.Errorf("%d bytes are left for pages", c.budget)
 		}
 	})
+}
+
+// TestChunks: what makes a reader go over the same bytes again and again is refused.
+func TestChunks(t *testing.T) {
+	t.Parallel()
+	const rows = 20
+	good, _ := parquetOf(t, evidence.KindTraceStep, leavesOf(t, evidence.KindTraceStep, rows))
+	n := int(binary.LittleEndian.Uint32(good[len(good)-8:]))
+	head, footer := good[:len(good)-8-n], good[len(good)-8-n:len(good)-8]
+	for name, test := range map[string]struct {
+		change func(m *pq.FileMetaData)
+		ok     bool
+	}{
+		"as it is": {func(*pq.FileMetaData) {}, true},
+		"a group without rows": {func(m *pq.FileMetaData) {
+			g := m.RowGroups[0]
+			g.NumRows = 0
+			m.RowGroups = append(m.RowGroups, g)
+		}, false},
+		"a group twice": {func(m *pq.FileMetaData) {
+			m.NumRows *= 2
+			m.RowGroups = append(m.RowGroups, m.RowGroups[0])
+		}, false},
+		"a column twice": {func(m *pq.FileMetaData) {
+			a, b := &m.RowGroups[0].Columns[1].MetaData, &m.RowGroups[0].Columns[2].MetaData
+			b.DataPageOffset, b.TotalCompressedSize = a.DataPageOffset, a.TotalCompressedSize
+		}, false},
+	} {
+		var m pq.FileMetaData
+		if err := thrift.Unmarshal(new(thrift.CompactProtocol), footer, &m); err != nil {
+			t.Fatal(err)
+		}
+		test.change(&m)
+		text, err := thrift.Marshal(new(thrift.CompactProtocol), &m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := append(append(bytes.Clone(head), text...), 0, 0, 0, 0)
+		binary.LittleEndian.PutUint32(file[len(file)-4:], uint32(len(text)))
+		file = append(file, "PAR1"...)
+		_, err = openParquet(bytes.NewReader(file), int64(len(file)), evidence.KindTraceStep, testTenant, 1, m.NumRows)
+		if (err == nil) != test.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }

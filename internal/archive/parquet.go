@@ -69,8 +69,9 @@ func (p *parquetWriter) close() error { return p.w.Close() }
 type parquetChecker struct {
 	*columns
 	cols   []columnReader
-	row    int64 // of the next row, from 0
-	budget int64 // bytes that pages may take
+	row    int64  // of the next row, from 0
+	budget int64  // bytes that pages may take
+	packed []byte // of columnReader
 }
 
 // errParquet is wrapped by what is wrong with a file.
@@ -94,17 +95,19 @@ func openParquet(r io.ReaderAt, size int64, kind evidence.Kind, tenant string, l
 		return nil, fmt.Errorf("%w: it has %d rows of %d", errParquet, f.NumRows(), rows)
 	}
 	for _, s := range c.shapes() {
-		c.cols = append(c.cols, columnReader{shape: s, r: r, budget: &c.budget})
+		c.cols = append(c.cols, columnReader{shape: s, r: r, budget: &c.budget, packed: &c.packed})
 	}
+	end := int64(4) // of the chunk before: none is read twice
 	for _, g := range f.Metadata().RowGroups {
-		if len(g.Columns) != len(c.cols) || g.NumRows < 0 || g.NumRows > groupRows+batchLeaves {
+		if len(g.Columns) != len(c.cols) || g.NumRows < 1 || g.NumRows > groupRows+batchLeaves {
 			return nil, fmt.Errorf("%w: a row group of %d columns and %d rows", errParquet, len(g.Columns), g.NumRows)
 		}
 		for i := range g.Columns {
 			part, err := chunkOf(&g.Columns[i].MetaData, footer)
-			if err != nil || !c.cols[i].list && part.values != g.NumRows {
+			if err != nil || part.off < end || !c.cols[i].list && part.values != g.NumRows {
 				return nil, fmt.Errorf("%w: column %s does not stand where it is to", errParquet, c.name(i))
 			}
+			end = part.off + part.size
 			c.cols[i].chunks = append(c.cols[i].chunks, part)
 		}
 	}
@@ -117,7 +120,7 @@ func chunkOf(m *pq.ColumnMetaData, footer int64) (chunk, error) {
 	if d := m.DictionaryPageOffset; d > 0 && d < c.off {
 		c.off = d
 	}
-	if m.Codec != pq.Zstd || c.off < 4 || c.size < 0 || c.values < 0 || c.off > footer || c.size > footer-c.off {
+	if m.Codec != pq.Zstd || c.size < 0 || c.values < 0 || c.off > footer || c.size > footer-c.off {
 		return c, errPage
 	}
 	return c, nil
@@ -178,6 +181,8 @@ func (p *parquetChecker) check() (err error) {
 	return nil
 }
 
+var errMore = errors.New("it has more values than were written")
+
 // compare reads all columns, one behind another, and compares them with what was written.
 func (p *parquetChecker) compare(written *columnSums, pace *pace) (err error) {
 	defer caught(&err)
@@ -187,6 +192,9 @@ func (p *parquetChecker) compare(written *columnSums, pace *pace) (err error) {
 			err = pace.do(func() error {
 				values, err := p.cols[col].some()
 				got.add(col, values)
+				if got.counts[col] > written.counts[col] {
+					return errMore
+				}
 				return err
 			})
 		}
