@@ -73,6 +73,9 @@ func (c *columns) shapes() []shape {
 type chunk struct {
 	off, size int64
 	values    int64
+	rows      int64 // of the row group
+	says      pq.Statistics
+	encodings []pq.Encoding
 }
 
 // columnReader yields the values of a column through all row groups.
@@ -86,6 +89,8 @@ type columnReader struct {
 	in     *bufio.Reader // of the chunk that is being read
 	rest   int64         // its bytes that are left
 	values int64         // its values that are left
+	now    chunk
+	found  bounds // in its values so far
 
 	page  []byte // unpacked
 	count int    // its values that are left
@@ -98,6 +103,8 @@ type columnReader struct {
 	spare []byte   // one that nothing points into
 	buf   []parquet.Value
 }
+
+var errBounds = errors.New("what stands for a row group's values, their number, least and greatest, is not what they are")
 
 var errPage = errors.New("a page is not of the form, or larger, than those of a unit")
 
@@ -141,6 +148,8 @@ func (c *columnReader) fill(n int) error {
 	c.count -= n
 	c.values -= int64(n)
 	c.buf = slices.Grow(c.buf, n)
+	from := len(c.buf)
+	defer func() { c.found.note(c.buf[from:], &c.shape) }()
 	for ; n > 0; n-- {
 		if k := c.missing(n); k > 0 { // mostly they are many
 			c.buf = append(c.buf, make([]parquet.Value, k)...)
@@ -226,11 +235,16 @@ func (c *columnReader) advance() error {
 		if c.values != 0 {
 			return fmt.Errorf("%w: %d values are missing", errPage, c.values)
 		}
+		if c.now.size > 0 && !c.found.same(&c.now, c.kind) {
+			return errBounds
+		}
+		c.now = chunk{}
 		if len(c.chunks) == 0 {
 			return io.EOF
 		}
 		now := c.chunks[0]
-		c.chunks = c.chunks[1:]
+		c.chunks, c.now = c.chunks[1:], now
+		c.found.reset()
 		if c.in == nil {
 			c.in = bufio.NewReaderSize(nil, maxPageHeader)
 		}
@@ -250,7 +264,7 @@ func (c *columnReader) advance() error {
 	case h.kind == pq.DictionaryPage && c.kind == parquet.ByteArray && c.words.page == nil:
 		c.words.page = page
 		return c.words.read(h.values)
-	case h.kind == pq.DataPage:
+	case h.kind == pq.DataPage && slices.Contains(c.now.encodings, h.encoding):
 		c.page = page
 		return c.begin(h)
 	}
@@ -265,6 +279,7 @@ type pageHeader struct {
 	crc          int64
 	values       int64
 	encoding     pq.Encoding
+	bounds       bool // there are least and greatest values
 }
 
 func (c *columnReader) header() (h pageHeader, err error) {
@@ -277,6 +292,8 @@ func (c *columnReader) header() (h pageHeader, err error) {
 	s := thriftSkim{in: peek, left: 64}
 	err = s.object(0, nil, func(path []int16, v int64) {
 		switch {
+		case len(path) == 3 && path[0] == 5 && path[1] == 5:
+			h.bounds = h.bounds || path[2] != 3 || v != 0 // the library says 0 nulls where it says nothing
 		case len(path) == 2 && (path[0] == 5 && h.kind == pq.DataPage || path[0] == 7 && h.kind == pq.DictionaryPage):
 			if path[1] == 1 {
 				h.values = v
@@ -300,7 +317,7 @@ func (c *columnReader) header() (h pageHeader, err error) {
 	c.rest -= int64(s.pos)
 	switch {
 	case h.size < 0 || h.size > maxPage || h.packed < 0 || h.packed > c.rest || h.packed > h.size+h.size>>7+maxPageHeader,
-		h.values < 0, h.kind == pq.DataPage && (h.values == 0 || h.values > c.values):
+		h.values < 0, h.bounds, h.kind == pq.DataPage && (h.values == 0 || h.values > c.values):
 		return h, errPage
 	}
 	_, err = c.in.Discard(s.pos)

@@ -9,6 +9,7 @@ import (
 	"io"
 	"math"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -143,7 +144,7 @@ func TestClaims(t *testing.T) { // alone, since it looks at memory
 		"no dictionary":       {text, pageOf([]byte{1, 2, 0}, 3, 1, pq.RLEDictionary), 1},
 	} {
 		budget, packed := int64(maxFilePages), []byte(nil)
-		c := columnReader{shape: test.shape, r: bytes.NewReader(test.page), budget: &budget, packed: &packed, chunks: []chunk{{0, int64(len(test.page)), test.values}}}
+		c := columnReader{shape: test.shape, r: bytes.NewReader(test.page), budget: &budget, packed: &packed, chunks: []chunk{{size: int64(len(test.page)), values: test.values, encodings: []pq.Encoding{pq.Plain, pq.RLEDictionary, pq.DeltaBinaryPacked, pq.DeltaLengthByteArray}}}}
 		if err := smallAlloc(t, name, func() (err error) {
 			for err == nil {
 				_, err = c.some()
@@ -218,11 +219,12 @@ func FuzzParquet(f *testing.F) {
 	})
 }
 
-// TestChunks: what makes a reader go over the same bytes again and again is refused.
+// TestChunks: what makes a reader go over the same bytes again and again is refused, and so is what others believe
+// of a file beside its values.
 func TestChunks(t *testing.T) {
 	t.Parallel()
 	const rows = 20
-	good, _ := parquetOf(t, evidence.KindTraceStep, leavesOf(t, evidence.KindTraceStep, rows))
+	good, sums := parquetOf(t, evidence.KindTraceStep, leavesOf(t, evidence.KindTraceStep, rows))
 	n := int(binary.LittleEndian.Uint32(good[len(good)-8:]))
 	head, footer := good[:len(good)-8-n], good[len(good)-8-n:len(good)-8]
 	for name, test := range map[string]struct {
@@ -238,6 +240,39 @@ func TestChunks(t *testing.T) {
 		"a group twice": {func(m *pq.FileMetaData) {
 			m.NumRows *= 2
 			m.RowGroups = append(m.RowGroups, m.RowGroups[0])
+		}, false},
+		"another least value": {func(m *pq.FileMetaData) {
+			m.RowGroups[0].Columns[2].MetaData.Statistics.MinValue[0]++
+		}, false},
+		"another greatest value": {func(m *pq.FileMetaData) {
+			m.RowGroups[0].Columns[3].MetaData.Statistics.MaxValue = []byte("x")
+		}, false},
+		"no greatest value": {func(m *pq.FileMetaData) {
+			m.RowGroups[0].Columns[0].MetaData.Statistics.MaxValue = nil
+		}, false},
+		"nulls": {func(m *pq.FileMetaData) {
+			m.RowGroups[0].Columns[11].MetaData.Statistics.NullCount--
+		}, false},
+		"other encodings": {func(m *pq.FileMetaData) {
+			m.RowGroups[0].Columns[2].MetaData.Encoding = []pq.Encoding{pq.RLEDictionary}
+		}, false},
+		"old bounds": {func(m *pq.FileMetaData) {
+			m.RowGroups[0].Columns[2].MetaData.Statistics.Min = []byte{0, 0, 0, 0, 0, 0, 0, 0}
+		}, false},
+		"names of its own": {func(m *pq.FileMetaData) {
+			m.KeyValueMetadata = []pq.KeyValue{{Key: "pandas", Value: "{}"}}
+		}, false},
+		"another file": {func(m *pq.FileMetaData) {
+			m.RowGroups[0].Columns[5].FilePath = "x"
+		}, false},
+		"an index": {func(m *pq.FileMetaData) {
+			m.RowGroups[0].Columns[5].ColumnIndexOffset, m.RowGroups[0].Columns[5].ColumnIndexLength = 4, 4
+		}, false},
+		"a bloom filter": {func(m *pq.FileMetaData) {
+			m.RowGroups[0].Columns[5].MetaData.BloomFilterOffset = 4
+		}, false},
+		"an order": {func(m *pq.FileMetaData) {
+			m.RowGroups[0].SortingColumns = []pq.SortingColumn{{ColumnIdx: 2}}
 		}, false},
 		"a column twice": {func(m *pq.FileMetaData) {
 			a, b := &m.RowGroups[0].Columns[1].MetaData, &m.RowGroups[0].Columns[2].MetaData
@@ -256,9 +291,66 @@ func TestChunks(t *testing.T) {
 		file := append(append(bytes.Clone(head), text...), 0, 0, 0, 0)
 		binary.LittleEndian.PutUint32(file[len(file)-4:], uint32(len(text)))
 		file = append(file, "PAR1"...)
-		_, err = openParquet(bytes.NewReader(file), int64(len(file)), evidence.KindTraceStep, testTenant, 1, m.NumRows)
-		if (err == nil) != test.ok {
+		c, err := openParquet(bytes.NewReader(file), int64(len(file)), evidence.KindTraceStep, testTenant, 1, m.NumRows)
+		if err == nil {
+			err = c.compare(sums, nil)
+			c.close()
+		}
+		if (err == nil) != test.ok || err != nil && !errors.Is(err, evidence.ErrTampered) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestMovedRows: the values of a list column that stand in the row group before are those of other rows.
+func TestMovedRows(t *testing.T) {
+	t.Parallel()
+	const rows, half = 40, 20
+	leaves := leavesOf(t, evidence.KindTraceStep, rows)
+	for _, moved := range []int{0, 1, -3} {
+		var out bytes.Buffer
+		p := newParquetWriter(&out, evidence.KindTraceStep, testTenant, 1, maphash.MakeSeed())
+		for i := range leaves {
+			p.add(&leaves[i], &evidence.Hash{1})
+		}
+		var rest [][]parquet.Value
+		for i, into := range p.w.ColumnWriters() {
+			values := slices.Clone(p.column(i))
+			p.sums.add(i, values)
+			n := half
+			if p.shapes()[i].list {
+				n += moved
+			}
+			at := 0
+			for n > 0 || at < len(values) && values[at].RepetitionLevel() > 0 {
+				if values[at].RepetitionLevel() == 0 {
+					n--
+				}
+				at++
+			}
+			if _, err := into.WriteRowValues(values[:at]); err != nil {
+				t.Fatal(err)
+			}
+			rest = append(rest, values[at:])
+		}
+		if err := p.w.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		for i, into := range p.w.ColumnWriters() {
+			if _, err := into.WriteRowValues(rest[i]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := p.close(); err != nil {
+			t.Fatal(err)
+		}
+		c, err := openParquet(bytes.NewReader(out.Bytes()), int64(out.Len()), evidence.KindTraceStep, testTenant, 1, rows)
+		if err == nil {
+			err = c.compare(p.sums, nil)
+			c.close()
+		}
+		if moved == 0 && err != nil || moved != 0 && !errors.Is(err, evidence.ErrTampered) {
+			t.Errorf("%d rows further: %v", moved, err)
 		}
 	}
 }

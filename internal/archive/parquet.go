@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -27,18 +28,19 @@ func textValue(s string) parquet.Value {
 type parquetWriter struct {
 	*columns
 	w      *parquet.GenericWriter[any]
+	out    *tailWriter
 	groupN int
 	sums   *columnSums // of what was written
 }
 
 func newParquetWriter(w io.Writer, kind evidence.Kind, tenant string, logNo int, seed maphash.Seed) *parquetWriter {
-	c := newColumns(kind, tenant, logNo)
+	c, out := newColumns(kind, tenant, logNo), &tailWriter{w: w}
 	return &parquetWriter{
-		columns: c, sums: newColumnSums(seed, c.count()),
-		w: parquet.NewGenericWriter[any](w, &parquet.WriterConfig{
+		columns: c, sums: newColumnSums(seed, c.count()), out: out,
+		w: parquet.NewGenericWriter[any](out, &parquet.WriterConfig{
 			Schema: schemaOf(kind), CreatedBy: "runledger", Compression: codec, DataPageVersion: 1, PageBufferSize: 256 << 10,
 			MaxRowsPerRowGroup: groupRows, DictionaryMaxBytes: 1 << 20,
-		}),
+		}, parquet.DataPageStatistics(false)),
 	}
 }
 
@@ -63,7 +65,16 @@ func (p *parquetWriter) write() error {
 	return p.w.Flush()
 }
 
-func (p *parquetWriter) close() error { return p.w.Close() }
+func (p *parquetWriter) close() error {
+	if err := p.w.Flush(); err != nil {
+		return err
+	}
+	p.out.tail = new(bytes.Buffer)
+	if err := p.w.Close(); err != nil {
+		return err
+	}
+	return p.out.finish()
+}
 
 // parquetChecker compares a kind's file with leaves. It reads the columns side by side.
 type parquetChecker struct {
@@ -91,6 +102,9 @@ func openParquet(r io.ReaderAt, size int64, kind evidence.Kind, tenant string, l
 	if want := schemaOf(kind).String(); f.Schema().String() != want {
 		return nil, fmt.Errorf("%w: it has other columns", errParquet)
 	}
+	if what := believed(f.Metadata()); what != "" {
+		return nil, fmt.Errorf("%w: %s, which nothing proves", errParquet, what)
+	}
 	if f.NumRows() != rows {
 		return nil, fmt.Errorf("%w: it has %d rows of %d", errParquet, f.NumRows(), rows)
 	}
@@ -107,7 +121,7 @@ func openParquet(r io.ReaderAt, size int64, kind evidence.Kind, tenant string, l
 			if err != nil || part.off < end || !c.cols[i].list && part.values != g.NumRows {
 				return nil, fmt.Errorf("%w: column %s does not stand where it is to", errParquet, c.name(i))
 			}
-			end = part.off + part.size
+			end, part.rows = part.off+part.size, g.NumRows
 			c.cols[i].chunks = append(c.cols[i].chunks, part)
 		}
 	}
@@ -116,11 +130,11 @@ func openParquet(r io.ReaderAt, size int64, kind evidence.Kind, tenant string, l
 
 // chunkOf is where a column's part of a row group stands, before the footer.
 func chunkOf(m *pq.ColumnMetaData, footer int64) (chunk, error) {
-	c := chunk{m.DataPageOffset, m.TotalCompressedSize, m.NumValues}
+	c := chunk{off: m.DataPageOffset, size: m.TotalCompressedSize, values: m.NumValues, says: m.Statistics, encodings: m.Encoding}
 	if d := m.DictionaryPageOffset; d > 0 && d < c.off {
 		c.off = d
 	}
-	if m.Codec != pq.Zstd || c.size < 0 || c.values < 0 || c.off > footer || c.size > footer-c.off {
+	if m.Codec != pq.Zstd || c.size < 1 || c.values < 1 || c.off > footer || c.size > footer-c.off {
 		return c, errPage
 	}
 	return c, nil

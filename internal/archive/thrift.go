@@ -57,8 +57,8 @@ func (s *thriftSkim) skip(n uint64) error {
 	return nil
 }
 
-// object goes through a struct. field is asked about each of its fields that is an integer or a
-// struct (depth first), by the path of numbers that leads there; nil: nobody is.
+// object goes through a struct. field is told each of its fields that is an integer, a text (its
+// length) or a struct (depth first), by the path of numbers that leads there; nil: nobody is.
 func (s *thriftSkim) object(depth int, path []int16, field func(path []int16, v int64)) error {
 	if depth > thriftDepth {
 		return errThrift
@@ -105,6 +105,9 @@ func (s *thriftSkim) value(depth int, kind byte, path []int16, field func(path [
 		n, err := s.uvarint()
 		if err != nil {
 			return err
+		}
+		if field != nil {
+			field(path, int64(n))
 		}
 		return s.skip(n)
 	case thriftList, thriftSet:
