@@ -16,7 +16,7 @@ import (
 
 // Check verifies units by what they hold alone: digests, every leaf against the signed
 // tree, every line and every Parquet column against its leaf, and that units follow one another.
-// It goes on behind a finding. An error is that it could not go on: evidence.ErrUnavailable
+// It goes on behind a finding. An error, with which the report is of the units before, is that it could not go on: evidence.ErrUnavailable
 // (the storage), evidence.ErrInvalid (a key), evidence.ErrNotFound (no unit of that name, or
 // none at all).
 func (a *Archive) Check(ctx context.Context, o CheckOptions) (*Report, error) {
@@ -35,16 +35,24 @@ func (a *Archive) Check(ctx context.Context, o CheckOptions) (*Report, error) {
 	names := slices.Sorted(maps.Keys(units))
 	r := &Report{Units: []UnitReport{}, Findings: []Finding{}}
 	var before *unitCheck
+	places := map[string]string{} // of logs, by origin
 	for i, name := range names {
 		c, err := a.checkUnit(ctx, name, nil, keys, nil)
 		if err != nil {
-			return nil, fmt.Errorf("archive: unit %s: %w", name, err)
+			return r, fmt.Errorf("archive: unit %s: %w", name, err)
 		}
 		c.others(units[name])
 		if o.Name == "" {
 			c.follows(before)
 		}
 		before = c
+		if c.m != nil {
+			if at, known := places[c.m.Log.Origin]; known && at != path.Dir(name) {
+				c.find(CodeGap, "", "the same log stands below %s", at)
+			} else {
+				places[c.m.Log.Origin] = path.Dir(name)
+			}
+		}
 		r.add(c)
 		if o.Progress != nil {
 			o.Progress(i+1, len(names))
@@ -125,6 +133,8 @@ func (c *unitCheck) follows(before *unitCheck) {
 		c.find(CodeGap, manifestName, "it follows a unit with digest %s; the one before it, %s, has %s", c.m.Previous, before.name, evidence.Checksum(before.digest))
 	case before.m.Log != c.m.Log:
 		c.find(CodeGap, manifestName, "it names another log or key than the unit before it")
+	case before.after != c.before && before.after != (evidence.Hash{}) && c.before != (evidence.Hash{}):
+		c.find(CodeInclusion, logName, "its tree has other leaves before it than the units before it: the log was signed with two histories")
 	case before.m.LastAt > c.m.FirstAt:
 		c.find(CodeLeaf, logName, "its first leaf is older than the last of the unit before it")
 	}

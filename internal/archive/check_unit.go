@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/mod/sumdb/tlog"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/runledger/runledger/evidence"
@@ -35,6 +36,8 @@ type unitCheck struct {
 	last   evidence.Micros
 	counts [maxKinds]int64
 	by     *made // nil: nothing is known
+	// before and after are the roots of the log's first From and To leaves, as the unit's tree has them.
+	before, after evidence.Hash
 }
 
 func (c *unitCheck) find(code, object, message string, args ...any) {
@@ -211,6 +214,12 @@ func (c *unitCheck) content(ctx context.Context, keys []c2sp.VKey) error {
 	if c.tree, err = newTree(c.m.span(), c.note.Root, tiles); err != nil {
 		return c.bad(ctx, CodeInclusion, logName, err)
 	}
+	if c.before, err = c.rootAt(ctx, c.m.From); err == nil {
+		c.after, err = c.rootAt(ctx, c.m.To)
+	}
+	if err != nil {
+		return c.bad(ctx, CodeInclusion, logName, err)
+	}
 	if c.by != nil && c.by.root == c.note.Root {
 		for id, data := range c.by.tiles { // then these are what tiles are compared with
 			if id.level == 0 && c.tree.tiles[id] == nil {
@@ -221,6 +230,39 @@ func (c *unitCheck) content(ctx context.Context, keys []c2sp.VKey) error {
 		c.by = nil
 	}
 	return c.leaves(ctx)
+}
+
+// rootAt is the root of the first so many leaves, at most To, from the tiles that lead from the unit's to its root.
+func (c *unitCheck) rootAt(ctx context.Context, size int64) (evidence.Hash, error) {
+	root, err := tlog.TreeHash(size, tlog.HashReaderFunc(func(indexes []int64) ([]tlog.Hash, error) {
+		out := make([]tlog.Hash, len(indexes))
+		for i, x := range indexes {
+			height, n := tlog.SplitStoredHashIndex(x)
+			level, below := height/8, height%8
+			id := c.tree.tile(level, n<<below/c2sp.TileWidth)
+			data := c.tree.tiles[id]
+			if data == nil && level == 0 {
+				var err error
+				if data, err = c.zip.read(ctx, id); err != nil {
+					return nil, err
+				}
+				if err := c.tree.check(id, data); err != nil {
+					return nil, err
+				}
+			}
+			at := int(n << below % c2sp.TileWidth)
+			if len(data) < (at+1<<below)*len(evidence.Hash{}) {
+				return nil, fmt.Errorf("%w: %s leads not as far as to leaf %d", evidence.ErrTampered, id.path(), size)
+			}
+			var f c2sp.Frontier
+			for j := range 1 << below {
+				f.AppendSubtree(8*level, hashAt(data, at+j), nil)
+			}
+			out[i] = tlog.Hash(f.Root())
+		}
+		return out, nil
+	}))
+	return evidence.Hash(root), err
 }
 
 // checkpoint reads the note. Where no key was given it must be signed by the one that the

@@ -2,6 +2,7 @@ package archive
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -10,11 +11,14 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/runledger/runledger/evidence"
 )
 
 // dir is an archive in a directory. A file appears as a whole: it is written beside its
-// place, synced, and renamed.
+// place, synced, and renamed. What stands there somebody else may have put there: links are not followed, and what is
+// no file is not waited for.
 type dir struct{ root string }
 
 // syncEvery is how much is written before it is synced: a file that is synced as a whole holds up
@@ -30,62 +34,69 @@ func (d *dir) path(name string) string { return filepath.Join(d.root, filepath.F
 func unavailable(err error) error { return fmt.Errorf("%w: %w", evidence.ErrUnavailable, err) }
 
 func (d *dir) put(ctx context.Context, name string, r io.ReaderAt, size int64) error {
-	return d.write(ctx, name, r, size, os.Rename)
+	return d.write(ctx, name, r, size, (*os.Root).Rename)
 }
 
 func (d *dir) create(ctx context.Context, name string, r io.ReaderAt, size int64) error {
-	return d.write(ctx, name, r, size, func(from, to string) error {
-		err := os.Link(from, to) // which never replaces
+	return d.write(ctx, name, r, size, func(root *os.Root, from, to string) error {
+		err := root.Link(from, to) // which never replaces
 		if errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("%s: %w: it is there already", to, evidence.ErrConflict)
+			return fmt.Errorf("%s: %w: it is there already", d.path(name), evidence.ErrConflict)
 		}
 		if err == nil {
-			return os.Remove(from)
+			return root.Remove(from)
 		}
 		// A file system without links.
-		if _, serr := os.Lstat(to); !errors.Is(serr, fs.ErrNotExist) {
+		if _, serr := root.Lstat(to); !errors.Is(serr, fs.ErrNotExist) {
 			return errors.Join(err, serr)
 		}
-		return os.Rename(from, to)
+		return root.Rename(from, to)
 	})
 }
 
-func (d *dir) write(ctx context.Context, name string, r io.ReaderAt, size int64, place func(from, to string) error) (err error) {
-	to := d.path(name)
-	if err := makeDirs(d.root, filepath.Dir(to)); err != nil {
+func (d *dir) write(ctx context.Context, name string, r io.ReaderAt, size int64, place func(root *os.Root, from, to string) error) (err error) {
+	if err := os.MkdirAll(d.root, 0o700); err != nil {
 		return unavailable(err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(to), tempPrefix+"*")
+	root, err := os.OpenRoot(d.root)
+	if err != nil {
+		return unavailable(err)
+	}
+	defer root.Close()
+	to := filepath.FromSlash(name)
+	in := filepath.Dir(to)
+	if err := makeDirs(root, in); err != nil {
+		return unavailable(err)
+	}
+	from := filepath.Join(in, tempPrefix+rand.Text())
+	f, err := root.OpenFile(from, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return unavailable(err)
 	}
 	defer func() {
 		if err != nil {
-			_ = os.Remove(f.Name())
+			_ = root.Remove(from)
 		}
 	}()
-	from := contextReader{ctx, io.NewSectionReader(r, 0, size)}
+	content := contextReader{ctx, io.NewSectionReader(r, 0, size)}
 	for err == nil {
-		if _, err = io.CopyN(f, from, syncEvery); err == nil {
+		if _, err = io.CopyN(f, content, syncEvery); err == nil {
 			err = f.Sync()
 		}
 	}
 	if errors.Is(err, io.EOF) {
-		err = f.Chmod(0o600)
-	}
-	if err == nil {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
-		return unavailable(fmt.Errorf("write %s: %w", to, err))
+		return unavailable(fmt.Errorf("write %s: %w", d.path(name), err))
 	}
-	if err := place(f.Name(), to); err != nil {
+	if err := place(root, from, to); err != nil {
 		if errors.Is(err, evidence.ErrConflict) {
 			return err
 		}
 		return unavailable(err)
 	}
-	if err := syncDir(filepath.Dir(to)); err != nil {
+	if err := syncDir(root, in); err != nil {
 		return unavailable(err)
 	}
 	return nil
@@ -104,55 +115,81 @@ func (c contextReader) Read(p []byte) (int, error) {
 	return c.r.Read(p)
 }
 
-// makeDirs makes a directory below root with all above it, each of them durable. root may
-// be anywhere.
-func makeDirs(root, path string) error {
-	if info, err := os.Stat(path); err == nil {
-		if !info.IsDir() {
-			return fmt.Errorf("%s is not a directory", path)
-		}
+// makeDirs makes a directory with all above it, each of them durable.
+func makeDirs(root *os.Root, path string) error {
+	info, err := root.Lstat(path)
+	if err == nil && info.IsDir() {
 		return nil
 	}
-	if path == root {
-		if err := os.MkdirAll(path, 0o700); err != nil {
-			return err
-		}
-		return syncDir(filepath.Dir(path))
+	if err == nil {
+		return fmt.Errorf("%s is not a directory", filepath.Join(root.Name(), path))
 	}
 	parent := filepath.Dir(path)
 	if err := makeDirs(root, parent); err != nil {
 		return err
 	}
-	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := root.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return syncDir(parent)
+	return syncDir(root, parent)
 }
 
-func syncDir(path string) error {
-	f, err := os.Open(path)
+func syncDir(root *os.Root, path string) error {
+	f, err := root.Open(path)
 	if err != nil {
 		return err
 	}
 	return errors.Join(f.Sync(), f.Close())
 }
 
+// open opens a file. What stands in its place and is none is evidence.ErrTampered: the storage is there,
+// and somebody has put it there.
 func (d *dir) open(_ context.Context, name string) (object, error) {
-	f, err := os.Open(d.path(name))
+	root, err := os.OpenRoot(d.root)
+	if err == nil {
+		defer root.Close()
+		err = plain(root, filepath.FromSlash(name))
+	}
+	var f *os.File
+	if err == nil {
+		// Opening a pipe would wait for somebody who writes to it.
+		f, err = root.OpenFile(filepath.FromSlash(name), os.O_RDONLY|unix.O_NONBLOCK, 0)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s: %w", d.path(name), evidence.ErrNotFound)
+	}
+	if errors.Is(err, evidence.ErrTampered) {
+		return nil, fmt.Errorf("%s: %w", d.path(name), err)
 	}
 	if err != nil {
 		return nil, unavailable(err)
 	}
 	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is not a regular file", f.Name())
-	}
 	if err != nil {
 		return nil, unavailable(errors.Join(err, f.Close()))
 	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.Join(fmt.Errorf("%s: %w", d.path(name), errNoFile), f.Close())
+	}
 	return &fileObject{f, info.Size()}, nil
+}
+
+var errNoFile = fmt.Errorf("%w: it is no file, or stands behind a link", evidence.ErrTampered)
+
+// plain sees to it that a name leads to a file through directories.
+func plain(root *os.Root, name string) error {
+	for path := name; path != "."; path = filepath.Dir(path) {
+		info, err := root.Lstat(path)
+		switch {
+		case errors.Is(err, unix.ENOTDIR):
+			continue // that is found above
+		case err != nil:
+			return err
+		case path == name && !info.Mode().IsRegular(), path != name && !info.IsDir():
+			return errNoFile
+		}
+	}
+	return nil
 }
 
 type fileObject struct {
@@ -178,12 +215,13 @@ func (o *fileObject) readAt(ctx context.Context, p []byte, off int64) error {
 
 func (d *dir) list(ctx context.Context, prefix string, fn func(name string) error) error {
 	var stop error // fn's
-	err := filepath.WalkDir(d.root, func(path string, e fs.DirEntry, err error) error {
-		if err != nil || path == d.root {
+	// The archive itself may be a link.
+	err := filepath.WalkDir(d.root+string(filepath.Separator), func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
 			return err
 		}
 		rel, err := filepath.Rel(d.root, path)
-		if err != nil {
+		if err != nil || rel == "." {
 			return err
 		}
 		name := filepath.ToSlash(rel)
@@ -193,6 +231,9 @@ func (d *dir) list(ctx context.Context, prefix string, fn func(name string) erro
 				return fs.SkipDir
 			}
 			return context.Cause(ctx)
+		case e.Type()&fs.ModeSymlink != 0:
+			stop = fmt.Errorf("%s: %w", path, errNoFile)
+			return stop
 		case !strings.HasPrefix(name, prefix) || strings.HasPrefix(e.Name(), tempPrefix):
 			return nil
 		}
@@ -211,7 +252,7 @@ func (d *dir) list(ctx context.Context, prefix string, fn func(name string) erro
 }
 
 func (d *dir) problems(context.Context) ([]string, error) {
-	if err := makeDirs(d.root, d.root); err != nil {
+	if err := os.MkdirAll(d.root, 0o700); err != nil {
 		return nil, unavailable(err)
 	}
 	f, err := os.CreateTemp(d.root, tempPrefix+"*")

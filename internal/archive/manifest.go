@@ -228,17 +228,31 @@ func (m *manifest) checkFiles() error {
 	got := make([]string, len(m.Files))
 	for i, f := range m.Files {
 		got[i] = f.Path
-		if f.Size < 0 || f.Size > evidence.MaxInt || !isDigest("sha256:"+f.SHA256) {
+		if f.Size < 0 || f.Size > m.maxSize(f.Path) || !isDigest("sha256:"+f.SHA256) {
 			return fmt.Errorf("file %q: its size or digest", f.Path)
 		}
 	}
 	if !slices.Equal(got, slices.Sorted(maps.Keys(want))) {
 		return fmt.Errorf("files are not those of such a unit")
 	}
-	if f := m.file(checkpointName); f.Size > c2sp.MaxNoteSize {
-		return fmt.Errorf("the checkpoint has %d bytes", f.Size)
-	}
 	return nil
+}
+
+// maxSize is more than what an object of such a unit can have: all of it is read before anything is known of it.
+func (m *manifest) maxSize(path string) int64 {
+	const slack = 4 << 20 // footers, dictionaries, headers
+	switch path {
+	case checkpointName:
+		return c2sp.MaxNoteSize
+	case logName:
+		sum := int64(slack)
+		for _, id := range m.span().entries() {
+			sum += localHeader + dirHeader + 64 + 2*int64(len(id.path())) + maxPacked(id)
+		}
+		return sum
+	}
+	kind, _, _ := strings.Cut(path, ".")
+	return slack + m.Kinds[kind].Records*2*(evidence.MaxLeafSize+1024)
 }
 
 // isDigest reports whether s is "sha256:" and 64 lower-case hex digits.

@@ -92,6 +92,11 @@ func openZip(ctx context.Context, o object, s span) (*zipReader, error) {
 	for _, id := range want {
 		budget += dirHeader + 64 + int64(len(id.path()))
 	}
+	if n, err := entriesOf(ctx, o); err != nil {
+		return nil, err
+	} else if n != uint64(len(want)) {
+		return nil, fmt.Errorf("%w: it says that it has %d entries instead of %d", errZip, n, len(want))
+	}
 	r := &budgeted{r: at{ctx, o}, left: 2 * budget} // the library looks for the end first
 	z, err := zip.NewReader(r, o.size())
 	if r.err != nil {
@@ -123,11 +128,55 @@ func openZip(ctx context.Context, o object, s span) (*zipReader, error) {
 	return out, nil
 }
 
+// maxPacked is the most that an entry takes.
+func maxPacked(id tileID) int64 {
+	switch id.level {
+	case c2sp.EntriesLevel:
+		size := int64(id.width) * (evidence.MaxLeafSize + 2)
+		return size + size/1000 + 64
+	case noteLevel:
+		return c2sp.MaxNoteSize
+	}
+	return int64(id.width * len(evidence.Hash{}))
+}
+
+// entriesOf is how many entries the end of a ZIP without a comment says there are: the library makes room for
+// them before it looks for one.
+func entriesOf(ctx context.Context, o object) (uint64, error) {
+	const locator, end64 = 20, 56
+	b := make([]byte, endRecord)
+	if o.size() < endRecord {
+		return 0, errZip
+	}
+	if err := o.readAt(ctx, b, o.size()-endRecord); err != nil {
+		return 0, err
+	}
+	n := uint64(binary.LittleEndian.Uint16(b[10:]))
+	if binary.LittleEndian.Uint32(b) != 0x06054b50 {
+		return 0, errZip
+	}
+	at := o.size() - endRecord - locator - end64
+	if at < 0 {
+		return n, nil
+	}
+	b = make([]byte, end64+locator)
+	if err := o.readAt(ctx, b, at); err != nil {
+		return 0, err
+	}
+	if binary.LittleEndian.Uint32(b[end64:]) != 0x07064b50 { // no ZIP64
+		return n, nil
+	}
+	if binary.LittleEndian.Uint32(b) != 0x06064b50 || binary.LittleEndian.Uint64(b[end64+8:]) != uint64(at) {
+		return 0, errZip
+	}
+	return binary.LittleEndian.Uint64(b[32:]), nil
+}
+
 // fits reports whether an entry has a size that what it holds can have.
 func (e zipEntry) fits(id tileID) bool {
 	switch {
 	case id.level == c2sp.EntriesLevel:
-		return e.method == zip.Deflate && e.size >= 0 && e.size <= maxBundle && e.comp >= 0 && e.comp <= maxBundle+maxBundle/1000+64
+		return e.method == zip.Deflate && e.size >= 0 && e.size <= maxBundle && e.comp >= 0 && e.comp <= maxPacked(id)
 	case e.method != zip.Store || e.comp != e.size:
 		return false
 	case id.level == noteLevel:

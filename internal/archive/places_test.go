@@ -1,0 +1,192 @@
+package archive
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/store"
+)
+
+// TestNoFile: what stands in the place of a file and is none is found at once, and hides nothing else.
+func TestNoFile(t *testing.T) {
+	t.Parallel()
+	l := newTestLog(t, 600)
+	for name, put := range map[string]func(path string) error{
+		"pipe":      func(path string) error { return unix.Mkfifo(path, 0o600) },
+		"directory": func(path string) error { return os.Mkdir(path, 0o700) },
+		"link":      func(path string) error { return os.Symlink(path+".moved", path) },
+		"device":    func(path string) error { return os.Symlink("/dev/zero", path) },
+	} {
+		for _, object := range []string{logName, checkpointName, manifestName, "trace_step.parquet"} {
+			a := openDir(t, t.TempDir())
+			first := mustWrite(t, a, l.unit(0, 300, evidence.Hash{}))
+			second := mustWrite(t, a, l.unit(300, 600, first.Manifest))
+			path := filepath.Join(a.spec, first.Name, object)
+			if err := os.Rename(path, path+".moved"); err != nil {
+				t.Fatal(err)
+			}
+			if err := put(path); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			if err := a.Verify(ctx, first, l.log.VKey); !errors.Is(err, evidence.ErrTampered) || !strings.Contains(err.Error(), object) {
+				t.Errorf("%s for %s: %v", name, object, err)
+			}
+			err := a.Leaves(ctx, first, 0, 300, func(int64, []byte) error { return nil })
+			if object != "trace_step.parquet" && !errors.Is(err, evidence.ErrTampered) || ctx.Err() != nil {
+				t.Errorf("leaves with a %s for %s: %v", name, object, err)
+			}
+			if name != "link" && name != "device" { // of links the list says so
+				r, err := a.Check(ctx, CheckOptions{Keys: []string{l.log.VKey}})
+				if err != nil || len(r.Units) != 2 || !found(r, object, CodeFile) && object != manifestName {
+					t.Errorf("%s for %s: %+v, %v", name, object, r, err)
+				}
+			} else if _, err := a.Check(ctx, CheckOptions{Keys: []string{l.log.VKey}}); !errors.Is(err, evidence.ErrTampered) {
+				t.Errorf("%s for %s: %v", name, object, err)
+			}
+			if err := a.Verify(ctx, second, l.log.VKey); err != nil {
+				t.Errorf("another unit: %v", err)
+			}
+			cancel()
+		}
+	}
+	// The archive itself may be a link; a tenant may not.
+	a := openDir(t, t.TempDir())
+	mustWrite(t, a, l.unit(0, 300, evidence.Hash{}))
+	link := filepath.Join(t.TempDir(), "archive")
+	if err := os.Symlink(a.spec, link); err != nil {
+		t.Fatal(err)
+	}
+	if r := mustCheck(t, openDir(t, link), CheckOptions{Keys: []string{l.log.VKey}}); len(r.Units) != 1 || !r.Units[0].OK {
+		t.Errorf("behind a link: %+v", r)
+	}
+	if err := os.Symlink(testTenant, filepath.Join(a.spec, "globex")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Check(t.Context(), CheckOptions{Keys: []string{l.log.VKey}}); !errors.Is(err, evidence.ErrTampered) {
+		t.Errorf("a tenant that is a link: %v", err)
+	}
+	// Nothing is written behind one.
+	other := t.TempDir()
+	b := openDir(t, t.TempDir())
+	if err := os.Symlink(other, filepath.Join(b.spec, testTenant)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Write(t.Context(), l.unit(0, 300, evidence.Hash{})); err == nil {
+		t.Error("a unit was written behind a link")
+	}
+	if left, _ := os.ReadDir(other); len(left) > 0 {
+		t.Errorf("behind the link stands %v", left)
+	}
+}
+
+// TestHugeObjects: nothing is read of an object that is larger than one of its unit can be.
+func TestHugeObjects(t *testing.T) {
+	t.Parallel()
+	l := newTestLog(t, 60)
+	for _, object := range []string{logName, "trace_step.parquet", "trace_step.jsonl.gz"} {
+		a := openDir(t, t.TempDir())
+		u := mustWrite(t, a, l.unit(0, 60, evidence.Hash{}))
+		path := filepath.Join(a.spec, u.Name, object)
+		forge(t, a, u, func(_ *manifest, f map[string][]byte) { f[object] = append(f[object], 0) })
+		text := mustReadFile(t, filepath.Join(a.spec, u.Name, manifestName))
+		m, err := parseManifest(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.file(object).Size = 1 << 50
+		if text, err = m.marshal(); err != nil {
+			t.Fatal(err)
+		}
+		mustWriteFile(t, filepath.Join(a.spec, u.Name, manifestName), text)
+		if err := os.Truncate(path, 1<<42); err != nil {
+			t.Skip("no file of that size: ", err)
+		}
+		if r := mustCheck(t, a, CheckOptions{Keys: []string{l.log.VKey}}); !found(r, manifestName, CodeFile) {
+			t.Errorf("%s: %v", object, r.Findings)
+		}
+	}
+	// What a ZIP says of itself, before the library believes it.
+	end := func(n uint16) []byte {
+		b := make([]byte, endRecord)
+		binary.LittleEndian.PutUint32(b, 0x06054b50)
+		binary.LittleEndian.PutUint16(b[8:], n)
+		binary.LittleEndian.PutUint16(b[10:], n)
+		return b
+	}
+	end64 := func(n, at uint64) []byte {
+		b := make([]byte, 56+20)
+		binary.LittleEndian.PutUint32(b, 0x06064b50)
+		binary.LittleEndian.PutUint64(b[4:], 44)
+		binary.LittleEndian.PutUint64(b[24:], n)
+		binary.LittleEndian.PutUint64(b[32:], n)
+		binary.LittleEndian.PutUint32(b[56:], 0x07064b50)
+		binary.LittleEndian.PutUint64(b[64:], at)
+		return b
+	}
+	for name, data := range map[string][]byte{
+		"many": append(make([]byte, 8<<20), end(60000)...), "very many": append(append(make([]byte, 8<<20), end64(1<<18, 8<<20)...), end(0xffff)...),
+		"elsewhere": append(append(append(end64(1<<18, 0), make([]byte, 8<<20)...), end64(4, 0)...), end(0xffff)...), "nothing": nil,
+	} {
+		if _, err := openZip(t.Context(), memory(data), span{0, 60, 60}); !errors.Is(err, evidence.ErrTampered) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestTwoHistories: units that the log's key has signed, each by itself, are of one history.
+func TestTwoHistories(t *testing.T) {
+	t.Parallel()
+	l, other := newTestLog(t, 900), newTestLog(t, 0)
+	g := newGenerator(1)
+	for i := range int64(900) {
+		leaf := g.leaf(i)
+		if i == 30 {
+			leaf.OccurredAt++
+		}
+		other.append(leaf)
+	}
+	for _, ends := range [][2]int64{{300, 600}, {256, 512}, {512, 900}, {255, 257}} {
+		for _, second := range []*testLog{l, other} {
+			a := openDir(t, t.TempDir())
+			first := mustWrite(t, a, l.unit(0, ends[0], evidence.Hash{}))
+			mustWrite(t, a, second.unit(ends[0], ends[1], first.Manifest))
+			r := mustCheck(t, a, CheckOptions{Keys: []string{l.log.VKey}})
+			if second == l && len(r.Findings) > 0 || second != l && !found(r, logName, CodeInclusion) {
+				t.Errorf("units to %v, of one history: %v: %v", ends, second == l, r.Findings)
+			}
+		}
+	}
+}
+
+// TestOneLogTwice: a log that stands below two names is that of one tenant, and which one the archive cannot tell.
+func TestOneLogTwice(t *testing.T) {
+	t.Parallel()
+	l := newTestLog(t, 60)
+	a := openDir(t, t.TempDir())
+	mustWrite(t, a, l.unit(0, 60, evidence.Hash{}))
+	for _, as := range []store.LogRef{{Tenant: "globex", No: 1}, {Tenant: testTenant, No: 2}} {
+		b := openDir(t, t.TempDir())
+		u := l.unit(0, 60, evidence.Hash{})
+		u.Log.LogRef = as
+		copied := mustWrite(t, b, u)
+		if err := os.CopyFS(filepath.Join(a.spec, copied.Name), os.DirFS(filepath.Join(b.spec, copied.Name))); err != nil {
+			t.Fatal(err)
+		}
+		if r := mustCheck(t, a, CheckOptions{Keys: []string{l.log.VKey}}); len(r.Findings) == 0 || !found(r, "", CodeGap) {
+			t.Errorf("as %v: %v", as, r.Findings)
+		}
+		if err := os.RemoveAll(filepath.Join(a.spec, copied.Name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
