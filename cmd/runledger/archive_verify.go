@@ -26,7 +26,7 @@ func (archiveVerifyCmd) Help() string {
     runledger archive verify s3://evidence/acme --key "$VKEY"
     runledger archive verify --tenant acme
 
-Exit status: 0 verified, 1 something is wrong, 4 could not check: the key of a log is missing.`
+Exit status: 0 verified, 1 something is wrong, 4 could not check: the key of a log is missing, or there is no unit of the log of a key.`
 }
 
 // verdictArchive is the answer for machines.
@@ -57,6 +57,7 @@ func (c *archiveVerifyCmd) Run(e *env) error {
 		one, err := p.check(e, bar)
 		if one != nil {
 			rep.Units, rep.Findings, rep.Records = append(rep.Units, one.Units...), append(rep.Findings, one.Findings...), rep.Records+one.Records
+			rep.Absent = append(rep.Absent, one.Absent...)
 		}
 		if err != nil {
 			bar.end()
@@ -88,7 +89,7 @@ func (c *archiveVerifyCmd) verdict(r *archive.Report) verify.Verdict {
 		return verify.Failed
 	case slices.ContainsFunc(r.Units, func(u archive.UnitReport) bool { return u.Signed && !u.OK }):
 		return verify.Failed
-	case slices.ContainsFunc(r.Units, unsigned), len(r.Units) == 0 && c.Path != "":
+	case slices.ContainsFunc(r.Units, unsigned), len(r.Units) == 0 && c.Path != "", len(r.Absent) > 0:
 		return verify.CouldNotCheck
 	}
 	return verify.Verified
@@ -155,7 +156,7 @@ func (p *archivePlace) check(e *env, bar *progress) (*archive.Report, error) {
 	}
 	all := &archive.Report{}
 	for i, name := range names {
-		rep, err := a.Check(e.ctx, archive.CheckOptions{Keys: p.keys, Name: name, Progress: func(done, total int) {
+		rep, err := a.Check(e.ctx, archive.CheckOptions{Keys: p.keys, Name: name, Manifest: p.manifests[name], Progress: func(done, total int) {
 			bar.set(int64(i*total+done), int64(len(names)*total))
 		}})
 		if p.manifests != nil && errors.Is(err, evidence.ErrNotFound) {
@@ -163,6 +164,7 @@ func (p *archivePlace) check(e *env, bar *progress) (*archive.Report, error) {
 		}
 		if rep != nil {
 			all.Units, all.Findings, all.Records = append(all.Units, rep.Units...), append(all.Findings, rep.Findings...), all.Records+rep.Records
+			all.Absent = append(all.Absent, rep.Absent...)
 		}
 		if err != nil {
 			return all, err
@@ -201,6 +203,9 @@ func (s *screen) archiveReport(verdict verify.Verdict, r *archive.Report) {
 	s.printf("  %-8s %d\n", "records", r.Records)
 	if slices.ContainsFunc(r.Units, func(u archive.UnitReport) bool { return !u.Signed }) && len(r.Findings) == 0 {
 		s.printf("\nNo --key was given for a log: ask its operator for the key (runledger keys list --vkey), and not the archive.\n")
+	}
+	for _, origin := range r.Absent {
+		s.printf("\nOf log %s, of which a key was given, no unit is there.\n", clean(origin))
 	}
 	for i, f := range r.Findings {
 		if i == 0 {

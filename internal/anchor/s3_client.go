@@ -169,10 +169,19 @@ func (c *Client) VersioningProblem(ctx context.Context) string {
 // LockProblem says what is wrong with the bucket's object lock; "" where every new object
 // is kept for a while by a default retention.
 func (c *Client) LockProblem(ctx context.Context) string {
+	_, _, problem := c.LockTerm(ctx)
+	return problem
+}
+
+// LockTerm says for how many days the bucket's default retention keeps every new object, and whether some may
+// delete it all the same (governance mode); else what is wrong with its object lock.
+func (c *Client) LockTerm(ctx context.Context) (days uint, governed bool, problem string) {
 	var mode *minio.RetentionMode
+	var validity *uint
+	var unit *minio.ValidityUnit
 	var enabled string
 	err := c.Do(ctx, "read the object lock of "+c.cfg.Bucket, func(ctx context.Context) (err error) {
-		enabled, mode, _, _, err = c.GetObjectLockConfig(ctx, c.cfg.Bucket)
+		enabled, mode, validity, unit, err = c.GetObjectLockConfig(ctx, c.cfg.Bucket)
 		var e minio.ErrorResponse
 		if errors.As(err, &e) && (e.Code == "ObjectLockConfigurationNotFoundError" || e.StatusCode == http.StatusNotFound && e.Code != minio.NoSuchBucket) {
 			enabled, err = "", nil
@@ -181,13 +190,16 @@ func (c *Client) LockProblem(ctx context.Context) string {
 	})
 	switch {
 	case errors.Is(err, ErrNoConditions), err == nil && enabled != "Enabled":
-		return fmt.Sprintf("bucket %s has no object lock: whoever holds the credentials can delete what it has", c.cfg.Bucket)
+		return 0, false, fmt.Sprintf("bucket %s has no object lock: whoever holds the credentials can delete what it has", c.cfg.Bucket)
 	case err != nil:
-		return fmt.Sprintf("whether bucket %s has object lock could not be read (%v)", c.cfg.Bucket, err)
-	case mode == nil:
-		return fmt.Sprintf("bucket %s has object lock, but no default retention: new objects are not locked", c.cfg.Bucket)
+		return 0, false, fmt.Sprintf("whether bucket %s has object lock could not be read (%v)", c.cfg.Bucket, err)
+	case mode == nil || validity == nil || unit == nil:
+		return 0, false, fmt.Sprintf("bucket %s has object lock, but no default retention: new objects are not locked", c.cfg.Bucket)
 	}
-	return ""
+	if days = *validity; *unit == minio.Years {
+		days *= 365
+	}
+	return days, *mode == minio.Governance, ""
 }
 
 // pageSize is how many keys one request lists at most, here and in the protocol.

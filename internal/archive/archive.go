@@ -132,8 +132,10 @@ type CheckOptions struct {
 	// units are could-not-check: they are read all the same, and what is wrong is found, but
 	// UnitReport.Signed is false.
 	Keys []string
-	// Name restricts it to one unit; "": all.
+	// Name restricts it to one unit; "": all. Manifest is the digest that the manifest of that one must have, as
+	// UnitReport has it, where it is known: nothing is believed of another.
 	Name     string
+	Manifest string
 	Progress func(done, total int)
 }
 
@@ -141,7 +143,9 @@ type CheckOptions struct {
 type Report struct {
 	Units    []UnitReport `json:"units"`
 	Findings []Finding    `json:"findings"`
-	Records  int64        `json:"records"`
+	// Absent are the logs of which a key was given and no unit is there, by origin.
+	Absent  []string `json:"logs_without_units,omitempty"`
+	Records int64    `json:"records"`
 }
 
 // UnitReport is about one unit.

@@ -2,11 +2,13 @@ package archive
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/runledger/runledger/evidence"
@@ -28,6 +30,13 @@ func (a *Archive) Check(ctx context.Context, o CheckOptions) (*Report, error) {
 		}
 		keys[i] = k
 	}
+	var want *evidence.Hash
+	if o.Manifest != "" {
+		digest, err := hex.DecodeString(strings.TrimPrefix(o.Manifest, "sha256:"))
+		if want = new(evidence.Hash); err != nil || !isDigest(o.Manifest) || o.Name == "" || copy(want[:], digest) != len(want) {
+			return nil, fmt.Errorf("archive: %w: %q is not the digest of a manifest", evidence.ErrInvalid, o.Manifest)
+		}
+	}
 	units, err := a.units(ctx, o.Name)
 	if err != nil {
 		return nil, fmt.Errorf("archive %s: %w", a.spec, err)
@@ -37,7 +46,10 @@ func (a *Archive) Check(ctx context.Context, o CheckOptions) (*Report, error) {
 	var before *unitCheck
 	places := map[string]string{} // of logs, by origin
 	for i, name := range names {
-		c, err := a.checkUnit(ctx, name, nil, keys, nil)
+		if unfinished(units, name) {
+			continue
+		}
+		c, err := a.checkUnit(ctx, name, want, keys, nil)
 		if err != nil {
 			return r, fmt.Errorf("archive: unit %s: %w", name, err)
 		}
@@ -58,10 +70,59 @@ func (a *Archive) Check(ctx context.Context, o CheckOptions) (*Report, error) {
 			o.Progress(i+1, len(names))
 		}
 	}
+	for _, k := range keys {
+		if _, there := places[k.Name]; o.Name == "" && !there && !slices.Contains(r.Absent, k.Name) {
+			r.Absent = append(r.Absent, k.Name)
+		}
+	}
 	return r, nil
 }
 
-// units returns the objects of each unit by the unit's name.
+// unfinished reports whether a unit has no manifest, and another one that begins where it does has: writing it
+// was interrupted, and it was written with another end later.
+func unfinished(units map[string][]string, name string) bool {
+	if slices.Contains(units[name], manifestName) {
+		return false
+	}
+	begins := name[:strings.LastIndexByte(name, '-')+1]
+	for other, objects := range units {
+		if other != name && strings.HasPrefix(other, begins) && slices.Contains(objects, manifestName) {
+			return true
+		}
+	}
+	return false
+}
+
+// Begun returns where a unit of a log ends that begins at a leaf, and that was begun, or finished, and is not on record: so
+// it is finished, and no other one is written over the same leaves. It is at most size; 0 where there is none.
+func (a *Archive) Begun(ctx context.Context, lg store.Log, from, size int64) (to int64, err error) {
+	prefix := strings.TrimSuffix(unitName(lg.Tenant, lg.No, lg.Origin, from, from), fmt.Sprintf("%012d", from))
+	finished := false
+	err = a.dest.list(ctx, prefix, func(name string) error {
+		unit, object, ok := splitName(name)
+		if !ok {
+			return nil
+		}
+		end, err := strconv.ParseInt(unit[strings.LastIndexByte(unit, '-')+1:], 10, 64)
+		if err != nil || end > size || end-from > maxUnit || finished && object != manifestName {
+			return nil
+		}
+		if object == manifestName && !finished {
+			finished, to = true, end
+		}
+		to = max(to, end)
+		return nil
+	})
+	if err != nil && !errors.Is(err, evidence.ErrNotFound) {
+		return 0, fmt.Errorf("archive: %w", err)
+	}
+	return to, nil
+}
+
+// maxOthers bounds the objects of a unit that are remembered, and named: a few are more than it has.
+const maxOthers = 64
+
+// units returns the objects of each unit by the unit's name, the first ones by their own.
 func (a *Archive) units(ctx context.Context, only string) (map[string][]string, error) {
 	units := map[string][]string{}
 	prefix := ""
@@ -72,8 +133,8 @@ func (a *Archive) units(ctx context.Context, only string) (map[string][]string, 
 		}
 	}
 	err := a.dest.list(ctx, prefix, func(name string) error {
-		if unit, object, ok := splitName(name); ok {
-			units[unit] = append(units[unit], object)
+		if unit, object, ok := splitName(name); ok && len(units[unit]) < maxOthers {
+			units[unit] = append(units[unit], object[:min(len(object), evidence.MaxName)])
 		}
 		return nil
 	})

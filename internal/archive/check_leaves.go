@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -29,6 +30,9 @@ func (c *unitCheck) leaves(ctx context.Context) error {
 				return err
 			}
 			c.tables[k] = t
+			if c.by == nil && t != nil {
+				c.said[k] = newSaid(k, c.m.TenantID, c.m.Log.LogNo)
+			}
 		}
 	}
 	defer func() {
@@ -41,11 +45,13 @@ func (c *unitCheck) leaves(ctx context.Context) error {
 	f := &leafFold{unitCheck: c}
 	var err error
 	if c.by == nil {
-		err = newPipe().run(ctx, f.read, f.parse, f.toLines, f.toTables)
+		if err = newPipe().run(ctx, f.read, f.parse, f.toLines, f.toTables); err == nil {
+			err = f.compareTables(ctx, func(k evidence.Kind) *columnSums { return c.said[k].sums })
+		}
 	} else {
 		g, ctx := errgroup.WithContext(ctx)
 		g.Go(func() error { return newPipe().run(ctx, f.read, f.known, f.toLines) })
-		g.Go(func() error { return f.tablesAgain(ctx) })
+		g.Go(func() error { return f.compareTables(ctx, func(k evidence.Kind) *columnSums { return c.by.sums[k] }) })
 		err = g.Wait()
 	}
 	if errors.Is(err, errStopped) {
@@ -86,11 +92,6 @@ func (f *leafFold) ends(ctx context.Context) error {
 		}
 		if l := f.lines[k]; l != nil {
 			if err := f.bad(ctx, CodeColumn, name+jsonlSuffix, l.end()); err != nil {
-				return err
-			}
-		}
-		if t := f.tables[k]; t != nil {
-			if err := f.bad(ctx, CodeColumn, name+parquetSuffix, t.end()); err != nil {
 				return err
 			}
 		}
@@ -180,14 +181,13 @@ func (f *leafFold) known(b *batch) error {
 	return nil
 }
 
-// tablesAgain reads the tables of a unit that was written just now, and compares their columns
-// with what was written.
-func (f *leafFold) tablesAgain(ctx context.Context) error {
+// compareTables reads the tables, and compares their columns with what the leaves say, or what was written just now.
+func (f *leafFold) compareTables(ctx context.Context, said func(evidence.Kind) *columnSums) error {
 	for k, t := range f.tables {
 		if t == nil {
 			continue
 		}
-		if err := t.compare(f.by.sums[k], paceOf(ctx)); err != nil {
+		if err := t.compare(said(evidence.Kind(k)), paceOf(ctx)); err != nil {
 			if errors.Is(err, evidence.ErrUnavailable) || ctx.Err() != nil {
 				return err
 			}
@@ -216,24 +216,31 @@ func (f *leafFold) toLines(b *batch) error {
 	return nil
 }
 
+// said is what the leaves of a kind say, as digests of columns.
+type said struct {
+	*columns
+	sums *columnSums
+}
+
+func newSaid(k evidence.Kind, tenant string, logNo int) *said {
+	c := newColumns(k, tenant, logNo)
+	return &said{c, newColumnSums(maphash.MakeSeed(), c.count())}
+}
+
 func (f *leafFold) toTables(b *batch) error {
 	for i := range b.own() {
-		if t := f.tables[b.own()[i].Kind]; t != nil {
-			t.add(&b.own()[i], &b.hash[b.skip+i])
+		if s := f.said[b.own()[i].Kind]; s != nil {
+			s.add(&b.own()[i], &b.hash[b.skip+i])
 		}
 	}
-	for k, t := range f.tables {
-		if t == nil || b.kinds>>k&1 == 0 {
+	for k, s := range f.said {
+		if s == nil || b.kinds>>k&1 == 0 {
 			continue
 		}
-		if err := t.check(); err != nil {
-			if errors.Is(err, evidence.ErrUnavailable) {
-				return err
-			}
-			t.close()
-			f.tables[k] = nil
-			f.add(CodeColumn, evidence.Kind(k).String()+parquetSuffix, err.Error())
+		for col := range s.count() {
+			s.sums.add(col, s.column(col))
 		}
+		s.reset()
 	}
 	return nil
 }

@@ -33,6 +33,7 @@ type unitCheck struct {
 	tree   *tree
 	lines  [maxKinds]*lineChecker
 	tables [maxKinds]*parquetChecker
+	said   [maxKinds]*said
 	last   evidence.Micros
 	counts [maxKinds]int64
 	by     *made // nil: nothing is known

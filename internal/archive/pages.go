@@ -29,8 +29,8 @@ const (
 	maxFilePages = 4 * maxPage
 	// maxSpare is how much of what was unpacked is kept to be unpacked into again.
 	maxSpare = 512 << 10
-	// maxWords are the words of a dictionary: 1 MiB of them, and those of an entry bundle.
-	maxWords = 1 << 19
+	// maxWords are the words of a dictionary: one of them is empty at most, and each has its length.
+	maxWords = maxPage/5 + 1
 )
 
 // shape is what a column's values are.
@@ -72,6 +72,8 @@ func (c *columns) shapes() []shape {
 // chunk is a column's part of a row group, as the footer says.
 type chunk struct {
 	off, size int64
+	dict      int64 // where its dictionary stands; 0: it has none
+	data      int64 // and its first data page
 	values    int64
 	rows      int64 // of the row group
 	says      pq.Statistics
@@ -98,6 +100,7 @@ type columnReader struct {
 	def   hybrid
 	data  decoder
 	words dictionary
+	room  int64 // words that were taken from the budget
 
 	old   [][]byte // pages that values which were given out point into
 	spare []byte   // one that nothing points into
@@ -225,7 +228,8 @@ func (c *columnReader) dropWords() {
 	if c.words.page != nil {
 		c.old = append(c.old, c.words.page)
 	}
-	c.words = dictionary{}
+	*c.budget += 4 * c.room
+	c.words, c.room = dictionary{}, 0
 }
 
 // advance goes to the next data page.
@@ -252,17 +256,31 @@ func (c *columnReader) advance() error {
 		c.rest, c.values = now.size, now.values
 		c.dropWords()
 	}
+	at := c.now.off + c.now.size - c.rest
 	h, err := c.header()
 	if err != nil {
 		return err
+	}
+	// Readers go to where the footer says that they stand.
+	if want := map[bool]int64{true: c.now.data, false: c.now.dict}[h.kind == pq.DataPage]; want != 0 {
+		if at != want {
+			return fmt.Errorf("%w: it does not stand where the footer says", errPage)
+		}
+		if h.kind == pq.DataPage {
+			c.now.data = 0
+		}
 	}
 	page, err := c.unpack(h)
 	if err != nil {
 		return err
 	}
 	switch {
-	case h.kind == pq.DictionaryPage && c.kind == parquet.ByteArray && c.words.page == nil:
+	case h.kind == pq.DictionaryPage && c.kind == parquet.ByteArray && c.words.page == nil && at == c.now.dict && h.encoding == pq.Plain:
 		c.words.page = page
+		*c.budget -= 4 * h.values
+		if c.room = h.values; h.values > maxWords || *c.budget < 0 {
+			return errPage
+		}
 		return c.words.read(h.values)
 	case h.kind == pq.DataPage && slices.Contains(c.now.encodings, h.encoding):
 		c.page = page
@@ -279,7 +297,7 @@ type pageHeader struct {
 	crc          int64
 	values       int64
 	encoding     pq.Encoding
-	bounds       bool // there are least and greatest values
+	bounds       bool // there are least and greatest values, or levels in another form
 }
 
 func (c *columnReader) header() (h pageHeader, err error) {
@@ -299,6 +317,8 @@ func (c *columnReader) header() (h pageHeader, err error) {
 				h.values = v
 			} else if path[1] == 2 {
 				h.encoding = pq.Encoding(v)
+			} else if (path[1] == 3 || path[1] == 4) && v != int64(pq.RLE) { // of levels
+				h.bounds = true
 			}
 		case len(path) > 1:
 		case path[0] == 1:
@@ -332,6 +352,9 @@ func (c *columnReader) unpack(h pageHeader) ([]byte, error) {
 		return nil, err
 	}
 	c.rest -= h.packed
+	if !oneFrame(packed) {
+		return nil, fmt.Errorf("%w: something stands behind it", errPage)
+	}
 	if h.crc != 0 && crc32.ChecksumIEEE(packed) != uint32(h.crc) {
 		return nil, fmt.Errorf("%w: its sum", errPage)
 	}
@@ -352,6 +375,35 @@ func (c *columnReader) unpack(h pageHeader) ([]byte, error) {
 	}
 	*c.budget -= int64(cap(page))
 	return page, nil
+}
+
+// oneFrame reports whether data is one frame of zstd (RFC 8878 section 3.1.1) from its first byte to its last: decoders
+// pass over frames that are to be skipped, and what stands in them others may find.
+func oneFrame(data []byte) bool {
+	var h zstd.Header
+	if err := h.Decode(data); err != nil || h.Skippable {
+		return false
+	}
+	at := h.HeaderSize
+	for last := false; !last; {
+		if at+3 > len(data) {
+			return false
+		}
+		block := int(data[at]) | int(data[at+1])<<8 | int(data[at+2])<<16
+		last = block&1 != 0
+		switch at += 3; block >> 1 & 3 {
+		case 0, 2: // raw, compressed
+			at += block >> 3
+		case 1: // a byte that repeats
+			at++
+		default:
+			return false
+		}
+	}
+	if h.HasCheckSum {
+		at += 4
+	}
+	return at == len(data)
 }
 
 // begin begins to read the values of a data page.
@@ -393,9 +445,6 @@ type dictionary struct {
 }
 
 func (d *dictionary) read(n int64) error {
-	if n > maxWords {
-		return errPage
-	}
 	pos := 0
 	for range n {
 		if len(d.page)-pos < 4 {

@@ -10,6 +10,7 @@ import (
 	"math"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -274,6 +275,15 @@ func TestChunks(t *testing.T) {
 		"an order": {func(m *pq.FileMetaData) {
 			m.RowGroups[0].SortingColumns = []pq.SortingColumn{{ColumnIdx: 2}}
 		}, false},
+		"pages elsewhere": {func(m *pq.FileMetaData) {
+			m.RowGroups[0].Columns[0].MetaData.DataPageOffset++
+		}, false},
+		"a dictionary elsewhere": {func(m *pq.FileMetaData) {
+			m.RowGroups[0].Columns[0].MetaData.DictionaryPageOffset = m.RowGroups[0].Columns[0].MetaData.DataPageOffset
+		}, false},
+		"no dictionary": {func(m *pq.FileMetaData) {
+			m.RowGroups[0].Columns[0].MetaData.DictionaryPageOffset = 0
+		}, false},
 		"a column twice": {func(m *pq.FileMetaData) {
 			a, b := &m.RowGroups[0].Columns[1].MetaData, &m.RowGroups[0].Columns[2].MetaData
 			b.DataPageOffset, b.TotalCompressedSize = a.DataPageOffset, a.TotalCompressedSize
@@ -352,5 +362,54 @@ func TestMovedRows(t *testing.T) {
 		if moved == 0 && err != nil || moved != 0 && !errors.Is(err, evidence.ErrTampered) {
 			t.Errorf("%d rows further: %v", moved, err)
 		}
+	}
+}
+
+// TestOneFrame: what is packed ends where its frame does.
+func TestOneFrame(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{0, 1, 1000, 1 << 20} {
+		for name, text := range map[string][]byte{"zeros": make([]byte, n), "noise": newGenerator(5).bytes(n)} {
+			for _, sum := range []bool{false, true} {
+				w, err := zstd.NewWriter(nil, zstd.WithEncoderCRC(sum))
+				if err != nil {
+					t.Fatal(err)
+				}
+				packed := w.EncodeAll(text, nil)
+				if n == 0 {
+					continue // which makes none
+				}
+				skipped := append(binary.LittleEndian.AppendUint32(nil, 0x184d2a53), 4, 0, 0, 0, 1, 2, 3, 4)
+				if !oneFrame(packed) || oneFrame(packed[:len(packed)-1]) || oneFrame(append(bytes.Clone(packed), 0)) ||
+					oneFrame(append(bytes.Clone(packed), skipped...)) || oneFrame(append(bytes.Clone(skipped), packed...)) || oneFrame(append(bytes.Clone(packed), packed...)) {
+					t.Errorf("%d %s, with a sum: %v", n, name, sum)
+				}
+			}
+		}
+	}
+}
+
+// TestManyNames: leaves with as many names as they can have make a file like any other.
+func TestManyNames(t *testing.T) {
+	t.Parallel()
+	leaves := leavesOf(t, evidence.KindMetric, 2*batchLeaves)
+	field := evidence.PublicField(evidence.KindMetric, "policy_ids")
+	n := 0
+	for i := range leaves {
+		var names []string
+		for range 2300 {
+			n++
+			names = append(names, strconv.FormatInt(int64(n), 36))
+		}
+		leaves[i].SetFact(evidence.Fact{Field: field, List: names})
+	}
+	file, sums := parquetOf(t, evidence.KindMetric, leaves)
+	c, err := openParquet(bytes.NewReader(file), int64(len(file)), evidence.KindMetric, testTenant, 1, int64(len(leaves)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	if err := c.compare(sums, nil); err != nil {
+		t.Error(err)
 	}
 }

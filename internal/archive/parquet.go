@@ -76,11 +76,11 @@ func (p *parquetWriter) close() error {
 	return p.out.finish()
 }
 
-// parquetChecker compares a kind's file with leaves. It reads the columns side by side.
+// parquetChecker compares a kind's file with leaves. It reads one column behind another: so it needs
+// the memory of one, whatever stands in the others.
 type parquetChecker struct {
 	*columns
 	cols   []columnReader
-	row    int64  // of the next row, from 0
 	budget int64  // bytes that pages may take
 	packed []byte // of columnReader
 }
@@ -118,23 +118,29 @@ func openParquet(r io.ReaderAt, size int64, kind evidence.Kind, tenant string, l
 		}
 		for i := range g.Columns {
 			part, err := chunkOf(&g.Columns[i].MetaData, footer)
-			if err != nil || part.off < end || !c.cols[i].list && part.values != g.NumRows {
+			if err != nil || part.off != end || !c.cols[i].list && part.values != g.NumRows {
 				return nil, fmt.Errorf("%w: column %s does not stand where it is to", errParquet, c.name(i))
 			}
 			end, part.rows = part.off+part.size, g.NumRows
 			c.cols[i].chunks = append(c.cols[i].chunks, part)
 		}
 	}
+	if end != footer {
+		return nil, fmt.Errorf("%w: something stands between its pages and its footer", errParquet)
+	}
 	return c, nil
 }
 
 // chunkOf is where a column's part of a row group stands, before the footer.
 func chunkOf(m *pq.ColumnMetaData, footer int64) (chunk, error) {
-	c := chunk{off: m.DataPageOffset, size: m.TotalCompressedSize, values: m.NumValues, says: m.Statistics, encodings: m.Encoding}
-	if d := m.DictionaryPageOffset; d > 0 && d < c.off {
-		c.off = d
+	c := chunk{
+		off: m.DataPageOffset, size: m.TotalCompressedSize, dict: m.DictionaryPageOffset, data: m.DataPageOffset,
+		values: m.NumValues, says: m.Statistics, encodings: m.Encoding,
 	}
-	if m.Codec != pq.Zstd || c.size < 1 || c.values < 1 || c.off > footer || c.size > footer-c.off {
+	if c.dict != 0 {
+		c.off = c.dict
+	}
+	if m.Codec != pq.Zstd || c.size < 1 || c.values < 1 || c.off < 4 || c.off > footer || c.off > c.data || c.size > footer-c.off {
 		return c, errPage
 	}
 	return c, nil
@@ -175,26 +181,6 @@ func caught(err *error) {
 	}
 }
 
-// check compares the rows that were added since with the next ones of the file.
-func (p *parquetChecker) check() (err error) {
-	defer caught(&err)
-	for col := range p.cols {
-		want := p.column(col)
-		got, err := p.cols[col].next(len(want))
-		if err != nil {
-			return fmt.Errorf("%w: column %s from row %d on: %w", errParquet, p.name(col), p.row, err)
-		}
-		for i := range got {
-			if !same(&got[i], &want[i]) {
-				return fmt.Errorf("%w: column %s does not say what the leaf says, in rows %d to %d", errParquet, p.name(col), p.row, p.row+int64(len(p.rows))-1)
-			}
-		}
-	}
-	p.row += int64(len(p.rows))
-	p.reset()
-	return nil
-}
-
 var errMore = errors.New("it has more values than were written")
 
 // compare reads all columns, one behind another, and compares them with what was written.
@@ -219,20 +205,6 @@ func (p *parquetChecker) compare(written *columnSums, pace *pace) (err error) {
 		p.cols[col].release()
 		if got.sums[col].Sum64() != written.sums[col].Sum64() {
 			return fmt.Errorf("%w: column %s does not say what the leaves say", errParquet, p.name(col))
-		}
-	}
-	return nil
-}
-
-// end sees to it that no column has more.
-func (p *parquetChecker) end() (err error) {
-	defer caught(&err)
-	for col := range p.cols {
-		switch _, err := p.cols[col].next(1); {
-		case err == nil:
-			return fmt.Errorf("%w: column %s has more than the rows of the unit", errParquet, p.name(col))
-		case !errors.Is(err, io.EOF):
-			return fmt.Errorf("%w: the end of column %s: %w", errParquet, p.name(col), err)
 		}
 	}
 	return nil

@@ -190,3 +190,50 @@ func TestOneLogTwice(t *testing.T) {
 		}
 	}
 }
+
+// TestBegun: a unit whose writer died is finished as it was begun; where it was not, it is no unit beside the one that was
+// written in its place.
+func TestBegun(t *testing.T) {
+	t.Parallel()
+	l := newTestLog(t, 900)
+	a := openDir(t, t.TempDir())
+	first := mustWrite(t, a, l.unit(0, 300, evidence.Hash{}))
+	whole := mustWrite(t, a, l.unit(300, 500, first.Manifest))
+	if to, err := a.Begun(t.Context(), l.log, 300, 900); err != nil || to != 500 {
+		t.Errorf("%d, %v", to, err)
+	}
+	if err := os.Remove(filepath.Join(a.spec, whole.Name, manifestName)); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct{ from, size, to int64 }{{300, 900, 500}, {300, 499, 0}, {500, 900, 0}, {0, 900, 300}} {
+		if to, err := a.Begun(t.Context(), l.log, test.from, test.size); err != nil || to != test.to {
+			t.Errorf("%+v: %d, %v", test, to, err)
+		}
+	}
+	keys := CheckOptions{Keys: []string{l.log.VKey}}
+	if r := mustCheck(t, a, keys); len(r.Findings) != 1 || r.Findings[0].Object != manifestName {
+		t.Errorf("the last is not finished: %v", r.Findings)
+	}
+	next := mustWrite(t, a, l.unit(300, 700, first.Manifest))
+	mustWrite(t, a, l.unit(700, 900, next.Manifest))
+	if r := mustCheck(t, a, keys); len(r.Findings) > 0 || r.Records != 900 || len(r.Units) != 3 {
+		t.Errorf("another was written: %v, %v", r.Findings, r.Units)
+	}
+	if to, err := a.Begun(t.Context(), l.log, 300, 900); err != nil || to != 700 {
+		t.Errorf("one is finished: %d, %v", to, err)
+	}
+	// A key of a log that is not there.
+	keys.Keys = append(keys.Keys, newKey(t, "other.example/ba9876543210", 3))
+	if r := mustCheck(t, a, keys); len(r.Absent) != 1 || r.Absent[0] != "other.example/ba9876543210" {
+		t.Errorf("absent: %v", r.Absent)
+	}
+	// Another manifest than the one on record is not read.
+	o := CheckOptions{Keys: []string{l.log.VKey}, Name: first.Name, Manifest: evidence.Checksum(next.Manifest)}
+	if r := mustCheck(t, a, o); len(r.Findings) != 1 || !found(r, manifestName, CodeFile) || r.Records != 0 {
+		t.Errorf("another manifest: %v", r.Findings)
+	}
+	o.Manifest = evidence.Checksum(first.Manifest)
+	if r := mustCheck(t, a, o); len(r.Findings) > 0 || r.Records != 300 {
+		t.Errorf("the manifest: %v", r.Findings)
+	}
+}

@@ -38,6 +38,9 @@ func (b *bucket) open(ctx context.Context, name string) (object, error) {
 	if err != nil {
 		return nil, err
 	}
+	if info.Size < 0 {
+		return nil, fmt.Errorf("%s: %w: the service does not say how large it is", b.c.Where(key), evidence.ErrUnavailable)
+	}
 	return &s3Object{b: b, key: key, n: info.Size, etag: info.ETag, blocks: map[int64]*list.Element{}, order: list.New()}, nil
 }
 
@@ -67,12 +70,29 @@ func (b *bucket) problems(ctx context.Context) ([]string, error) {
 	if b.c.Plain() {
 		out = append(out, fmt.Sprintf("%s is reached without TLS: who is on the way sees what is archived", b.c))
 	}
-	for _, p := range []string{b.c.LockProblem(ctx), b.c.VersioningProblem(ctx)} {
+	for _, p := range []string{b.lockProblem(ctx), b.c.VersioningProblem(ctx)} {
 		if p != "" {
 			out = append(out, p)
 		}
 	}
 	return out, nil
+}
+
+// minLock is how long objects should be locked at least: longer than it takes until what stands in them stands
+// nowhere else.
+const minLock = 2 * 365
+
+func (b *bucket) lockProblem(ctx context.Context) string {
+	days, governed, problem := b.c.LockTerm(ctx)
+	switch {
+	case problem != "":
+		return problem
+	case governed:
+		return fmt.Sprintf("%s has object lock in governance mode: who may bypass it can delete what the archive has", b.c)
+	case days < minLock:
+		return fmt.Sprintf("%s locks objects for %d days: leaves stand in the archive alone after a year, and must be kept for as long as evidence is", b.c, days)
+	}
+	return ""
 }
 
 // s3Object reads ranges. Small ones come from blocks, of which the last few are kept.

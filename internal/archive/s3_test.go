@@ -76,6 +76,15 @@ func TestS3(t *testing.T) {
 	if problems, err := a.Problems(t.Context()); err != nil || !strings.Contains(strings.Join(problems, " "), "no default retention") {
 		t.Errorf("problems %q, %v", problems, err)
 	}
+	for says, o := range map[string]s3test.Options{
+		"locks objects for 1 days": {Lock: "COMPLIANCE"}, "governance mode": {Lock: "GOVERNANCE", LockDays: 3000}, "": {Lock: "COMPLIANCE", LockDays: 3000},
+	} {
+		problems, err := openS3(t, newS3(t, o)).Problems(t.Context())
+		all := strings.Join(problems, " ")
+		if err != nil || says == "" && strings.Contains(all, "lock") || !strings.Contains(all, says) {
+			t.Errorf("%+v: problems %q, %v", o, problems, err)
+		}
+	}
 	problems, err := openDir(t, t.TempDir()).Problems(t.Context())
 	if err != nil || len(problems) == 0 {
 		t.Errorf("problems of a directory: %q, %v", problems, err)

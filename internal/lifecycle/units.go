@@ -156,6 +156,13 @@ func (a *archiving) upTo(ctx context.Context, lg store.Log, to int64) error {
 		began := time.Now()
 		// Units end with entry bundles, but for the last.
 		end := min(to, from/256*256+max(a.s.cfg.UnitLeaves, 256))
+		begun, err := a.begun(ctx, lg, from)
+		if err != nil {
+			return err
+		}
+		if begun > 0 { // by a process that did not come to its end
+			end = begun
+		}
 		u, err := a.write(ctx, lg, from, end, prev)
 		if err != nil {
 			return fmt.Errorf("archive leaves %d to %d of %s: %w", from, end-1, lg.Origin, err)
@@ -171,6 +178,15 @@ func (a *archiving) upTo(ctx context.Context, lg store.Log, to int64) error {
 		}
 	}
 	return nil
+}
+
+// begun is the end of a unit that was begun at a leaf, and can be finished.
+func (a *archiving) begun(ctx context.Context, lg store.Log, from int64) (int64, error) {
+	served, err := a.s.cfg.Ledger.Serve(ctx, a.tenant, lg.No)
+	if err != nil {
+		return 0, err
+	}
+	return a.s.cfg.Archive.Begun(ctx, lg, from, served.Size)
 }
 
 func (a *archiving) write(ctx context.Context, lg store.Log, from, to int64, prev evidence.Hash) (store.ArchiveUnit, error) {

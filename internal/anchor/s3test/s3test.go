@@ -20,6 +20,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -38,6 +39,8 @@ type Options struct {
 	// Lock is the mode of object lock that new objects have by default, GOVERNANCE or
 	// COMPLIANCE; "on" is a lock without a default; "" is none.
 	Lock string
+	// LockDays is for how long; default 1.
+	LockDays int
 	// Around, if not nil, stands between faults and the storage.
 	Around func(storage http.Handler) http.Handler
 }
@@ -128,7 +131,7 @@ func (s *Server) lock(w http.ResponseWriter, r *http.Request) (done bool) {
 	case q.Has("object-lock"):
 		rule := ""
 		if s.o.Lock != "on" {
-			rule = "<Rule><DefaultRetention><Mode>" + s.o.Lock + "</Mode><Days>1</Days></DefaultRetention></Rule>"
+			rule = "<Rule><DefaultRetention><Mode>" + s.o.Lock + "</Mode><Days>" + strconv.Itoa(max(s.o.LockDays, 1)) + "</Days></DefaultRetention></Rule>"
 		}
 		fmt.Fprintf(w, `<ObjectLockConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><ObjectLockEnabled>Enabled</ObjectLockEnabled>%s</ObjectLockConfiguration>`, rule)
 	case s.o.Lock == "":
