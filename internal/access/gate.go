@@ -37,6 +37,8 @@ type Ledger interface {
 	Tenants(ctx context.Context) ([]ledger.LogInfo, error)
 	CreateTenant(ctx context.Context, tenant string) (ledger.LogInfo, error)
 	KnownPerson(ctx context.Context, tenant, name string) (known bool, pseudonym string, err error)
+	WrapSecret(name string, text []byte) ([]byte, error)
+	UnwrapSecret(name string, wrapped []byte) ([]byte, error)
 }
 
 // Config says what a gate stands on. Store and Ledger are required.

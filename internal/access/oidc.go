@@ -60,31 +60,61 @@ type issuer struct {
 
 // settingPseudonyms is the secret under which persons get their public ids. The
 // id of a person stands in leaves, for good: without a secret whoever knows an
-// address could tell whose it is, also after an erasure.
+// address could tell whose it is, also after an erasure. So it is wrapped by the master
+// keyset, like all keys: the database alone tells nobody.
 const settingPseudonyms = "access_pseudonyms"
 
+// wrappedSecret begins the value of the setting; what earlier versions wrote is the secret in hex.
+const wrappedSecret = "wrapped:"
+
 // pseudonyms returns the secret, and makes it where there is none.
-func pseudonyms(ctx context.Context, st Store) ([]byte, error) {
+func pseudonyms(ctx context.Context, st Store, l Ledger) ([]byte, error) {
 	text, err := st.Setting(ctx, settingPseudonyms)
 	if errors.Is(err, evidence.ErrNotFound) {
-		text, err = makePseudonyms(ctx, st)
+		text, err = makePseudonyms(ctx, st, l)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return hex.DecodeString(text)
+	if wrapped, ok := strings.CutPrefix(text, wrappedSecret); ok {
+		raw, err := base64.StdEncoding.DecodeString(wrapped)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", evidence.ErrTampered, err)
+		}
+		return l.UnwrapSecret(settingPseudonyms, raw)
+	}
+	secret, err := hex.DecodeString(text)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", evidence.ErrTampered, err)
+	}
+	return secret, keepPseudonyms(ctx, st, l, secret)
+}
+
+func keepPseudonyms(ctx context.Context, st Store, l Ledger, secret []byte) error {
+	text, err := wrapPseudonyms(l, secret)
+	if err != nil {
+		return err
+	}
+	return st.SetSetting(ctx, settingPseudonyms, text)
+}
+
+func wrapPseudonyms(l Ledger, secret []byte) (string, error) {
+	wrapped, err := l.WrapSecret(settingPseudonyms, secret)
+	return wrappedSecret + base64.StdEncoding.EncodeToString(wrapped), err
 }
 
 // makePseudonyms makes the secret where no other process does at the same time: two
 // that each made one would know one person by two ids. The lease lasts longer than
 // who has it may take.
-func makePseudonyms(ctx context.Context, st Store) (text string, err error) {
+func makePseudonyms(ctx context.Context, st Store, l Ledger) (text string, err error) {
 	const lease, within = time.Minute, 20 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, lease+within)
 	defer cancel()
 	var fresh [32]byte
 	rand.Read(fresh[:])
-	text = hex.EncodeToString(fresh[:])
+	if text, err = wrapPseudonyms(l, fresh[:]); err != nil {
+		return "", err
+	}
 	name, holder := "setting/"+settingPseudonyms, rand.Text()
 	for {
 		held, err := st.Lease(ctx, name, holder, lease)
@@ -120,7 +150,7 @@ func openIssuers(ctx context.Context, cfg Config) (map[string]*issuer, error) {
 	if len(cfg.OIDC) == 0 {
 		return out, nil
 	}
-	secret, err := pseudonyms(ctx, cfg.Store)
+	secret, err := pseudonyms(ctx, cfg.Store, cfg.Ledger)
 	if err != nil {
 		return nil, fmt.Errorf("setting %s: %w", settingPseudonyms, err)
 	}

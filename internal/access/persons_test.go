@@ -1,7 +1,9 @@
 package access
 
 import (
+	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -77,5 +79,38 @@ func TestPersonsInQueries(t *testing.T) {
 				t.Errorf("leaf %d, %s: %s", e.leaf.Seq, path, text)
 			}
 		}
+	}
+}
+
+// TestPseudonymsWrapped: the database alone does not tell whose a pseudonym is, and what an earlier version kept in the
+// open is wrapped.
+func TestPseudonymsWrapped(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	ctx := t.Context()
+	secret, err := pseudonyms(ctx, g.f, g.f)
+	if err != nil || len(secret) != 32 {
+		t.Fatal(secret, err)
+	}
+	for _, before := range []string{"", hex.EncodeToString(secret)} {
+		if before != "" {
+			if err := g.f.SetSetting(ctx, settingPseudonyms, before); err != nil {
+				t.Fatal(err)
+			}
+		}
+		again, err := pseudonyms(ctx, g.f, g.f)
+		if err != nil || string(again) != string(secret) {
+			t.Errorf("%x, %v; want %x", again, err, secret)
+		}
+		value, err := g.f.Setting(ctx, settingPseudonyms)
+		if err != nil || !strings.HasPrefix(value, wrappedSecret) || strings.Contains(value, before) && before != "" {
+			t.Errorf("%q is kept, %v", value, err)
+		}
+	}
+	if err := g.f.SetSetting(ctx, settingPseudonyms, wrappedSecret+"AAAA"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pseudonyms(ctx, g.f, g.f); !errors.Is(err, evidence.ErrTampered) {
+		t.Errorf("what does not open: %v", err)
 	}
 }

@@ -71,7 +71,7 @@ func TestPseudonymsAgree(t *testing.T) {
 	}
 	for range n {
 		go func() {
-			secret, err := pseudonyms(context.Background(), r.f)
+			secret, err := pseudonyms(context.Background(), r.f, r.f)
 			if err != nil {
 				t.Error(err)
 			}
