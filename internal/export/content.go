@@ -76,6 +76,7 @@ func (x *Exports) dropErased(ctx context.Context, tenant string) error {
 	x.mu.Lock()
 	own := slices.ContainsFunc(x.order, open)
 	shared := slices.ContainsFunc(x.order, func(k *kept) bool { return open(k) && k.shared.LogNo != 0 })
+	during := slices.ContainsFunc(x.order, func(k *kept) bool { return open(k) && k.expiring })
 	x.mu.Unlock()
 	var gone, sharedGone store.Position
 	var err error
@@ -84,6 +85,14 @@ func (x *Exports) dropErased(ctx context.Context, tenant string) error {
 	}
 	if err == nil && shared {
 		sharedGone, err = x.newestGone(ctx, evidence.SystemTenant)
+	}
+	expired := during // and no expiry is under way any more
+	for _, of := range []string{tenant, evidence.SystemTenant} {
+		if err == nil && expired {
+			var still bool
+			still, err = x.cfg.Exporter.cfg.Ledger.Expiring(ctx, of)
+			expired = !still
+		}
 	}
 	if err != nil {
 		return err
@@ -94,7 +103,7 @@ func (x *Exports) dropErased(ctx context.Context, tenant string) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for _, k := range slices.Clone(x.order) {
-		if open(k) && (behind(k.end, gone) || k.shared.LogNo != 0 && behind(k.shared, sharedGone)) {
+		if open(k) && (behind(k.end, gone) || k.shared.LogNo != 0 && behind(k.shared, sharedGone) || k.expiring && expired) {
 			err = errors.Join(err, x.drop(k))
 		}
 	}

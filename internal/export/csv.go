@@ -16,6 +16,9 @@ import (
 // Sealed fields that are not disclosed are empty, and named in the column withheld
 // with the reason. Times are as in leaves, booleans true or false, lists JSON.
 //
+// The first row has a salt. The table's digest stands in public for good, and else what is erased later
+// could be found by it: whoever guesses the cells would see whether they guessed right.
+//
 // A cell that a spreadsheet would take for a formula begins with an apostrophe.
 type table struct {
 	file   *fileWriter
@@ -24,16 +27,17 @@ type table struct {
 	at     map[string]int // column by name
 	row    []string
 	line   []byte
+	salt   string // of the first row, "" behind it
 }
 
 // Columns of every table, before those of its kinds and after them.
 var (
 	columnsBefore = []string{"record", "log", "leaf_index", "leaf_hash", "record_id", "run_id", "n", "occurred_at", "recorded_at", "human_actor_id"}
-	columnsAfter  = []string{"withheld", "verifiable_form"}
+	columnsAfter  = []string{"withheld", "salt", "verifiable_form"}
 )
 
-func newTable(file *fileWriter, wanted func(*shown) bool, kinds []evidence.Kind, extra ...string) (*table, error) {
-	t := &table{file: file, wanted: wanted, kinds: kinds, at: map[string]int{}}
+func newTable(file *fileWriter, wanted func(*shown) bool, kinds []evidence.Kind, salt string, extra ...string) (*table, error) {
+	t := &table{file: file, wanted: wanted, kinds: kinds, salt: salt, at: map[string]int{}}
 	columns := columnsOf(kinds, extra...)
 	for i, name := range columns {
 		t.at[name] = i
@@ -99,6 +103,8 @@ func (t *table) record(s *shown) error {
 		}
 	}
 	t.set("withheld", strings.Join(withheld, ";"))
+	t.set("salt", t.salt)
+	t.salt = ""
 	t.set("verifiable_form", FormatZIP)
 	return t.write(t.row)
 }

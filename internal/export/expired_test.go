@@ -1,6 +1,7 @@
 package export_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/export"
 	"github.com/runledger/runledger/internal/ledger"
+	"github.com/runledger/runledger/internal/problem"
 	"github.com/runledger/runledger/verify"
 )
 
@@ -116,5 +118,41 @@ func TestExpired(t *testing.T) {
 	}
 	if after := len(r.exportRecords()); after != before {
 		t.Errorf("%d records of exports, %d before", after, before)
+	}
+}
+
+// TestExportWhileExpiring: an export that is made between the order of an expiry and its end is not kept for longer than that.
+func TestExportWhileExpiring(t *testing.T) {
+	r := newRigBehind(t, 48*time.Hour)
+	ctx := context.Background()
+	from := r.now()
+	r.keep(evidence.ClassLLMRuns, "1")
+	r.steps(1, 0, 3)
+	last := r.append("acme", end("run-1", 1, ""))[0].LeafIndex
+	r.behind.Store(0)
+	x, _ := r.exports(0)
+	var orders []ledger.ExpiryOrder
+	for _, k := range []evidence.Kind{evidence.KindTraceStep, evidence.KindLLMRun} {
+		orders = append(orders, ledger.ExpiryOrder{
+			LogNo: 1, Table: k.Table(), Ranges: []evidence.TargetRange{{From: last - 3, To: last + 1}}, From: from,
+			Before: evidence.MicrosOf(time.Now().Add(-25 * time.Hour)), Class: k.Class(), Days: 1, Reason: "retention",
+		})
+	}
+	if _, _, err := r.OrderExpiry(ctx, "acme", orders); err != nil {
+		t.Fatal(err)
+	}
+	during := open(t, x, runRequest("run-1"), "")
+	if !bytes.Contains(content(t, x, during.ExportID), []byte("order A-17")) {
+		t.Fatal("the export lacks what it is about")
+	}
+	for more := true; more; {
+		s, err := r.ExpireStep(ctx, "acme")
+		if err != nil {
+			t.Fatal(err)
+		}
+		more = s.More
+	}
+	if _, err := x.Content(ctx, "acme", during.ExportID); !errors.Is(err, problem.ErrGone) {
+		t.Errorf("after the expiry: %v", err)
 	}
 }

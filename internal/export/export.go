@@ -3,6 +3,7 @@ package export
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -188,8 +189,11 @@ type job struct {
 	counts  *completeness
 	stamped []stamp // the time stamps of the bundle
 	files   []file
-	doc     *file // of formats csv and pdf
-	spools  []*Spool
+	doc     *file  // of formats csv and pdf
+	salt    string // of doc, see table
+	// expiring: what was about to expire when the export began may be in it.
+	expiring bool
+	spools   []*Spool
 }
 
 // logPart is one log of the bundle, up to a checkpoint.
@@ -250,7 +254,11 @@ func (e *Exporter) job(req *Request) (*job, error) {
 		return nil, err
 	}
 	choice, err := parseChoice(req)
-	return &job{e: e, req: *req, choice: choice}, err
+	j := &job{e: e, req: *req, choice: choice}
+	if j.single() {
+		j.salt = rand.Text()
+	}
+	return j, err
 }
 
 // failed appends the state failed and frees what is spooled. The reason goes
@@ -274,6 +282,15 @@ func (j *job) reports() bool {
 // single says that the export is one file, a table or a report, that is no bundle.
 func (j *job) single() bool { return j.req.Format == FormatCSV || j.req.Format == FormatPDF }
 
+// lookForExpiries notes whether expiries are ordered that are not carried out.
+func (j *job) lookForExpiries(ctx context.Context) (err error) {
+	j.expiring, err = j.e.cfg.Ledger.Expiring(ctx, j.req.Tenant)
+	if err == nil && !j.expiring && slices.ContainsFunc(j.logs, func(p logPart) bool { return p.system(&j.req) }) {
+		j.expiring, err = j.e.cfg.Ledger.Expiring(ctx, evidence.SystemTenant)
+	}
+	return err
+}
+
 func (j *job) bundle(ctx context.Context, logs []ledger.LogInfo) (*Bundle, error) {
 	choose := j.choose
 	if j.req.Profile == ProfileRun {
@@ -282,6 +299,10 @@ func (j *job) bundle(ctx context.Context, logs []ledger.LogInfo) (*Bundle, error
 		choose = j.choosePeriod
 	}
 	if err := choose(ctx, logs); err != nil {
+		return nil, err
+	}
+	// An order that comes from here on stands behind what the export has.
+	if err := j.lookForExpiries(ctx); err != nil {
 		return nil, err
 	}
 	manifest, err := j.collect(ctx)
@@ -305,7 +326,7 @@ func (j *job) bundle(ctx context.Context, logs []ledger.LogInfo) (*Bundle, error
 		ExportID: j.req.ExportID, Tenant: j.req.Tenant, Run: j.req.Run, Format: j.req.Format,
 		Log: newest.Origin, Size: newest.head.Size, Checkpoint: newest.note, Records: j.counts.Records,
 		doc: j.doc, spools: j.spools,
-		end: store.Position{LogNo: newest.No, Seq: newest.head.Size},
+		end: store.Position{LogNo: newest.No, Seq: newest.head.Size}, expiring: j.expiring,
 	}
 	if i := slices.IndexFunc(j.logs, func(p logPart) bool { return p.system(&j.req) }); i >= 0 { // the newest of them
 		b.shared = store.Position{LogNo: j.logs[i].No, Seq: j.logs[i].head.Size}

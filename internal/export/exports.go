@@ -104,6 +104,8 @@ type Stored struct {
 
 	// end is where the log ended, shared where the system log did whose records are in it; zero for none.
 	end, shared store.Position
+	// expiring: expiries were under way when it was made, and what they were about to remove may be in it.
+	expiring bool
 }
 
 type keptID struct{ tenant, export string }
@@ -317,7 +319,7 @@ func (x *Exports) export(ctx context.Context, req Request, e *entry) (_ *kept, e
 	return &kept{spool: s, Stored: Stored{
 		ExportID: b.ExportID, Tenant: b.Tenant, Profile: req.Profile, Run: b.Run, Format: b.Format, Digest: b.Digest, Bytes: b.Bytes,
 		Records: b.Records, Checkpoint: b.Checkpoint, Metadata: b.Metadata, NotPermitted: req.NotPermitted,
-		Synthetic: req.Synthetic, NoAudit: req.NoAudit, end: b.end, shared: b.shared,
+		Synthetic: req.Synthetic, NoAudit: req.NoAudit, end: b.end, shared: b.shared, expiring: b.expiring,
 	}}, nil
 }
 

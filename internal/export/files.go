@@ -110,6 +110,7 @@ type Bundle struct {
 	spools []*Spool
 	// What stands at end or behind came after it was made, of the system log at shared or behind (zero: nothing of it is in it).
 	end, shared store.Position
+	expiring    bool // there were expiries under way
 }
 
 // Close frees what the bundle holds on the disk.

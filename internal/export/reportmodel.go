@@ -26,7 +26,7 @@ func (j *job) reportBase(newest evidence.Micros) *report.Model {
 		keys = append(keys, j.logs[k].VKey)
 	}
 	return &report.Model{
-		Profile: j.req.Profile, TenantID: j.req.Tenant, ExportID: j.req.ExportID, MadeAt: newest,
+		Profile: j.req.Profile, TenantID: j.req.Tenant, ExportID: j.req.ExportID, Salt: j.salt, MadeAt: newest,
 		RunID: j.req.Run, Scope: j.req.Scope, From: j.req.From, Until: j.req.Until,
 		Log: l.Origin, Size: l.head.Size, Root: l.head.Root.String(),
 		Checkpoint: string(l.note), VKeys: keys,

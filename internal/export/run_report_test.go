@@ -127,7 +127,7 @@ func cellsOf(html, text string) (cells []string) {
 }
 
 // TestRunDeterministic: the same state of the log and the same export id make the same
-// files.
+// files, but for the salt of those whose digests stand in the log: else these would tell what was erased.
 func TestRunDeterministic(t *testing.T) {
 	r := newRig(t)
 	tenant, system := sealedEverywhere()
@@ -151,7 +151,21 @@ func TestRunDeterministic(t *testing.T) {
 			t.Fatalf("%s: %d and %d files", format, len(first), len(second))
 		}
 		for name, data := range first {
-			if !bytes.Equal(data, second[name]) {
+			again := second[name]
+			if format == export.FormatCSV || format == export.FormatPDF {
+				if bytes.Equal(data, again) {
+					t.Errorf("%s: %s has no salt", format, name)
+				}
+				if format == export.FormatPDF { // of which the salt is packed
+					continue
+				}
+				salt := regexp.MustCompile(`,[A-Z2-7]{26},zip\r\n`)
+				if n := len(salt.FindAll(data, -1)); n != 1 {
+					t.Errorf("%d rows have a salt", n)
+				}
+				data, again = salt.ReplaceAll(data, nil), salt.ReplaceAll(again, nil)
+			}
+			if !bytes.Equal(data, again) {
 				t.Errorf("%s: %s differs", format, name)
 			}
 		}

@@ -36,7 +36,7 @@ func (j *job) openViews(m modelView, wanted func(*shown) bool, kinds ...evidence
 	if err := j.writers(&w); err != nil {
 		return err
 	}
-	t, err := newTable(w, wanted, kinds, j.extraColumns()...)
+	t, err := newTable(w, wanted, kinds, j.salt, j.extraColumns()...)
 	j.table = t
 	j.views = append(j.views, t)
 	return err

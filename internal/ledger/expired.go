@@ -217,3 +217,17 @@ func (s *runSearch) between(list []store.RunRecord, before store.Position) ([]st
 	}
 	return list, nil
 }
+
+// Expiring reports whether expiries of a tenant are ordered of which something is still to be removed.
+func (l *Ledger) Expiring(ctx context.Context, tenant string) (bool, error) {
+	err := l.store.Expiries(store.NoLag(ctx), tenant, func(e store.Expiry) error {
+		if !e.Done {
+			return errFound
+		}
+		return nil
+	})
+	if errors.Is(err, errFound) {
+		return true, nil
+	}
+	return false, err
+}

@@ -84,6 +84,9 @@ func layout(m *Model) *writer {
 	p.g.Start(gopdf.Config{PageSize: gopdf.Rect{W: pageWidth, H: pageHeight}})
 	title, subtitle, _ := cover(m)
 	info := gopdf.PdfInfo{Title: title + ": " + subtitle, Subject: "Export " + short(m.ExportID, 200), Creator: "runledger", Producer: "runledger"}
+	if m.Salt != "" {
+		info.Subject += ", salt " + short(m.Salt, 100)
+	}
 	if m.MadeAt != 0 {
 		info.CreationDate = m.MadeAt.Time()
 	}

@@ -15,8 +15,10 @@ type Model struct {
 	Profile  string // "run" or "period"
 	TenantID string
 	ExportID string
-	Scope    string // of a period: system, audit, compliance
-	RunID    string // of a run
+	// Salt makes the digest of a PDF one that tells nothing of what it shows; "": none.
+	Salt  string
+	Scope string // of a period: system, audit, compliance
+	RunID string // of a run
 	// From and Until bound a period.
 	From, Until evidence.Micros
 	// MadeAt is the time of the report: t of the newest record that it draws on.
