@@ -31,14 +31,14 @@ func (a *API) certificates(tag string) {
 	huma.Register(a.huma, huma.Operation{
 		OperationID: "erasure-certificate", Method: http.MethodGet, Path: path, Tags: []string{tag},
 		Summary:     "The certificate of an erasure, for 30 days: signed statements of the log, which runledger verify checks.",
-		Description: "It names no person and shows nothing of what was erased.",
+		Description: "It shows nothing of what was erased, and names nobody but who ordered it, to who may read content.",
 		Responses: map[string]*huma.Response{"200": {
 			Description: "The certificate.",
 			Content:     map[string]*huma.MediaType{jsonType: anything, pdfType: anything},
 		}},
 		Errors: readErrors,
 	}, func(ctx context.Context, in *certificateInput) (*certificateOutput, error) {
-		out, err := a.certificate(ctx, access.GrantOf(ctx).Tenant, in)
+		out, err := a.certificate(ctx, access.GrantOf(ctx), in)
 		if err != nil {
 			return nil, a.fail(ctx, path, err)
 		}
@@ -48,8 +48,11 @@ func (a *API) certificates(tag string) {
 	})
 }
 
-func (a *API) certificate(ctx context.Context, tenant string, in *certificateInput) (*certificateOutput, error) {
-	text, err := a.cfg.Lifecycle.Certificate(ctx, tenant, in.ErasureID)
+func (a *API) certificate(ctx context.Context, grant access.Grant, in *certificateInput) (*certificateOutput, error) {
+	text, err := a.cfg.Lifecycle.Certificate(ctx, grant.Tenant, in.ErasureID)
+	if err == nil && !grant.Content() {
+		text, err = lifecycle.WithoutActor(text)
+	}
 	if err != nil {
 		return nil, err
 	}

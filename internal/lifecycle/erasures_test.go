@@ -448,6 +448,9 @@ func TestErasedOrderer(t *testing.T) {
 	if err != nil || !bytes.Equal(kept, first.Certificate) {
 		t.Errorf("%s, %v", kept, err)
 	}
+	if bare, err := WithoutActor(kept); err != nil || bytes.Contains(bare, []byte(grace)) || !bytes.Contains(bare, []byte(`"/after_state"`)) {
+		t.Errorf("%s, %v", bare, err)
+	}
 	if _, err := r.Erase(ctx, tenant, ErasureRequest{Subject: grace, Reason: "she left"}, Actor{"op"}); err != nil {
 		t.Fatal(err)
 	}

@@ -178,6 +178,11 @@ func TestHolds(t *testing.T) {
 	}
 	wantAt(t, r.ask(t, admin, e["certificate_url"].(string), http.StatusOK), object{"format": "runledger erasure certificate v1", "tenant_id": own})
 	r.ask(t, keys["foreign"], e["certificate_url"].(string), http.StatusNotFound)
+	for key, shown := range map[string]bool{admin: false, keys["auditor"]: true} { // who ordered it
+		if s := jsonText(t, r.ask(t, key, e["certificate_url"].(string), http.StatusOK)); strings.Contains(s, `"/actor"`) != shown {
+			t.Errorf("who ordered it is shown: %v, wanted %v", !shown, shown)
+		}
+	}
 	// Who may read content is told why; nobody is told of another tenant.
 	wantAt(t, r.ask(t, keys["auditor"], "/api/v1/erasures", http.StatusOK), object{"more": false, "erasures.0.erasure_id": e["erasure_id"], "erasures.0.reason": "r"})
 	for _, x := range listOf(t, r.ask(t, admin, "/api/v1/erasures", http.StatusOK), "erasures") {
