@@ -147,7 +147,7 @@ func (q *filters) actor(actorType, id string) {
 func (q *filters) either(param, value string, fields []string, index string) {
 	var any []store.Condition
 	for _, field := range fields {
-		text, err := q.f.cfg.Ledger.FilterName(q.ctx, q.r.Tenant, field, value)
+		text, err := q.f.cfg.Ledger.AskedName(q.ctx, q.r.Tenant, field, value)
 		if err != nil {
 			q.err = err
 			return

@@ -27,6 +27,7 @@ type Ledger interface {
 	Fetch(ctx context.Context, tenant string, at []store.Found, content bool) ([]ledger.Fetched, error)
 	End(ctx context.Context, tenant string) (store.Position, error)
 	FilterName(ctx context.Context, tenant, field, name string) (string, error)
+	AskedName(ctx context.Context, tenant, field, name string) (string, error)
 	IndexTerm(ctx context.Context, tenant, name, text string) (store.IndexTerm, error)
 	ResolveRun(ctx context.Context, tenant, id string) (string, error)
 	RunState(ctx context.Context, tenant, run string) (store.RunState, error)

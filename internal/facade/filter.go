@@ -31,12 +31,22 @@ func (q *filters) name(param, field, value string) {
 	if value == "" || q.err != nil {
 		return
 	}
-	text, err := q.f.cfg.Ledger.FilterName(q.ctx, q.r.Tenant, field, value)
+	text, err := q.f.cfg.Ledger.AskedName(q.ctx, q.r.Tenant, field, value)
 	if err != nil {
 		q.err = err
 		return
 	}
 	q.equal(param, value, store.Condition{Field: field, Values: []string{text}})
+	if evidence.FitName(value) || q.err != nil {
+		return
+	}
+	// What stands for the name stays in public when the name is erased: then it is found no more.
+	term, err := q.f.cfg.Ledger.IndexTerm(q.ctx, q.r.Tenant, field, value)
+	if err != nil {
+		q.err = err
+		return
+	}
+	q.where = append(q.where, store.Condition{Index: &term})
 }
 
 // enum filters one of a closed set.

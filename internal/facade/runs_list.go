@@ -199,6 +199,14 @@ func (q *filters) passes(live *evidence.Record, w Window) (bool, error) {
 }
 
 func (q *filters) holds(live *evidence.Record, c store.Condition) (bool, error) {
+	if c.Index != nil && c.Index.Name != "actor" { // a name that is not fit to be public
+		text := live.Text(c.Index.Name)
+		if text == "" {
+			return false, nil
+		}
+		term, err := q.f.cfg.Ledger.IndexTerm(q.ctx, q.r.Tenant, c.Index.Name, text)
+		return err == nil && term == *c.Index, err
+	}
 	if c.Index != nil {
 		human := live.HumanActor()
 		if erased, err := q.f.erased(q.ctx, q.r, []*evidence.Record{live}); err != nil || human == "" || erased[live.Run] {

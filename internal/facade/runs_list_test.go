@@ -13,6 +13,7 @@ import (
 
 	"github.com/runledger/runledger/answer"
 	"github.com/runledger/runledger/evidence"
+	"github.com/runledger/runledger/internal/ledger"
 	"github.com/runledger/runledger/internal/otlp"
 )
 
@@ -259,4 +260,26 @@ func TestOpenRuns(t *testing.T) {
 	want(t, "pages", strings.Join(got, " | "), "5 3 2 | 1")
 	r.settle()
 	want(t, "after the end", list(RunFilter{}), "")
+}
+
+// TestErasedNames: a name that was not fit to be public is found no more where it is erased, although what stands in its
+// place stays: nobody can ask whether it was that.
+func TestErasedNames(t *testing.T) {
+	r := newRig(t)
+	const conversation, agent = "Ada Müller, geboren 1990", "Ärztin Müller"
+	for n, person := range []string{1: "ada", 2: "bob"} {
+		if person != "" {
+			r.add("acme", r.doneRun(n, 0, fields{"subject": person, "conversation_id": conversation, "agent_id": agent}))
+		}
+	}
+	list := func(q RunFilter) string { return runNumbers(r.runs(r.privileged(), q, Paging{})) }
+	for _, step := range []struct{ person, left string }{{"", "2 1"}, {"ada", "2"}, {"bob", ""}} {
+		if step.person != "" {
+			if _, err := r.ledger.Erase(r.ctx, "acme", ledger.Erasure{Person: step.person, Reason: "asked"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want(t, "conversation", list(RunFilter{ConversationID: conversation}), step.left)
+		want(t, "agent", list(RunFilter{AgentID: agent}), step.left)
+	}
 }

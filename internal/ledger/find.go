@@ -62,6 +62,27 @@ func (l *Ledger) FilterName(ctx context.Context, tenant, field, name string) (st
 	return l.sealer.Replacement(ctx, tenant, field, name)
 }
 
+// AskedName is FilterName of a name that somebody asks for. What stands in the place of one that was not fit to
+// be public stays for good; where the name itself is erased everywhere, it is that of no record any more.
+func (l *Ledger) AskedName(ctx context.Context, tenant, field, name string) (string, error) {
+	stands, err := l.FilterName(ctx, tenant, field, name)
+	if err != nil || stands == name || !indexNames()[field] {
+		return stands, err
+	}
+	term, err := l.IndexTerm(ctx, tenant, field, name)
+	if err != nil {
+		return "", err
+	}
+	entries, err := l.store.FindIndex(ctx, tenant, term.Name, term.MAC, 1)
+	if err == nil && len(entries) == 0 {
+		return nobody, nil
+	}
+	return stands, err
+}
+
+// nobody is the name of no record: what stands for an unfit name has digits behind it.
+const nobody = "h:"
+
 // IndexTerm returns the term of the sealed index for a value. These names exist:
 //
 //   - actor: the human actor; text is the person's id
