@@ -17,20 +17,20 @@ import (
 // maxMetrics is how many metrics a record holds (fields.md).
 const maxMetrics = 64
 
-// Metrics maps metrics: a record for each resource and at most 64 of its
+// Metrics maps metrics: a record for each resource, person that its data points name, and at most 64 of its
 // metrics. /resource and /points are OTLP/JSON requests, one with the
 // resource alone and one with all but the resource, as pmetric reads them.
 func (m *Mapper) Metrics(md pmetric.Metrics) *Batch {
 	q := newRequest(m, md.ResourceMetrics().Len())
 	for _, rm := range md.ResourceMetrics().All() {
-		q.split(rm)
+		q.byPerson(rm)
 	}
 	return q.batch
 }
 
 // split copies the metrics of a resource into parts of at most 64, each a
-// request of one resource. Scopes without metrics are left out.
-func (q *request) split(rm pmetric.ResourceMetrics) {
+// request of one resource. Scopes without metrics are left out. All of it is about a person; "": about none.
+func (q *request) split(rm pmetric.ResourceMetrics, person string) {
 	part := pmetric.NewMetrics()
 	to := part.ResourceMetrics().AppendEmpty()
 	rm.Resource().CopyTo(to.Resource())
@@ -54,7 +54,7 @@ func (q *request) split(rm pmetric.ResourceMetrics) {
 			metric.CopyTo(scope.Metrics().AppendEmpty())
 			if n++; n == maxMetrics {
 				to.SetSchemaUrl(rm.SchemaUrl())
-				q.metrics(part)
+				q.metrics(part, person)
 				part, n = pmetric.NewMetrics(), 0
 				to = part.ResourceMetrics().AppendEmpty()
 				rm.Resource().CopyTo(to.Resource())
@@ -63,7 +63,7 @@ func (q *request) split(rm pmetric.ResourceMetrics) {
 	}
 	if n > 0 {
 		to.SetSchemaUrl(rm.SchemaUrl())
-		q.metrics(part)
+		q.metrics(part, person)
 	}
 	if over > 0 {
 		q.batch.reject(over-1, strconv.Itoa(over-1)+" data points: "+q.spend(recordSize+shared))
@@ -77,9 +77,12 @@ func points(m pmetric.Metric) int {
 }
 
 // metrics appends the record of one part.
-func (q *request) metrics(part pmetric.Metrics) {
+func (q *request) metrics(part pmetric.Metrics, person string) {
 	count := part.DataPointCount()
 	rec, content, err := metricRecord(part)
+	if err == nil && person != "" {
+		rec.SetSealed("/subject", appendQuoted(nil, person))
+	}
 	if err == nil {
 		q.content(rec, content)
 		err = complete(rec)
