@@ -8,6 +8,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -202,6 +204,7 @@ func TestZip(t *testing.T) {
 		"encrypted":      first(func(h *zip.FileHeader) { h.Flags = 1 }),
 		"extra":          first(func(h *zip.FileHeader) { h.Extra = []byte{9, 9, 0, 0} }),
 		"comment":        first(func(h *zip.FileHeader) { h.Comment = "x" }),
+		"another place":  elsewhere(good),
 		"one behind":     append(slices.Clone(good), 'x'),
 		"cut off":        good[:len(good)-1],
 		"empty":          {},
@@ -226,6 +229,15 @@ func TestZip(t *testing.T) {
 			t.Errorf("another size: %v", err)
 		}
 	}
+}
+
+// elsewhere has the directory say that an entry stands where another one does, as a reader that goes by it would find.
+func elsewhere(good memory) memory {
+	b := slices.Clone(good)
+	last := bytes.LastIndex(b, []byte("PK\x01\x02"))
+	first := bytes.Index(b, []byte("PK\x01\x02"))
+	copy(b[first+42:first+46], b[last+42:last+46])
+	return b
 }
 
 func FuzzZip(f *testing.F) {
@@ -365,4 +377,105 @@ func FuzzLines(f *testing.F) {
 			}
 		}
 	})
+}
+
+// sparse is a file of which zeros take no room.
+type sparse struct {
+	*os.File
+	n int64
+}
+
+func (s *sparse) Write(p []byte) (int, error) {
+	if len(bytes.Trim(p, "\x00")) > 0 {
+		if _, err := s.WriteAt(p, s.n); err != nil {
+			return 0, err
+		}
+	}
+	s.n += int64(len(p))
+	return len(p), nil
+}
+
+// TestLargeZip: a log.zip of over 4 GiB has another form of directory, and no more in it than one that is smaller.
+func TestLargeZip(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("it goes over 4 GiB")
+	}
+	s := span{0, 1040 * batchLeaves, 1040 * batchLeaves}
+	f, err := os.Create(filepath.Join(t.TempDir(), "large.zip"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	file := &sparse{File: f}
+	w := zip.NewWriter(file)
+	zeros := make([]byte, maxBundle)
+	for _, id := range s.entries() {
+		h := &zip.FileHeader{Name: id.path(), Method: zip.Store, ReaderVersion: 20, UncompressedSize64: uint64(id.width * len(evidence.Hash{}))}
+		switch id.level {
+		case c2sp.EntriesLevel:
+			h.Method, h.UncompressedSize64 = zip.Deflate, maxBundle
+		case noteLevel:
+			h.UncompressedSize64 = 100
+		}
+		h.CompressedSize64 = h.UncompressedSize64
+		out, err := w.CreateRaw(h)
+		if err == nil {
+			_, err = out.Write(zeros[:h.CompressedSize64])
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Truncate(file.n); err != nil {
+		t.Skip("no file of that size: ", err)
+	}
+	o := &fileObject{f, file.n}
+	z, err := openZip(t.Context(), o, s)
+	if err != nil || len(z.entries) != len(s.entries()) {
+		t.Fatal(err)
+	}
+	// More behind it, between its parts, and other places.
+	for name, change := range map[string]func() (size int64, undo func()){
+		"more behind": func() (int64, func()) { return file.n + 1, func() {} },
+		"another place": func() (int64, func()) {
+			at := file.n - endRecord - 20 - 56 - 8 // of the offset of the last entry
+			return file.n, flip(t, f, at)
+		},
+		"another size":   func() (int64, func()) { return file.n, flip(t, f, file.n-endRecord-20-56+40) },
+		"another number": func() (int64, func()) { return file.n, flip(t, f, file.n-endRecord-20-56+32) },
+		"another end":    func() (int64, func()) { return file.n, flip(t, f, file.n-endRecord-20+8) },
+	} {
+		size, undo := change()
+		if err := f.Truncate(size); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := openZip(t.Context(), &fileObject{f, size}, s); !errors.Is(err, evidence.ErrTampered) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if undo(); f.Truncate(file.n) != nil {
+			t.Fatal("truncate")
+		}
+	}
+	if _, err := openZip(t.Context(), o, s); err != nil {
+		t.Errorf("as it was: %v", err)
+	}
+}
+
+// flip changes a byte of a file, and gives back what undoes that.
+func flip(t *testing.T, f *os.File, at int64) (undo func()) {
+	t.Helper()
+	turn := func() {
+		var b [1]byte
+		_, err := f.ReadAt(b[:], at)
+		b[0] ^= 1
+		if _, werr := f.WriteAt(b[:], at); err != nil || werr != nil {
+			t.Fatal(err, werr)
+		}
+	}
+	turn()
+	return turn
 }

@@ -60,8 +60,7 @@ func (w *zipWriter) add(id tileID, data []byte) error {
 
 func (w *zipWriter) close() error { return w.z.Close() }
 
-// zipReader reads log.zip. Of what the directory says it believes names, sizes and sums,
-// which must be those of a unit; where entries stand follows from that.
+// zipReader reads log.zip.
 type zipReader struct {
 	o       object
 	entries map[tileID]zipEntry
@@ -76,7 +75,8 @@ type zipEntry struct {
 
 const (
 	localHeader = 30 // bytes of a local header, less the name
-	dirHeader   = 46 // of a header in the directory
+	dirHeader   = 46 // of a header in the directory, less the name
+	dirExtra    = 28 // and what ZIP64 adds to one
 	endRecord   = 22
 	maxPlain    = 1<<32 - 1 // from this offset on ZIP64 says where an entry is
 	// maxBundle is the size of 256 leaves of the greatest size.
@@ -85,47 +85,113 @@ const (
 
 var errZip = fmt.Errorf("it is not the ZIP of such a unit: %w", evidence.ErrTampered)
 
-// openZip reads the directory of log.zip. It reads no more than such a directory has.
+// openZip reads the directory of log.zip, which must have the one form that archive/zip writes: whatever reads the file
+// by its directory finds the same entries, and there is nothing that none of them is.
 func openZip(ctx context.Context, o object, s span) (*zipReader, error) {
 	want := s.entries()
-	budget := int64(128 << 10)
-	for _, id := range want {
-		budget += dirHeader + 64 + int64(len(id.path()))
-	}
-	if n, err := entriesOf(ctx, o); err != nil {
-		return nil, err
-	} else if n != uint64(len(want)) {
-		return nil, fmt.Errorf("%w: it says that it has %d entries instead of %d", errZip, n, len(want))
-	}
-	r := &budgeted{r: at{ctx, o}, left: 2 * budget} // the library looks for the end first
-	z, err := zip.NewReader(r, o.size())
-	if r.err != nil {
-		return nil, r.err
-	}
+	end, err := readEnd(ctx, o)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errZip, err)
+		return nil, err
 	}
-	if len(z.File) != len(want) || z.Comment != "" {
-		return nil, fmt.Errorf("%w: it has %d entries instead of %d", errZip, len(z.File), len(want))
+	room := int64(0)
+	for _, id := range want {
+		room += dirHeader + int64(len(id.path())) + dirExtra
 	}
-	out := &zipReader{o, make(map[tileID]zipEntry, len(want))}
-	off, dir := int64(0), int64(endRecord)
-	for i, f := range z.File {
-		id := want[i]
-		e := zipEntry{off, int64(f.UncompressedSize64), int64(f.CompressedSize64), f.CRC32, f.Method}
-		if f.Name != id.path() || !e.fits(id) || f.Flags != 0 || len(f.Extra) != 0 && off < maxPlain || f.Comment != "" {
-			return nil, fmt.Errorf("%w: entry %q stands where %s is to be", errZip, f.Name, id.path())
+	if end.entries != uint64(len(want)) || end.size > uint64(room) {
+		return nil, fmt.Errorf("%w: it has %d entries instead of %d", errZip, end.entries, len(want))
+	}
+	if end.off+end.size != uint64(end.stands) {
+		return nil, fmt.Errorf("%w: its directory does not stand at its end", errZip)
+	}
+	dir := make([]byte, end.size)
+	if err := o.readAt(ctx, dir, int64(end.off)); err != nil {
+		return nil, err
+	}
+	out, off := &zipReader{o, make(map[tileID]zipEntry, len(want))}, int64(0)
+	for _, id := range want {
+		var e zipEntry
+		if e, dir, err = parseEntry(dir, id, off); err != nil {
+			return nil, err
 		}
 		out.entries[id] = e
-		if off += localHeader + int64(len(f.Name)) + e.comp; off > o.size() {
-			return nil, fmt.Errorf("%w: it ends within %s", errZip, f.Name)
-		}
-		dir += dirHeader + int64(len(f.Name))
+		off += localHeader + int64(len(id.path())) + e.comp
 	}
-	if off+dir != o.size() && off < maxPlain { // a larger one has more in its directory
+	if uint64(off) != end.off || len(dir) > 0 {
 		return nil, fmt.Errorf("%w: there is something that no entry is", errZip)
 	}
 	return out, nil
+}
+
+// parseEntry reads the next header of a directory, which must be that of an entry at an offset.
+func parseEntry(dir []byte, id tileID, off int64) (e zipEntry, rest []byte, err error) {
+	name := id.path()
+	wrong := fmt.Errorf("%w: the directory says something else of %s than where it stands and what it is", errZip, name)
+	le, long := binary.LittleEndian, off >= maxPlain
+	n := dirHeader + len(name)
+	if long {
+		n += dirExtra
+	}
+	if len(dir) < n || le.Uint32(dir) != 0x02014b50 || string(dir[dirHeader:dirHeader+len(name)]) != name {
+		return e, nil, wrong
+	}
+	e = zipEntry{off, int64(le.Uint32(dir[24:])), int64(le.Uint32(dir[20:])), le.Uint32(dir[16:]), le.Uint16(dir[10:])}
+	stands, extra := uint64(le.Uint32(dir[42:])), dir[dirHeader+len(name):n]
+	if long { // ZIP64: all that is too long stands in a field of its own
+		if stands != maxPlain || e.size != maxPlain || e.comp != maxPlain || le.Uint16(extra) != 1 || le.Uint16(extra[2:]) != dirExtra-4 {
+			return e, nil, wrong
+		}
+		e.size, e.comp, stands = int64(le.Uint64(extra[4:])), int64(le.Uint64(extra[12:])), le.Uint64(extra[20:])
+	}
+	// Flags, lengths of name, extra and comment, and the disk.
+	if le.Uint16(dir[8:]) != 0 || int(le.Uint16(dir[28:])) != len(name) || int(le.Uint16(dir[30:])) != len(extra) || le.Uint32(dir[32:]) != 0 ||
+		stands != uint64(off) || !e.fits(id) {
+		return e, nil, wrong
+	}
+	return e, dir[n:], nil
+}
+
+// zipEnd is what the end of a ZIP says of its directory.
+type zipEnd struct {
+	entries, off, size uint64
+	stands             int64 // where the end begins
+}
+
+// readEnd reads the records at the end, in their one form.
+func readEnd(ctx context.Context, o object) (end zipEnd, err error) {
+	const locator, end64, many = 20, 56, 1<<16 - 1
+	end.stands = o.size() - endRecord
+	if end.stands < 0 {
+		return end, errZip
+	}
+	b := make([]byte, endRecord)
+	if err := o.readAt(ctx, b, end.stands); err != nil {
+		return end, err
+	}
+	le := binary.LittleEndian
+	end.entries, end.size, end.off = uint64(le.Uint16(b[10:])), uint64(le.Uint32(b[12:])), uint64(le.Uint32(b[16:]))
+	if le.Uint32(b) != 0x06054b50 || le.Uint32(b[4:]) != 0 || le.Uint16(b[8:]) != le.Uint16(b[10:]) || le.Uint16(b[20:]) != 0 {
+		return end, errZip
+	}
+	if end.entries < many && end.size < maxPlain && end.off < maxPlain {
+		return end, nil
+	}
+	if end.entries != many || end.size != maxPlain || end.off != maxPlain || end.stands < end64+locator {
+		return end, errZip
+	}
+	end.stands -= end64 + locator
+	b = make([]byte, end64+locator)
+	if err := o.readAt(ctx, b, end.stands); err != nil {
+		return end, err
+	}
+	if le.Uint32(b) != 0x06064b50 || le.Uint64(b[4:]) != end64-12 || le.Uint64(b[16:]) != 0 || le.Uint64(b[24:]) != le.Uint64(b[32:]) ||
+		le.Uint32(b[end64:]) != 0x07064b50 || le.Uint32(b[end64+4:]) != 0 || le.Uint64(b[end64+8:]) != uint64(end.stands) || le.Uint32(b[end64+16:]) != 1 {
+		return end, errZip
+	}
+	end.entries, end.size, end.off = le.Uint64(b[32:]), le.Uint64(b[40:]), le.Uint64(b[48:])
+	if end.entries < many && end.size < maxPlain && end.off < maxPlain || end.off > uint64(o.size()) || end.size > uint64(o.size()) {
+		return end, errZip
+	}
+	return end, nil
 }
 
 // maxPacked is the most that an entry takes.
@@ -140,67 +206,17 @@ func maxPacked(id tileID) int64 {
 	return int64(id.width * len(evidence.Hash{}))
 }
 
-// entriesOf is how many entries the end of a ZIP without a comment says there are: the library makes room for
-// them before it looks for one.
-func entriesOf(ctx context.Context, o object) (uint64, error) {
-	const locator, end64 = 20, 56
-	b := make([]byte, endRecord)
-	if o.size() < endRecord {
-		return 0, errZip
-	}
-	if err := o.readAt(ctx, b, o.size()-endRecord); err != nil {
-		return 0, err
-	}
-	n := uint64(binary.LittleEndian.Uint16(b[10:]))
-	if binary.LittleEndian.Uint32(b) != 0x06054b50 {
-		return 0, errZip
-	}
-	at := o.size() - endRecord - locator - end64
-	if at < 0 {
-		return n, nil
-	}
-	b = make([]byte, end64+locator)
-	if err := o.readAt(ctx, b, at); err != nil {
-		return 0, err
-	}
-	if binary.LittleEndian.Uint32(b[end64:]) != 0x07064b50 { // no ZIP64
-		return n, nil
-	}
-	if binary.LittleEndian.Uint32(b) != 0x06064b50 || binary.LittleEndian.Uint64(b[end64+8:]) != uint64(at) {
-		return 0, errZip
-	}
-	return binary.LittleEndian.Uint64(b[32:]), nil
-}
-
 // fits reports whether an entry has a size that what it holds can have.
 func (e zipEntry) fits(id tileID) bool {
 	switch {
 	case id.level == c2sp.EntriesLevel:
-		return e.method == zip.Deflate && e.size >= 0 && e.size <= maxBundle && e.comp >= 0 && e.comp <= maxPacked(id)
+		return e.method == zip.Deflate && e.size >= 0 && e.size <= maxBundle && e.comp >= 0 && e.comp <= e.size+e.size/1000+64
 	case e.method != zip.Store || e.comp != e.size:
 		return false
 	case id.level == noteLevel:
 		return e.size >= 0 && e.size <= c2sp.MaxNoteSize
 	}
 	return e.size == int64(id.width*len(evidence.Hash{}))
-}
-
-// budgeted refuses to read more than what is left.
-type budgeted struct {
-	r    io.ReaderAt
-	left int64
-	err  error // of the storage, not of the format
-}
-
-func (b *budgeted) ReadAt(p []byte, off int64) (int, error) {
-	if b.left -= int64(len(p)); b.left < 0 {
-		return 0, fmt.Errorf("the directory is too large")
-	}
-	n, err := b.r.ReadAt(p, off)
-	if err != nil && !errors.Is(err, io.EOF) && b.err == nil {
-		b.err = err
-	}
-	return n, err
 }
 
 // inflaters keeps decompressors, which are large.
