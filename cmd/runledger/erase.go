@@ -117,6 +117,9 @@ func (s *screen) erasure(a *lifecycle.ErasureAnswer) {
 	if len(a.Held) > 0 {
 		p.put("held", "it is forbidden by "+strings.Join(a.Held, ", "))
 	}
+	if a.Beside > 0 {
+		p.put("beside", many(a.Beside, "other record")+" of these runs would keep content: they name nobody, or somebody else. --run erases a run as a whole")
+	}
 	s.copies(a)
 }
 

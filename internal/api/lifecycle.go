@@ -97,6 +97,7 @@ type Erasure struct {
 	// Copies as in lifecycle.ErasureAnswer.
 	Copies         []lifecycle.CopyInfo `json:"copies" doc:"where the same text stands as well and stays: in other fields of the records, of their runs, and of what was said about these; the first hundred records. Of record_ids only"`
 	CopyCount      int                  `json:"copy_count" doc:"how many records have such copies"`
+	Beside         int                  `json:"records_beside" doc:"how many other records of the runs that are about the subject keep content, since they name nobody or somebody else; of a dry run, in the first thousand runs"`
 	ScrubPending   bool                 `json:"scrub_pending" doc:"a reader holds an older state of the database's files; they are freed of what was erased as soon as it lets go"`
 	CertificateURL string               `json:"certificate_url,omitempty" doc:"for 30 days"`
 }
@@ -267,7 +268,7 @@ func (a *API) administerErasures(tag string) {
 			e, err := l.Erase(ctx, tenant, *b, by)
 			out := Erasure{
 				TenantID: e.TenantID, DryRun: e.DryRun, ErasureID: e.ID, Records: e.Records, Fields: e.Fields, Runs: e.Runs,
-				Destroyed: e.Keys, Retire: e.Retire, HeldBy: append([]string{}, e.Held...), Copies: append([]lifecycle.CopyInfo{}, e.Copies...), CopyCount: e.CopyCount, ScrubPending: e.ScrubLater,
+				Destroyed: e.Keys, Retire: e.Retire, HeldBy: append([]string{}, e.Held...), Copies: append([]lifecycle.CopyInfo{}, e.Copies...), CopyCount: e.CopyCount, Beside: e.Beside, ScrubPending: e.ScrubLater,
 			}
 			if len(e.Certificate) > 0 {
 				out.CertificateURL = erasuresPath + "/" + e.ID + "/certificate"

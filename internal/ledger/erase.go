@@ -137,7 +137,10 @@ func (l *Ledger) PlanErasure(ctx context.Context, tenant string, e Erasure) (Era
 	}
 	n := w.counts()
 	plan := ErasurePlan{Records: n.records, Fields: n.fields, Runs: n.runs, Keys: len(w.keys), Retire: len(w.toRetire())}
-	plan.Held, err = w.heldBy(ctx, holds)
+	if plan.Held, err = w.heldBy(ctx, holds); err != nil || e.Person == "" {
+		return plan, err
+	}
+	plan.Beside, err = w.beside(ctx)
 	return plan, err
 }
 

@@ -90,3 +90,26 @@ func (w *eraser) quotesAmong(ctx context.Context, found []store.Found, bySegment
 	}
 	return nil
 }
+
+// maxBeside bounds the runs that beside looks through.
+const maxBeside = 1000
+
+// beside counts the records of the runs that are about the person which keep content, other than who acted.
+func (w *eraser) beside(ctx context.Context) (n int, err error) {
+	runs := w.subjectRuns()
+	for _, run := range runs[:min(len(runs), maxBeside)] {
+		err := w.l.store.RunRecords(ctx, w.tenant, run, func(r store.RunRecord) error {
+			if r.Segment == store.NoSegment {
+				return nil
+			}
+			if seg := w.segments[store.SegmentRef{LogNo: r.LogNo, No: r.Segment}]; seg == nil || !seg.whole {
+				n++
+			}
+			return nil
+		})
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}

@@ -23,7 +23,7 @@ func TestEraseQuotes(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	r := eraseRig(t)
-	r.append(t, "acme", step(1, 1, content), step(2, 1, content+`,"subject":"sue"`), step(3, 1, content+`,"human_actor_id":"sue"`))
+	r.append(t, "acme", step(1, 1, content), step(2, 1, content+`,"subject":"sue"`), step(2, 2, content), step(3, 1, content+`,"human_actor_id":"sue"`))
 	quotes := r.append(t, "acme", said(1, 1, ""), said(2, 2, ""), said(3, 3, ""), said(4, 1, ""))
 	opens := func(i int, paths ...string) {
 		t.Helper()
@@ -36,7 +36,7 @@ func TestEraseQuotes(t *testing.T) {
 	}
 	sue := ledger.Erasure{Person: "sue", Reason: "asked"}
 	plan, err := r.PlanErasure(ctx, "acme", sue)
-	if err != nil || plan.Records != 3 { // the steps of run 2 and 3, and what is said of run 2
+	if err != nil || plan.Records != 3 || plan.Beside != 1 { // the steps of run 2 and 3, and what is said of run 2; a step of run 2 names nobody
 		t.Errorf("%+v, %v", plan, err)
 	}
 	if out := r.erase(t, "acme", sue); out.Records != plan.Records || out.Fields != plan.Fields || out.Runs != 2 {

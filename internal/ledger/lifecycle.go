@@ -76,4 +76,7 @@ type ErasurePlan struct {
 	Keys    int      // data keys that would be destroyed at once
 	Retire  int      // data keys of the day that would be destroyed after sealing anew the rest under them
 	Held    []string // ids of the holds that forbid it
+	// Beside, of a person: other records of the runs that are about the person have content that stays, since they name
+	// nobody, or somebody else. It is counted in the first thousand of these runs.
+	Beside int
 }

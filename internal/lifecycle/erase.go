@@ -58,6 +58,7 @@ func (s *Service) Erase(ctx context.Context, tenant string, r ErasureRequest, by
 	out.Held = append(out.Held, plan.Held...)
 	if r.DryRun {
 		out.Records, out.Fields, out.Runs, out.Keys, out.Retire = plan.Records, plan.Fields, plan.Runs, plan.Keys, plan.Retire
+		out.Beside = plan.Beside
 		return out, nil
 	}
 	done, err := s.cfg.Ledger.Erase(ctx, tenant, e)

@@ -214,6 +214,9 @@ type ErasureAnswer struct {
 	// runs, and of what was said about these. The first hundred of CopyCount records.
 	Copies    []CopyInfo `json:"copies"`
 	CopyCount int        `json:"copy_count"`
+	// Beside, of a subject and a dry run: how many other records of the runs that are about the person keep content, since
+	// they name nobody, or somebody else; in the first thousand of these runs.
+	Beside int `json:"records_beside"`
 	// ScrubLater: a reader holds an older state of the database's files, which are freed of what
 	// was erased as soon as it lets go.
 	ScrubLater bool `json:"scrub_pending"`
