@@ -62,6 +62,9 @@
 //	and the public fields of the kind as in fields.md: names, enumerations and digits as
 //	text, counts as int64, times as timestamps, arrays as lists
 //
+// Each row group has the least and greatest value, and the number of nulls, of each column. Files have
+// nothing else that readers go by: no page indexes, bloom filters, metadata or other files (ADR 046).
+//
 // # What checking shows, and what not
 //
 // A unit is good if each object has the digest that the manifest says, the checkpoint is
@@ -74,10 +77,9 @@
 // What is read of an object is bounded by what a unit can have, also where no record says which
 // digest it must have: somebody may have made it to harm who checks it. Of a Parquet file a
 // library reads the footer only, after it was looked through for lists that are longer than
-// theirs can be; its pages are read here. They may take maxFilePages at once, so that a unit
-// whose every kind is made so takes some hundred MiB.
+// theirs can be; its pages are read here, column by column, and may take maxFilePages at once.
 //
 // What Write reads back it compares with the signed tree as Check does. That a leaf is in
-// form it found when it parsed it, before it wrote it, and of Parquet columns it compares keyed
-// digests of the values that it wrote with those of the values that came back.
+// form it found when it parsed it, before it wrote it. Of Parquet columns both compare keyed
+// digests of the values that the leaves have with those of the values that the file has.
 package archive
