@@ -210,20 +210,6 @@ func (c *columns) name(col int) string {
 	return [...]string{"tenant_id", "log_no", "leaf_index", "leaf_hash", "id", "recorded_at", "occurred_at", "run_id", "n"}[col]
 }
 
-// same reports whether two values, and where they stand in their rows, are the same.
-func same(a, b *parquet.Value) bool {
-	if a.Kind() != b.Kind() || a.DefinitionLevel() != b.DefinitionLevel() || a.RepetitionLevel() != b.RepetitionLevel() {
-		return false
-	}
-	switch a.Kind() {
-	case parquet.Int64:
-		return a.Int64() == b.Int64()
-	case parquet.ByteArray, parquet.FixedLenByteArray:
-		return string(a.ByteArray()) == string(b.ByteArray())
-	}
-	return parquet.Equal(*a, *b)
-}
-
 // columnSums are digests of columns, of their values and of where these stand in their
 // rows. They say whether two readings of a column are the same, within one process.
 type columnSums struct {
