@@ -81,7 +81,7 @@ func (c *unitCheck) err() error {
 // must have, and by what is known of its leaves where they were written just now. An error is
 // that it could not be read, or that ctx has ended.
 func (a *Archive) checkUnit(ctx context.Context, name string, want *evidence.Hash, keys []c2sp.VKey, by *made) (*unitCheck, error) {
-	c := &unitCheck{name: name, files: map[string]object{}, by: by}
+	c := &unitCheck{name: name}
 	text, err := readAll(ctx, a.dest, name+"/"+manifestName, maxManifest)
 	if errors.Is(err, evidence.ErrNotFound) {
 		c.missing = true
@@ -96,6 +96,12 @@ func (a *Archive) checkUnit(ctx context.Context, name string, want *evidence.Has
 		c.find(CodeFile, manifestName, "its digest is %s; the one on record is %s", evidence.Checksum(c.digest), evidence.Checksum(*want))
 		return c, nil
 	}
+	return a.checkManifested(ctx, name, text, keys, by)
+}
+
+// checkManifested is checkUnit of a unit whose manifest is this one, be it there yet or not.
+func (a *Archive) checkManifested(ctx context.Context, name string, text []byte, keys []c2sp.VKey, by *made) (*unitCheck, error) {
+	c := &unitCheck{name: name, files: map[string]object{}, by: by, digest: sha256.Sum256(text)}
 	m, err := parseManifest(text)
 	if err == nil && m.name() != name {
 		err = fmt.Errorf("it is that of %s", m.name())

@@ -22,7 +22,8 @@ import (
 const (
 	maxPageHeader = 64 << 10
 	// maxPage is more than the largest page: a writer ends one of 256 KiB behind the entry bundle
-	// that made it so large, and a dictionary one behind 1 MiB.
+	// that made it so large, one of texts behind maxTexts and a leaf, and begins no more of those that go by a
+	// dictionary behind 1 MiB of it, which with the lengths of its words is some 2 MiB.
 	maxPage = maxBundle + 2<<20
 	// maxFilePages is what the pages may take that are unpacked at the same time, of a file's
 	// columns together.

@@ -389,27 +389,63 @@ func TestOneFrame(t *testing.T) {
 	}
 }
 
-// TestManyNames: leaves with as many names as they can have make a file like any other.
+// TestManyNames: leaves with as many names, and as long ones, as they can have make a file like any other.
 func TestManyNames(t *testing.T) {
 	t.Parallel()
-	leaves := leavesOf(t, evidence.KindMetric, 2*batchLeaves)
-	field := evidence.PublicField(evidence.KindMetric, "policy_ids")
 	n := 0
-	for i := range leaves {
-		var names []string
-		for range 2300 {
-			n++
-			names = append(names, strconv.FormatInt(int64(n), 36))
+	name := func(size int) string {
+		n++
+		text := strconv.FormatInt(int64(n), 36)
+		return text + strings.Repeat("x", max(size-len(text), 0))
+	}
+	list := func(count, size int) func() (l []string) {
+		return func() (l []string) {
+			for range count {
+				l = append(l, name(size))
+			}
+			return l
 		}
-		leaves[i].SetFact(evidence.Fact{Field: field, List: names})
 	}
-	file, sums := parquetOf(t, evidence.KindMetric, leaves)
-	c, err := openParquet(bytes.NewReader(file), int64(len(file)), evidence.KindMetric, testTenant, 1, int64(len(leaves)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.close()
-	if err := c.compare(sums, nil); err != nil {
-		t.Error(err)
+	one := func(size int) func() []string { return list(1, size) }
+	for what, test := range map[string]struct {
+		kind   evidence.Kind
+		field  string
+		leaves int
+		names  func() []string // of each leaf
+		giants int             // leaves behind them that are as large as a leaf can be
+	}{
+		"short names":       {evidence.KindMetric, "policy_ids", 2 * batchLeaves, list(2300, 0), 0},
+		"four letters":      {evidence.KindSystem, "policy_ids", 2 * batchLeaves, list(480, 4), 2 * batchLeaves},
+		"long names":        {evidence.KindSystem, "policy_ids", 2 * batchLeaves, list(113, 128), 0},
+		"a name a leaf":     {evidence.KindTraceStep, "skill_name", groupRows + 255, one(128), 0},
+		"an optional name":  {evidence.KindTraceStep, "agent_id", groupRows + 255, one(128), 0},
+		"a text of its own": {evidence.KindTraceStep, "span_id", groupRows + 255, one(16), 0},
+	} {
+		few := leavesOf(t, test.kind, batchLeaves)
+		leaves := make([]evidence.Leaf, test.leaves+test.giants)
+		field := evidence.PublicField(test.kind, test.field)
+		for i := range leaves {
+			leaves[i] = few[i%len(few)]
+			leaves[i].Pub = slices.Clone(leaves[i].Pub)
+			leaves[i].Seq = int64(i)
+			f := evidence.Fact{Field: field}
+			if names := test.names(); i >= test.leaves {
+				f.List = list(3000, 2)()
+			} else if field.Type == evidence.TypeNames {
+				f.List = names
+			} else {
+				f.Str = names[0]
+			}
+			leaves[i].SetFact(f)
+		}
+		file, sums := parquetOf(t, test.kind, leaves)
+		c, err := openParquet(bytes.NewReader(file), int64(len(file)), test.kind, testTenant, 1, int64(len(leaves)))
+		if err == nil {
+			err = c.compare(sums, nil)
+			c.close()
+		}
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 }

@@ -30,13 +30,18 @@ type parquetWriter struct {
 	w      *parquet.GenericWriter[any]
 	out    *tailWriter
 	groupN int
+	since  []int64     // bytes of texts since the last page ended, by column
 	sums   *columnSums // of what was written
 }
+
+// maxTexts is how many bytes of texts, with their lengths, a page has: a dictionary grows by no more than that before
+// it is looked at, whatever the library counts. (By itself it ends a page behind 256 KiB of numbers of words.)
+const maxTexts = 256 << 10
 
 func newParquetWriter(w io.Writer, kind evidence.Kind, tenant string, logNo int, seed maphash.Seed) *parquetWriter {
 	c, out := newColumns(kind, tenant, logNo), &tailWriter{w: w}
 	return &parquetWriter{
-		columns: c, sums: newColumnSums(seed, c.count()), out: out,
+		columns: c, sums: newColumnSums(seed, c.count()), out: out, since: make([]int64, c.count()),
 		w: parquet.NewGenericWriter[any](out, &parquet.WriterConfig{
 			Schema: schemaOf(kind), CreatedBy: "runledger", Compression: codec, DataPageVersion: 1, PageBufferSize: 256 << 10,
 			MaxRowsPerRowGroup: groupRows, DictionaryMaxBytes: 1 << 20,
@@ -52,7 +57,7 @@ func (p *parquetWriter) write() error {
 	for col, into := range p.w.ColumnWriters() {
 		values := p.column(col)
 		p.sums.add(col, values)
-		if _, err := into.WriteRowValues(values); err != nil {
+		if err := p.put(into, col, values); err != nil {
 			return fmt.Errorf("archive: parquet column %s: %w", p.name(col), err)
 		}
 	}
@@ -63,6 +68,28 @@ func (p *parquetWriter) write() error {
 	}
 	p.groupN = 0
 	return p.w.Flush()
+}
+
+// put writes values of a column, and ends pages where rows do.
+func (p *parquetWriter) put(into *parquet.ColumnWriter, col int, values []parquet.Value) error {
+	from := 0
+	for i := range values {
+		v := &values[i]
+		if p.since[col] >= maxTexts && v.RepetitionLevel() == 0 {
+			if _, err := into.WriteRowValues(values[from:i]); err != nil {
+				return err
+			}
+			if err := into.Flush(); err != nil {
+				return err
+			}
+			from, p.since[col] = i, 0
+		}
+		if v.Kind() == parquet.ByteArray {
+			p.since[col] += 4 + int64(len(v.ByteArray()))
+		}
+	}
+	_, err := into.WriteRowValues(values[from:])
+	return err
 }
 
 func (p *parquetWriter) close() error {

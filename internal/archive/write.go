@@ -57,10 +57,22 @@ func (a *Archive) Write(ctx context.Context, u Unit) (store.ArchiveUnit, error) 
 	if err != nil {
 		return store.ArchiveUnit{}, err
 	}
+	// First: what has a manifest is never changed again.
+	out, err := a.readBack(ctx, name, &b.m, text, b.made)
+	if err != nil {
+		return store.ArchiveUnit{}, err
+	}
 	if err := a.placeManifest(ctx, name+"/"+manifestName, text); err != nil {
 		return store.ArchiveUnit{}, fmt.Errorf("archive: %w", err)
 	}
-	return a.readBack(ctx, name, &b.m, text, b.made)
+	back, err := readAll(ctx, a.dest, name+"/"+manifestName, maxManifest)
+	if err == nil && !bytes.Equal(back, text) {
+		err = fmt.Errorf("%s/%s: %w: it is not the one that was written", name, manifestName, evidence.ErrTampered)
+	}
+	if err != nil {
+		return store.ArchiveUnit{}, fmt.Errorf("archive: read back: %w", err)
+	}
+	return out, nil
 }
 
 // check looks at what can be known before anything is read.
@@ -161,7 +173,7 @@ func (a *Archive) placeManifest(ctx context.Context, name string, text []byte) e
 // is known of it where this call has written it.
 func (a *Archive) readBack(ctx context.Context, name string, m *manifest, text []byte, by *made) (store.ArchiveUnit, error) {
 	digest := evidence.Hash(sha256.Sum256(text))
-	c, err := a.checkUnit(ctx, name, &digest, []c2sp.VKey{m.vkey()}, by)
+	c, err := a.checkManifested(ctx, name, text, []c2sp.VKey{m.vkey()}, by)
 	if err != nil {
 		return store.ArchiveUnit{}, fmt.Errorf("archive: read back: %w", err)
 	}
