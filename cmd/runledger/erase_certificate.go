@@ -67,7 +67,7 @@ func (c *certificateFiles) again(e *env, s *session, tenant, id string) error {
 	if err != nil {
 		return err
 	}
-	return c.written(e, &lifecycle.ErasureAnswer{TenantID: tenant, ID: id, Certificate: text}, false)
+	return c.written(e, &lifecycle.ErasureAnswer{TenantID: tenant, ID: id, Certificate: text}, false, false)
 }
 
 // erasureAnswer is the answer for machines.
@@ -79,7 +79,7 @@ type erasureAnswer struct {
 
 // written writes the certificate and says what was done. That the erasure is done must be
 // said in any case.
-func (c *certificateFiles) written(e *env, a *lifecycle.ErasureAnswer, done bool) error {
+func (c *certificateFiles) written(e *env, a *lifecycle.ErasureAnswer, done, copies bool) error {
 	out := c.out
 	if out == "" {
 		out = a.ID + ".json"
@@ -108,7 +108,7 @@ func (c *certificateFiles) written(e *env, a *lifecycle.ErasureAnswer, done bool
 	}
 	s := e.screen(false)
 	if done {
-		s.erasure(a)
+		s.erasure(a, copies)
 	}
 	p := pairs{s, 11}
 	p.put("certificate", out)

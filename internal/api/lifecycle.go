@@ -95,7 +95,7 @@ type Erasure struct {
 	Retire    int      `json:"keys_to_retire" doc:"keys of the day that are destroyed in the background, after the rest under them was sealed anew"`
 	HeldBy    []string `json:"held_by" doc:"legal holds that forbid it; of a dry run only"`
 	// Copies as in lifecycle.ErasureAnswer.
-	Copies         []lifecycle.CopyInfo `json:"copies" doc:"where the same text stands as well and stays: in other fields of the records, of their runs, and of what was said about these; the first hundred records. Of record_ids only"`
+	Copies         []lifecycle.CopyInfo `json:"copies" doc:"where the same text stands as well, in other fields of the records, of their runs, and of what was said about these; the first hundred records, of record_ids only. With copies it goes there, too, else it stays"`
 	CopyCount      int                  `json:"copy_count" doc:"how many records have such copies"`
 	Beside         int                  `json:"records_beside" doc:"how many other records of the runs that are about the subject keep content, since they name nobody or somebody else; of a dry run, in the first thousand runs"`
 	ScrubPending   bool                 `json:"scrub_pending" doc:"a reader holds an older state of the database's files; they are freed of what was erased as soon as it lets go"`
@@ -261,7 +261,7 @@ func (a *API) administerErasures(tag string) {
 	})
 	change[lifecycle.ErasureRequest](a, http.MethodPost, route{
 		id: "erase", path: erasuresPath, tag: tag, summary: "Erase sealed content: of a person, a run, or single fields. With dry_run only count it.",
-		description: "Exactly one of subject, run_id and record_ids; paths narrows record_ids to some of their fields, and copies widens it to all fields of their runs in which the same text stands; without it the answer names those. What is erased can be read nowhere any more, and every proof stays valid. Where a legal hold covers it nothing is erased: 409 with the code held.",
+		description: "Exactly one of subject, run_id and record_ids; paths narrows record_ids to some of their fields, and copies widens it to all fields of their runs in which the same text stands, or the one that text says; the answer names those. Try it with dry_run: what was erased once is not looked for any more. What is erased can be read nowhere any more, and every proof stays valid. Where a legal hold covers it nothing is erased: 409 with the code held.",
 	}, http.StatusOK,
 		func(in *body) (string, []byte) { return "erasure", in.RawBody },
 		func(ctx context.Context, tenant string, by lifecycle.Actor, _ *body, b *lifecycle.ErasureRequest) (Erasure, error) {

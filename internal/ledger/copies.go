@@ -28,11 +28,11 @@ type Copy struct {
 }
 
 const (
-	// minCopy is the length in bytes from which on a text is looked for: shorter ones ("assistant") stand
-	// everywhere. Where nothing is as long, the longest is.
-	minCopy = 12
-	// maxSought bounds the texts that are looked for, the longest first.
-	maxSought = 256
+	// minCopy is the length in bytes from which on a line of text is looked for within others: shorter ones ("assistant")
+	// stand everywhere. Down to minWhole they are looked for as a text of their own.
+	minCopy, minWhole = 12, 4
+	// minDigits is how many a number has that is looked for.
+	minDigits = 6
 )
 
 // digests are the sealed fields that are digests of others, by kind: of a short text it is the text.
@@ -49,12 +49,12 @@ var beside = map[string]bool{
 }
 
 // Copies returns where else the text of these fields stands: in the same records, in the others of their runs, and in
-// what producers said about these. It compares texts, whole or as a part of another, also within JSON that is
-// kept as text; what is said in other words it does not find. Fields that are named themselves are not among
-// them.
-func (l *Ledger) Copies(ctx context.Context, tenant string, fields []ErasedField) ([]Copy, error) {
+// what producers said about these. It looks for each line of it, also within JSON that is kept as text; for what is
+// shorter than 12 bytes only as a whole, and not for less than 4; what is said in other words it does not find. With text
+// it looks for that alone. Fields that are named themselves are not among them.
+func (l *Ledger) Copies(ctx context.Context, tenant string, fields []ErasedField, text string) ([]Copy, error) {
 	ctx = store.NoLag(ctx)
-	c := copies{l: l, tenant: tenant, named: map[store.Position][]string{}, sought: map[string][]string{}, seen: map[store.Position]bool{}}
+	c := copies{l: l, tenant: tenant, text: text, named: map[store.Position][]string{}, sought: map[string]*sought{}, seen: map[store.Position]bool{}}
 	if err := c.seek(ctx, fields); err != nil {
 		return nil, fmt.Errorf("copies: %w", err)
 	}
@@ -74,8 +74,9 @@ func (l *Ledger) Copies(ctx context.Context, tenant string, fields []ErasedField
 type copies struct {
 	l      *Ledger
 	tenant string
+	text   string                      // "": that of the fields
 	named  map[store.Position][]string // paths; none: all of the record
-	sought map[string][]string         // texts by run
+	sought map[string]*sought          // by run
 	seen   map[store.Position]bool
 	found  []Copy
 }
@@ -100,20 +101,19 @@ func (c *copies) seek(ctx context.Context, fields []ErasedField) error {
 	}
 	for i := range records {
 		r := &records[i]
-		texts := c.sought[r.Leaf.Run]
+		s := c.sought[erasedRun(r.Leaf)]
+		if s == nil {
+			s = newSought()
+			c.sought[erasedRun(r.Leaf)] = s
+		}
 		for path, o := range r.Open {
-			switch {
-			case !c.isNamed(r.Position, path):
-			case path == "/attrs" && len(c.named[r.Position]) > 0:
-				texts = attrTexts(texts, o.JSON)
-			case len(c.named[r.Position]) > 0 || !beside[path]:
-				texts = textsOf(texts, o.JSON)
+			if c.text == "" && c.isNamed(r.Position, path) && (len(c.named[r.Position]) > 0 || !beside[path]) {
+				eachText(path, o.JSON, s.add)
 			}
 		}
-		c.sought[r.Leaf.Run] = texts
 	}
-	for run, texts := range c.sought {
-		c.sought[run] = choose(texts)
+	for _, s := range c.sought {
+		s.part = c.text
 	}
 	c.look(records)
 	return nil
@@ -173,7 +173,7 @@ func (c *copies) look(records []Fetched) {
 			}
 		}
 		for path, o := range r.Open {
-			if path != "/actor" && (c.isNamed(r.Position, path) || holds(o.JSON, c.sought[erasedRun(r.Leaf)])) {
+			if path != "/actor" && (c.isNamed(r.Position, path) || c.sought[erasedRun(r.Leaf)].in(path, o.JSON)) {
 				with(path)
 			}
 		}
@@ -184,61 +184,105 @@ func (c *copies) look(records []Fetched) {
 	}
 }
 
-// textsOf adds the texts of a JSON value: itself where it is none, the strings in it, and those of JSON that a string
-// is. Names of members are none.
-func textsOf(dst []string, text string) []string {
-	if len(text) > 0 && text[0] != '"' {
-		dst = append(dst, text)
+// eachText calls fn for the texts of a JSON value: its strings and longer numbers, and those of JSON that a string is.
+// Names of members are none; of attributes neither keys and types are, nor what says where a span comes from.
+func eachText(path, text string, fn func(string)) {
+	if path == "/attrs" {
+		var attrs [][3]jsontext.Value
+		if json.Unmarshal([]byte(text), &attrs) == nil {
+			for _, a := range attrs {
+				key, _ := jsontext.AppendUnquote(nil, a[0])
+				if !slices.ContainsFunc(notSaid, func(p string) bool { return bytes.HasPrefix(key, []byte(p)) }) {
+					eachText("", string(a[2]), fn)
+				}
+			}
+			return
+		}
 	}
 	d := jsontext.NewDecoder(strings.NewReader(text))
 	for {
 		tok, err := d.ReadToken()
 		if err != nil {
-			return dst
+			return
 		}
-		if tok.Kind() != '"' {
+		if in, n := d.StackIndex(d.StackDepth()); tok.Kind() == '"' && in == '{' && n%2 == 1 {
 			continue
 		}
-		if in, n := d.StackIndex(d.StackDepth()); in == '{' && n%2 == 1 {
-			continue
+		switch s := strings.TrimSpace(tok.String()); {
+		case tok.Kind() == '0' && len(s) >= minDigits:
+			fn(s)
+		case tok.Kind() != '"':
+		case len(s) > 1 && (s[0] == '{' || s[0] == '[') && jsontext.Value(s).IsValid():
+			eachText("", s, fn)
+		default:
+			fn(s)
 		}
-		s := strings.TrimSpace(tok.String())
-		if len(s) > 1 && (s[0] == '{' || s[0] == '[') && jsontext.Value(s).IsValid() {
-			dst = textsOf(dst, s)
-		} else if s != "" {
-			dst = append(dst, s)
+	}
+}
+
+// notSaid begin the keys of attributes that no agent has said.
+var notSaid = []string{"resource.", "scope.", "otlp.", "span.", "link.", "log.", "event.time", "event.dropped"}
+
+// sought are the texts that are looked for. Lines of minCopy bytes are found by their first bytes, so that it does not
+// matter how many there are.
+type sought struct {
+	whole map[string]bool
+	lines map[[minCopy]byte][]string
+	part  string // one that was asked for, whatever its length; "" for none
+}
+
+func newSought() *sought {
+	return &sought{whole: map[string]bool{}, lines: map[[minCopy]byte][]string{}}
+}
+
+func (s *sought) add(text string) {
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		switch {
+		case len(line) >= minCopy:
+			key := [minCopy]byte([]byte(line))
+			if !slices.Contains(s.lines[key], line) {
+				s.lines[key] = append(s.lines[key], line)
+			}
+		case len(line) >= minWhole:
+			s.whole[line] = true
 		}
 	}
 }
 
-// attrTexts is textsOf of attributes: keys and types are not what was said.
-func attrTexts(dst []string, text string) []string {
-	var attrs [][3]jsontext.Value
-	if err := json.Unmarshal([]byte(text), &attrs); err != nil {
-		return dst
-	}
-	for _, a := range attrs {
-		dst = textsOf(dst, string(a[2]))
-	}
-	return dst
-}
-
-// choose keeps those that are worth looking for.
-func choose(texts []string) []string {
-	slices.SortFunc(texts, func(a, b string) int { return len(b) - len(a) })
-	texts = slices.Compact(texts)
-	n := 0
-	for n < len(texts) && n < maxSought && (len(texts[n]) >= minCopy || n == 0) {
-		n++
-	}
-	return texts[:n]
-}
-
-// holds reports whether a JSON value has one of these texts in it.
-func holds(text string, sought []string) bool {
-	if len(sought) == 0 {
+// in reports whether one of them stands in a JSON value.
+func (s *sought) in(path, text string) (found bool) {
+	if s == nil || len(s.whole)+len(s.lines)+len(s.part) == 0 {
 		return false
 	}
-	all := []byte(strings.Join(textsOf(nil, text), "\x00"))
-	return slices.ContainsFunc(sought, func(s string) bool { return bytes.Contains(all, []byte(s)) })
+	eachText(path, text, func(t string) {
+		if !found {
+			found = s.inText(t) || strings.Contains(t, `\`) && s.inText(unescape.Replace(t)) // JSON within a text
+		}
+	})
+	return found
+}
+
+var unescape = strings.NewReplacer(`\n`, "\n", `\"`, `"`, `\/`, "/", `\t`, "\t", `\\`, `\`)
+
+func (s *sought) inText(t string) bool {
+	if s.part != "" && strings.Contains(t, s.part) {
+		return true
+	}
+	for line := range strings.Lines(t) {
+		if s.whole[strings.TrimSpace(line)] {
+			return true
+		}
+	}
+	if len(s.lines) == 0 {
+		return false
+	}
+	for i := 0; i+minCopy <= len(t); i++ {
+		for _, line := range s.lines[[minCopy]byte([]byte(t[i:i+minCopy]))] {
+			if strings.HasPrefix(t[i:], line) {
+				return true
+			}
+		}
+	}
+	return false
 }

@@ -47,7 +47,7 @@ func (s *Service) Erase(ctx context.Context, tenant string, r ErasureRequest, by
 		return out, err
 	}
 	if len(e.Fields) > 0 {
-		if err := s.copies(ctx, tenant, r.Copies, &e, &out); err != nil {
+		if err := s.copies(ctx, tenant, r, &e, &out); err != nil {
 			return out, err
 		}
 	}
@@ -98,20 +98,22 @@ func (s *Service) Erase(ctx context.Context, tenant string, r ErasureRequest, by
 	return out, nil
 }
 
+// minText and maxText bound a text that is looked for, in bytes.
+const minText, maxText = 4, 64 << 10
+
 // maxCopies bounds the records with copies that an answer lists.
 const maxCopies = 100
 
 // copies looks where else the text stands that is to be erased, and adds that to the erasure or says so.
-func (s *Service) copies(ctx context.Context, tenant string, erase bool, e *ledger.Erasure, out *ErasureAnswer) error {
-	list, err := s.cfg.Ledger.Copies(ctx, tenant, e.Fields)
+func (s *Service) copies(ctx context.Context, tenant string, r ErasureRequest, e *ledger.Erasure, out *ErasureAnswer) error {
+	list, err := s.cfg.Ledger.Copies(ctx, tenant, e.Fields, r.Text)
 	if err != nil {
 		return err
 	}
-	if erase {
+	if r.Copies {
 		for _, c := range list {
 			e.Fields = append(e.Fields, ledger.ErasedField{Position: c.Position, Paths: c.Paths})
 		}
-		return nil
 	}
 	out.CopyCount = len(list)
 	for _, c := range list[:min(len(list), maxCopies)] {
@@ -155,6 +157,10 @@ func checkErasure(r ErasureRequest) error {
 		return invalid("paths", "goes with record_ids only")
 	case r.Copies && len(r.Records) == 0:
 		return invalid("copies", "goes with record_ids only")
+	case r.Text != "" && len(r.Records) == 0:
+		return invalid("text", "goes with record_ids only")
+	case r.Text != "" && len(r.Text) < minText || len(r.Text) > maxText:
+		return invalid("text", "must have %d to %d bytes", minText, maxText)
 	case len(r.Records) > maxErasedRecords:
 		return invalid("record_ids", "must name at most %d records", maxErasedRecords)
 	}

@@ -483,12 +483,16 @@ func TestEraseCopies(t *testing.T) {
 	if err != nil || out.Records != 1 || out.CopyCount != 2 || !cmp.Equal(out.Copies, want) {
 		t.Errorf("%+v, %v", out, err)
 	}
-	q.Copies = true
-	if out, err = r.Erase(ctx, tenant, q, Actor{"op"}); err != nil || out.Records != 3 || out.Fields != 3 || len(out.Copies) != 0 {
+	q.Text = "secret of somebody else"
+	if out, err = r.Erase(ctx, tenant, q, Actor{"op"}); err != nil || out.CopyCount != 0 {
+		t.Errorf("another text: %+v, %v", out, err)
+	}
+	q.Copies, q.Text = true, "of talk"
+	if out, err = r.Erase(ctx, tenant, q, Actor{"op"}); err != nil || out.Records != 3 || out.Fields != 3 || !cmp.Equal(out.Copies, want) {
 		t.Errorf("%+v, %v", out, err)
 	}
 	q.DryRun = false
-	if out, err = r.Erase(ctx, tenant, q, Actor{"op"}); err != nil || out.Records != 3 || out.CopyCount != 0 {
+	if out, err = r.Erase(ctx, tenant, q, Actor{"op"}); err != nil || out.Records != 3 || out.CopyCount != 2 {
 		t.Errorf("%+v, %v", out, err)
 	}
 	err = r.ledger.RunRecords(ctx, tenant, "talk", func(x ledger.RunRecord) error {

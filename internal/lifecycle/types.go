@@ -193,8 +193,10 @@ type ErasureRequest struct {
 	// Records are ids of records; Paths which sealed fields of them (none: all).
 	Records []string `json:"record_ids,omitempty"`
 	Paths   []string `json:"paths,omitempty"`
-	// Copies: of Records; the other fields in which the same text stands are erased with them.
+	// Copies: of Records; the other fields in which the same text stands are erased with them. Text is the text that is looked
+	// for, "" all that the fields have. It is not recorded.
 	Copies bool   `json:"copies,omitempty"`
+	Text   string `json:"text,omitempty"`
 	DryRun bool   `json:"dry_run,omitempty"`
 	Reason string `json:"reason"`
 }
@@ -210,8 +212,8 @@ type ErasureAnswer struct {
 	Keys     int      `json:"keys_destroyed"`
 	Retire   int      `json:"keys_to_retire"`
 	Held     []string `json:"held_by"`
-	// Copies are where the erased text stands as well and stays (or would): in other fields of the records, of their
-	// runs, and of what was said about these. The first hundred of CopyCount records.
+	// Copies are where the erased text stands as well, in other fields of the records, of their runs, and of what was said
+	// about these: where it goes, too, if that was asked for, and else stays. The first hundred of CopyCount records.
 	Copies    []CopyInfo `json:"copies"`
 	CopyCount int        `json:"copy_count"`
 	// Beside, of a subject and a dry run: how many other records of the runs that are about the person keep content, since
