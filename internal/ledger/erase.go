@@ -21,8 +21,16 @@ type Erasure struct {
 	// Run is a run: everything sealed in its records, and what producers said about it in such entries.
 	Run    string
 	Reason string
-	// By is the operator who orders it; it stands sealed in the record.
+	// By is the operator who orders it; it stands sealed in the record, unless it is the person who is erased.
 	By string
+}
+
+// orderedBy is who is named as the one who ordered it: their name would be sealed under a key that goes, and is to go.
+func (e *Erasure) orderedBy() string {
+	if e.By == e.Person {
+		return ""
+	}
+	return e.By
 }
 
 // ErasedField is one record's sealed fields.

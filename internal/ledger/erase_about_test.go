@@ -62,3 +62,28 @@ func TestEraseQuotes(t *testing.T) {
 	}
 	r.sound(t)
 }
+
+// TestEraseOneself: who orders their own erasure is not named in what says so, and the log stays as verifiable as it was.
+func TestEraseOneself(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	r := eraseRig(t)
+	r.append(t, "acme", said(1, 1, ""), step(1, 1, content+`,"subject":"rob"`))
+	out := r.erase(t, "acme", ledger.Erasure{Person: "rob", Reason: "asked", By: "rob"})
+	if out.Records != 2 {
+		t.Errorf("%+v", out)
+	}
+	if _, err := r.FinishErasures(ctx, "acme"); err != nil {
+		t.Fatal(err)
+	}
+	if known, _, err := r.KnownPerson(ctx, "acme", "rob"); err != nil || known {
+		t.Errorf("rob is known: %v, %v", known, err)
+	}
+	r.sound(t)
+	if e, err := r.Erasure(ctx, "acme", out.ID); err != nil || len(e.Receipts) == 0 {
+		t.Errorf("%+v, %v", e, err)
+	}
+	r.append(t, "acme", said(2, 1, "")) // rob acts again
+	r.erase(t, "acme", ledger.Erasure{Run: runOf(1), Reason: "asked", By: "rob"})
+	r.sound(t)
+}

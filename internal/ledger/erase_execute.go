@@ -97,6 +97,12 @@ func (w *eraser) execute(ctx context.Context, c *committer, o *openLog) (Erased,
 		return Erased{}, nil, err
 	}
 	lp := p.logPlan(o)
+	for i := range lp.commit.Sealed {
+		if slices.Contains(w.keys, lp.commit.Sealed[i].Key) {
+			p.restore(l)
+			return Erased{}, nil, fmt.Errorf("erase: %w: what orders it would be sealed under a key that it destroys", evidence.ErrConflict)
+		}
+	}
 	lp.commit.Removal = removal
 	lp.commit.Keys = mergeKeys(lp.commit.Keys, newKeys)
 	err = c.commitNow(ctx, p)
@@ -145,8 +151,8 @@ func (w *eraser) records(o *openLog) []*evidence.Record {
 			id := NewID(now)
 			r := w.l.auditRecord(now, eventErased, "RETENTION", id.String())
 			r.ID, r.Run = id, k.run
-			if w.ask.By != "" {
-				r.SetHumanActor(w.ask.By)
+			if by := w.ask.orderedBy(); by != "" {
+				r.SetHumanActor(by)
 			}
 			r.SetSealed("/targets", t.JSON())
 			if w.ask.Reason != "" {

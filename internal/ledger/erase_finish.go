@@ -44,7 +44,7 @@ const settingRetire = "erasure_retire/"
 func (w *eraser) note(records []*evidence.Record) *erasureNote {
 	n := w.counts()
 	note := &erasureNote{
-		ID: erasureID + randomHex(6), At: evidence.MicrosOf(w.l.clock.Now()), By: w.ask.By, Reason: w.ask.Reason,
+		ID: erasureID + randomHex(6), At: evidence.MicrosOf(w.l.clock.Now()), By: w.ask.orderedBy(), Reason: w.ask.Reason,
 		Records: int64(n.records), Fields: int64(n.fields), Runs: int64(n.runs), Keys: int64(len(w.keys)),
 		Retire: w.toRetire(),
 	}
