@@ -74,6 +74,17 @@ func Open(cfg Config) (*Archive, error) {
 	return a, nil
 }
 
+// Afresh returns the archive with nothing remembered of what was read.
+func (a *Archive) Afresh() *Archive {
+	return &Archive{spec: a.spec, spool: a.spool, log: a.log, dest: a.dest, cache: newCache()}
+}
+
+// Present looks whether a unit that is on record is there: its manifest. Errors as of Leaves.
+func (a *Archive) Present(ctx context.Context, u store.ArchiveUnit) error {
+	_, err := a.readManifest(ctx, u)
+	return err
+}
+
 // String returns the specification, which has no secrets: one with credentials is refused.
 func (a *Archive) String() string { return a.spec }
 

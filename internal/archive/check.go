@@ -37,12 +37,13 @@ func (a *Archive) Check(ctx context.Context, o CheckOptions) (*Report, error) {
 			return nil, fmt.Errorf("archive: %w: %q is not the digest of a manifest", evidence.ErrInvalid, o.Manifest)
 		}
 	}
-	units, err := a.units(ctx, o.Name)
+	r := &Report{Units: []UnitReport{}, Findings: []Finding{}}
+	units, err := a.units(ctx, o.Name, r)
 	if err != nil {
 		return nil, fmt.Errorf("archive %s: %w", a.spec, err)
 	}
 	names := slices.Sorted(maps.Keys(units))
-	r := &Report{Units: []UnitReport{}, Findings: []Finding{}}
+	ends := map[string][]*unitCheck{} // by log and end
 	var before *unitCheck
 	places := map[string]string{} // of logs, by origin
 	for i, name := range names {
@@ -54,17 +55,18 @@ func (a *Archive) Check(ctx context.Context, o CheckOptions) (*Report, error) {
 			return r, fmt.Errorf("archive: unit %s: %w", name, err)
 		}
 		c.others(units[name])
-		if o.Name == "" {
-			c.follows(before)
-		}
-		before = c
 		if c.m != nil {
+			if o.Name == "" {
+				c.follows(ends[endOf(name, c.m.From)], before)
+			}
+			ends[endOf(name, c.m.To)] = append(ends[endOf(name, c.m.To)], c)
 			if at, known := places[c.m.Log.Origin]; known && at != path.Dir(name) {
 				c.find(CodeGap, "", "the same log stands below %s", at)
 			} else {
 				places[c.m.Log.Origin] = path.Dir(name)
 			}
 		}
+		before = c
 		r.add(c)
 		if o.Progress != nil {
 			o.Progress(i+1, len(names))
@@ -93,28 +95,44 @@ func unfinished(units map[string][]string, name string) bool {
 	return false
 }
 
-// Begun returns where a unit of a log ends that begins at a leaf, and that was begun, or finished, and is not on record: so
-// it is finished, and no other one is written over the same leaves. It is at most size; 0 where there is none.
-func (a *Archive) Begun(ctx context.Context, lg store.Log, from, size int64) (to int64, err error) {
+// Begun returns where a unit of a log ends that begins at a leaf behind one with that manifest (zero: it is the first), and that was
+// begun, or finished, and is not on record: so it is finished, and no other one is written over the same leaves. It is at
+// most size; 0 where there is none. What stands there and is none of this log is passed over.
+func (a *Archive) Begun(ctx context.Context, lg store.Log, from, size int64, prev evidence.Hash) (to int64, err error) {
 	prefix := strings.TrimSuffix(unitName(lg.Tenant, lg.No, lg.Origin, from, from), fmt.Sprintf("%012d", from))
-	finished := false
+	var finished []string
 	err = a.dest.list(ctx, prefix, func(name string) error {
 		unit, object, ok := splitName(name)
 		if !ok {
 			return nil
 		}
 		end, err := strconv.ParseInt(unit[strings.LastIndexByte(unit, '-')+1:], 10, 64)
-		if err != nil || end > size || end-from > maxUnit || finished && object != manifestName {
-			return nil
+		switch {
+		case err != nil || end > size || end-from > maxUnit:
+		case object == manifestName && len(finished) < maxOthers:
+			finished = append(finished, unit)
+		case object == logName || object == checkpointName:
+			to = max(to, end)
 		}
-		if object == manifestName && !finished {
-			finished, to = true, end
-		}
-		to = max(to, end)
 		return nil
 	})
 	if err != nil && !errors.Is(err, evidence.ErrNotFound) {
 		return 0, fmt.Errorf("archive: %w", err)
+	}
+	for _, unit := range finished {
+		text, err := readAll(ctx, a.dest, unit+"/"+manifestName, maxManifest)
+		if errors.Is(err, evidence.ErrUnavailable) {
+			return 0, fmt.Errorf("archive: %w", err)
+		}
+		if err != nil {
+			continue
+		}
+		if m, err := parseManifest(text); err == nil && m.name() == unit && m.Log.VKey == lg.VKey && m.Previous == digestOrNone(prev) {
+			return m.To, nil
+		}
+	}
+	if slices.Contains(finished, unitName(lg.Tenant, lg.No, lg.Origin, from, to)) {
+		return 0, nil // its manifest is none: another end is free
 	}
 	return to, nil
 }
@@ -123,7 +141,7 @@ func (a *Archive) Begun(ctx context.Context, lg store.Log, from, size int64) (to
 const maxOthers = 64
 
 // units returns the objects of each unit by the unit's name, the first ones by their own.
-func (a *Archive) units(ctx context.Context, only string) (map[string][]string, error) {
+func (a *Archive) units(ctx context.Context, only string, r *Report) (map[string][]string, error) {
 	units := map[string][]string{}
 	prefix := ""
 	if only != "" {
@@ -133,6 +151,12 @@ func (a *Archive) units(ctx context.Context, only string) (map[string][]string, 
 		}
 	}
 	err := a.dest.list(ctx, prefix, func(name string) error {
+		if strings.HasSuffix(name, "/") {
+			if len(r.Findings) < maxOthers {
+				r.Findings = append(r.Findings, Finding{Code: CodeFile, Object: strings.TrimSuffix(name, "/"), Message: "it is a link, and what it leads to is not part of the archive"})
+			}
+			return nil
+		}
 		if unit, object, ok := splitName(name); ok && len(units[unit]) < maxOthers {
 			units[unit] = append(units[unit], object[:min(len(object), evidence.MaxName)])
 		}
@@ -141,7 +165,7 @@ func (a *Archive) units(ctx context.Context, only string) (map[string][]string, 
 	if err != nil && !errors.Is(err, evidence.ErrNotFound) {
 		return nil, err
 	}
-	if len(units) == 0 {
+	if len(units) == 0 && len(r.Findings) == 0 {
 		if only != "" {
 			return nil, fmt.Errorf("unit %s: %w", only, evidence.ErrNotFound)
 		}
@@ -173,23 +197,28 @@ func (c *unitCheck) others(objects []string) {
 	}
 }
 
-// follows looks whether a unit begins where the one before ends, and names it. Names sort
-// in the order of leaves within a log.
-func (c *unitCheck) follows(before *unitCheck) {
-	if c.m == nil {
-		return // then what comes behind it is found, too, since nothing stands before that
-	}
-	if before == nil || path.Dir(before.name) != path.Dir(c.name) {
-		if c.m.From != 0 {
-			c.find(CodeGap, "", "the units from leaf 0 to %d are missing", c.m.From)
-		}
+// endOf is where a unit ends, or another begins, within a log.
+func endOf(name string, leaf int64) string { return fmt.Sprintf("%s %d", path.Dir(name), leaf) }
+
+// follows looks whether a unit begins where one that was read ends, and names it. Of several that end there, which is
+// so where writing one was interrupted, it is the one whose manifest it names. last is the unit that was read last.
+func (c *unitCheck) follows(ends []*unitCheck, last *unitCheck) {
+	if c.m.From == 0 {
 		return
 	}
+	var before *unitCheck
+	for _, u := range ends {
+		if before == nil || c.m.Previous == evidence.Checksum(u.digest) {
+			before = u
+		}
+	}
 	switch {
-	case before.m == nil:
-		c.find(CodeGap, "", "the unit before it, %s, cannot be read", before.name)
-	case before.m.To != c.m.From:
-		c.find(CodeGap, "", "the unit before it, %s, ends at leaf %d", before.name, before.m.To)
+	case before == nil && (last == nil || path.Dir(last.name) != path.Dir(c.name)):
+		c.find(CodeGap, "", "the units from leaf 0 to %d are missing", c.m.From)
+	case before == nil && last.m == nil:
+		c.find(CodeGap, "", "the unit before it, %s, cannot be read", last.name)
+	case before == nil:
+		c.find(CodeGap, "", "the unit before it, %s, ends at leaf %d", last.name, last.m.To)
 	case c.m.Previous != evidence.Checksum(before.digest):
 		c.find(CodeGap, manifestName, "it follows a unit with digest %s; the one before it, %s, has %s", c.m.Previous, before.name, evidence.Checksum(before.digest))
 	case before.m.Log != c.m.Log:

@@ -19,7 +19,8 @@ type destination interface {
 	create(ctx context.Context, name string, r io.ReaderAt, size int64) error
 	// open returns an object, or evidence.ErrNotFound.
 	open(ctx context.Context, name string) (object, error)
-	// list calls fn for the objects whose names begin with a prefix, by name.
+	// list calls fn for the objects whose names begin with a prefix, by name. What cannot be looked into has a slash
+	// at its end.
 	list(ctx context.Context, prefix string, fn func(name string) error) error
 	problems(ctx context.Context) ([]string, error)
 }

@@ -231,8 +231,11 @@ func (d *dir) list(ctx context.Context, prefix string, fn func(name string) erro
 				return fs.SkipDir
 			}
 			return context.Cause(ctx)
-		case e.Type()&fs.ModeSymlink != 0:
-			stop = fmt.Errorf("%s: %w", path, errNoFile)
+		case e.Type()&fs.ModeSymlink != 0 && (strings.HasPrefix(name, prefix) || strings.HasPrefix(prefix, name+"/")):
+			if _, _, ok := splitName(name); !ok {
+				name += "/" // a directory, perhaps, which is not looked into
+			}
+			stop = fn(name)
 			return stop
 		case !strings.HasPrefix(name, prefix) || strings.HasPrefix(e.Name(), tempPrefix):
 			return nil

@@ -165,3 +165,36 @@ func TestNothingOpensWhatExpired(t *testing.T) {
 	}
 	r.sound()
 }
+
+// TestArchiveGone: behind units that are not there nothing is written, and nothing is shown from a memory of them.
+func TestArchiveGone(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	r := newRig(t, nil)
+	if _, err := r.Archive(ctx, tenant, ArchiveRequest{}, Actor{"op"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Show(ctx, tenant, ShowRequest{Run: "run-050"}); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(r.base, "archive")
+	if err := os.Rename(dir, dir+".away"); err != nil {
+		t.Fatal(err)
+	}
+	r.add(step("later", today, 1, ""))
+	if out, err := r.Archive(ctx, tenant, ArchiveRequest{}, Actor{"op"}); !errors.Is(err, evidence.ErrUnavailable) || len(out.Units) > 0 {
+		t.Errorf("%+v, %v", out, err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, tenant)); err == nil {
+		t.Error("a new archive was begun")
+	}
+	if out, err := r.Show(ctx, tenant, ShowRequest{Run: "run-050"}); err == nil {
+		t.Errorf("shown: %+v", out)
+	}
+	if err := errors.Join(os.RemoveAll(dir), os.Rename(dir+".away", dir)); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := r.Archive(ctx, tenant, ArchiveRequest{}, Actor{"op"}); err != nil || len(out.Units) != 1 {
+		t.Errorf("%+v, %v", out, err)
+	}
+}

@@ -82,6 +82,7 @@ func (w *shower) unit(ctx context.Context, lg store.Log, u store.ArchiveUnit) er
 	if err != nil {
 		return err
 	}
+	in = in.Afresh() // who looks wants to see what is there now
 	var leaves []*evidence.Leaf
 	var raws [][]byte
 	var scan evidence.Leaf

@@ -151,12 +151,22 @@ func (a *archiving) upTo(ctx context.Context, lg store.Log, to int64) error {
 	var prev evidence.Hash
 	if n := len(units); n > 0 {
 		from, prev = units[n-1].To, units[n-1].Manifest
+		if from < to && units[n-1].Archive == a.s.cfg.Archive.String() {
+			// An archive that is not mounted is an empty directory.
+			err := a.s.cfg.Archive.Present(ctx, units[n-1])
+			if isNotFound(err) {
+				err = fmt.Errorf("%w: is it mounted? %v", evidence.ErrUnavailable, err)
+			}
+			if err != nil {
+				return fmt.Errorf("archive %s: the newest unit on record is not in it as it was written, so nothing is written behind it: %w", a.s.cfg.Archive, err)
+			}
+		}
 	}
 	for from < to {
 		began := time.Now()
 		// Units end with entry bundles, but for the last.
 		end := min(to, from/256*256+max(a.s.cfg.UnitLeaves, 256))
-		begun, err := a.begun(ctx, lg, from)
+		begun, err := a.begun(ctx, lg, from, prev)
 		if err != nil {
 			return err
 		}
@@ -181,12 +191,12 @@ func (a *archiving) upTo(ctx context.Context, lg store.Log, to int64) error {
 }
 
 // begun is the end of a unit that was begun at a leaf, and can be finished.
-func (a *archiving) begun(ctx context.Context, lg store.Log, from int64) (int64, error) {
+func (a *archiving) begun(ctx context.Context, lg store.Log, from int64, prev evidence.Hash) (int64, error) {
 	served, err := a.s.cfg.Ledger.Serve(ctx, a.tenant, lg.No)
 	if err != nil {
 		return 0, err
 	}
-	return a.s.cfg.Archive.Begun(ctx, lg, from, served.Size)
+	return a.s.cfg.Archive.Begun(ctx, lg, from, served.Size, prev)
 }
 
 func (a *archiving) write(ctx context.Context, lg store.Log, from, to int64, prev evidence.Hash) (store.ArchiveUnit, error) {
