@@ -70,7 +70,12 @@ func (s *screen) erasures(list []lifecycle.ErasureInfo) {
 		p.put("  erased", fmt.Sprintf("%s of %s in %s", many(x.Fields, "field"), many(x.Records, "record"), many(x.Runs, "run")))
 		keys := many(x.Keys, "key") + " destroyed"
 		if x.Retire > 0 {
-			keys += fmt.Sprintf("; %d were to follow", x.Retire)
+			keys += fmt.Sprintf("; %s to follow, ", many(x.Retire, "key"))
+			if x.Retiring > 0 {
+				keys += fmt.Sprintf("%d of them not destroyed yet", x.Retiring)
+			} else {
+				keys += "destroyed since"
+			}
 		}
 		p.put("  keys", keys)
 		if x.Until != "" {

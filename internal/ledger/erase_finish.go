@@ -38,7 +38,7 @@ type erasureNote struct {
 const SettingErasure = "erasure/"
 
 // settingRetire begins the settings of keys that are to go (<tenant>/<key>): the order by which one
-// does, "" once it is gone.
+// does and the erasures that it belongs to, "" once it is gone.
 const settingRetire = "erasure_retire/"
 
 func (w *eraser) note(records []*evidence.Record) *erasureNote {
@@ -100,7 +100,7 @@ func (l *Ledger) stateErasure(ctx context.Context, tenant string, n *erasureNote
 				return err
 			}
 			for _, k := range n.Retire {
-				if err := l.store.SetSetting(ctx, retireSetting(tenant, k), formatPosition(by)); err != nil {
+				if err := l.noteRetire(ctx, tenant, k, by, n.ID); err != nil {
 					return err
 				}
 			}
@@ -207,6 +207,36 @@ func statementKey(id string) string { return "erasure:" + id }
 // retireSetting names the note that a key is to be destroyed.
 func retireSetting(tenant string, k store.KeyID) string {
 	return settingRetire + tenant + "/" + hex.EncodeToString(k[:])
+}
+
+// noteRetire writes down that a key is to be destroyed, by which order, and of which erasure ("": of none).
+func (l *Ledger) noteRetire(ctx context.Context, tenant string, k store.KeyID, by store.Position, erasure string) error {
+	name := retireSetting(tenant, k)
+	order, err := l.store.Setting(ctx, name)
+	if err != nil && !errors.Is(err, evidence.ErrNotFound) {
+		return err
+	}
+	if order == "" {
+		order = formatPosition(by)
+	}
+	if erasure != "" && !slices.Contains(strings.Fields(order), erasure) {
+		order += " " + erasure
+	}
+	return l.store.SetSetting(ctx, name, order)
+}
+
+// Retiring counts, by the id of the erasure, the keys of a tenant that are still to be destroyed.
+func (l *Ledger) Retiring(ctx context.Context, tenant string) (map[string]int, error) {
+	out := map[string]int{}
+	list, err := l.settingsOf(store.NoLag(ctx), settingRetire+tenant+"/")
+	for _, order := range list {
+		if parts := strings.Fields(order); len(parts) > 2 {
+			for _, id := range parts[2:] {
+				out[id]++
+			}
+		}
+	}
+	return out, err
 }
 
 // FinishErasures goes on with what erasures of a tenant left to be done: a statement that a crash

@@ -205,7 +205,7 @@ const (
 // them once what is left under them is sealed anew.
 func (l *Ledger) retireLater(ctx context.Context, tenant string, keys []store.KeyID, by store.Position) error {
 	for _, k := range keys {
-		if err := l.store.SetSetting(ctx, retireSetting(tenant, k), formatPosition(by)); err != nil {
+		if err := l.noteRetire(ctx, tenant, k, by, ""); err != nil {
 			return err
 		}
 	}

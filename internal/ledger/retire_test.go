@@ -129,6 +129,9 @@ func TestEraseRetires(t *testing.T) {
 	if out.Records != plan.Records || out.Fields != plan.Fields || out.Runs != 1 || len(out.Receipts) != 1 {
 		t.Errorf("%+v", out)
 	}
+	if left, err := r.Retiring(ctx, "acme"); err != nil || left[out.ID] != 2 {
+		t.Errorf("keys that are to go: %v, %v", left, err)
+	}
 	f.remove.Store(0)
 	begun, err := r.FinishErasures(ctx, "acme")
 	if !errors.Is(err, errLost) {
@@ -166,6 +169,9 @@ func TestEraseRetires(t *testing.T) {
 	r.close()
 	r = openRig(t, r.dir)
 	check()
+	if left, err := r.Retiring(ctx, "acme"); err != nil || len(left) != 0 {
+		t.Errorf("keys that are still to go: %v, %v", left, err)
+	}
 	if again, err := r.FinishErasures(ctx, "acme"); err != nil || again != (ledger.Retired{}) {
 		t.Errorf("again: %+v, %v", again, err)
 	}

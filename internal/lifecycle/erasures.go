@@ -28,6 +28,7 @@ type ErasureInfo struct {
 	Runs       int64  `json:"runs"`
 	Keys       int64  `json:"keys_destroyed"`
 	Retire     int64  `json:"keys_to_retire"` // when it was executed
+	Retiring   int    `json:"keys_retiring"`  // of these, by now
 	Orders     int64  `json:"orders"`         // records that name what was erased
 	Record     string `json:"record_id"`
 	// Until is when the certificate can no longer be asked for; "" where that has passed.
@@ -65,8 +66,14 @@ func (s *Service) Erasures(ctx context.Context, tenant string, q ErasureQuery) (
 	if err != nil {
 		return out, err
 	}
+	retiring, err := s.cfg.Ledger.Retiring(ctx, tenant)
+	if err != nil {
+		return out, err
+	}
 	for i := range list {
-		out.Erasures = append(out.Erasures, s.erasureInfo(&list[i]))
+		info := s.erasureInfo(&list[i])
+		info.Retiring = retiring[info.ID]
+		out.Erasures = append(out.Erasures, info)
 	}
 	out.More = more
 	return out, nil

@@ -15,6 +15,9 @@ import (
 func (s *Service) finishErasures(ctx context.Context, tenant string) (ledger.Retired, error) {
 	done, err := s.cfg.Ledger.FinishErasures(ctx, tenant)
 	s.metrics.erasures.WithLabelValues(resultExecuted).Add(float64(done.Erasures))
+	if done.Keys > 0 {
+		s.cfg.Logger.Info("keys that opened what was erased are destroyed", "tenant", tenant, "keys", done.Keys, "sealed_anew", done.Segments)
+	}
 	if err != nil {
 		return done, fmt.Errorf("finish erasures: %w", err)
 	}

@@ -13,8 +13,8 @@ var personKeys = []string{"runledger.subject", "runledger.user_id", "user.id", "
 // personOf returns the person that attributes name, or "".
 func personOf(attrs pcommon.Map) string {
 	for _, key := range personKeys {
-		if v, ok := attrs.Get(key); ok && v.Type() == pcommon.ValueTypeStr && v.Str() != "" {
-			return v.Str()
+		if v, ok := attrs.Get(key); ok && (v.Type() == pcommon.ValueTypeStr && v.Str() != "" || v.Type() == pcommon.ValueTypeInt) {
+			return v.AsString()
 		}
 	}
 	return ""
@@ -25,6 +25,11 @@ func personOf(attrs pcommon.Map) string {
 func (q *request) byPerson(rm pmetric.ResourceMetrics) {
 	owner := personOf(rm.Resource().Attributes())
 	several := false
+	for _, sm := range rm.ScopeMetrics().All() {
+		if p := personOf(sm.Scope().Attributes()); p != "" && p != owner {
+			several = true
+		}
+	}
 	eachAttributes(rm, func(a pcommon.Map) {
 		if p := personOf(a); p != "" && p != owner {
 			several = true
@@ -34,9 +39,12 @@ func (q *request) byPerson(rm pmetric.ResourceMetrics) {
 		q.split(rm, owner)
 		return
 	}
-	s := &personSplit{q: q, rm: rm, owner: owner, parts: map[string]*personPart{}}
+	s := &personSplit{q: q, rm: rm, of: owner, parts: map[string]*personPart{}}
 	for _, sm := range rm.ScopeMetrics().All() {
 		s.scope++
+		if s.owner = personOf(sm.Scope().Attributes()); s.owner == "" {
+			s.owner = owner
+		}
 		for _, m := range sm.Metrics().All() {
 			s.metric(sm, m)
 		}
@@ -53,8 +61,9 @@ func (q *request) byPerson(rm pmetric.ResourceMetrics) {
 type personSplit struct {
 	q     *request
 	rm    pmetric.ResourceMetrics
-	owner string
-	scope int // number of the scope
+	of    string // whom the resource names
+	owner string // whom points are about that name nobody: the scope's, or of
+	scope int    // number of the scope
 	parts map[string]*personPart
 	order []string
 	// copied is what was copied, in bytes, and lost the points that there was no room for.
@@ -182,6 +191,11 @@ func (s *personSplit) begin(person string, sm pmetric.ScopeMetrics, head pmetric
 		part = &personPart{all: pmetric.NewMetrics()}
 		rm := part.all.ResourceMetrics().AppendEmpty()
 		s.rm.Resource().CopyTo(rm.Resource())
+		if person != s.of { // whom the resource names is in their own part
+			for _, key := range personKeys {
+				rm.Resource().Attributes().Remove(key)
+			}
+		}
 		rm.SetSchemaUrl(s.rm.SchemaUrl())
 		s.parts[person] = part
 		s.order = append(s.order, person)

@@ -59,6 +59,27 @@ func TestMetricPersons(t *testing.T) {
 			t.Errorf("%s: %+v", person, s)
 		}
 	}
+	// Whom the resource, or a scope, names is in no record about somebody else.
+	md = everyMetric()
+	md.ResourceMetrics().At(0).Resource().Attributes().PutInt("user.id", 4711)
+	scope := md.ResourceMetrics().At(0).ScopeMetrics().AppendEmpty()
+	scope.Scope().Attributes().PutStr("user.id", "zoe@example.com")
+	scope.Metrics().AppendEmpty().SetEmptyGauge().DataPoints().AppendEmpty()
+	name(md, "user.id", "mia@example.com")
+	for i, it := range testMapper().Metrics(md).Items {
+		s, all := show(it.Record), 0
+		for _, person := range []string{"4711", "mia@example.com", "zoe@example.com"} {
+			if strings.Contains(s.Sealed["/resource"]+s.Sealed["/points"], person) {
+				all++
+				if s.Sealed["/subject"] != `"`+person+`"` {
+					t.Errorf("record %d about %s names %s", i, s.Sealed["/subject"], person)
+				}
+			}
+		}
+		if all != 1 {
+			t.Errorf("record %d names %d persons", i, all)
+		}
+	}
 	// One person alone, by a point or by the resource: nothing is taken apart.
 	md = everyMetric()
 	md.ResourceMetrics().At(0).Resource().Attributes().PutStr("enduser.id", "mia@example.com")
