@@ -2,14 +2,20 @@ package archive
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
+	"hash/maphash"
 	"io"
+	"reflect"
 	"slices"
+	"sync"
 
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/encoding/thrift"
 	pq "github.com/parquet-go/parquet-go/format"
+
+	"github.com/runledger/runledger/evidence"
 )
 
 // Readers of Parquet believe more than the values: they pass over row groups and pages by the bounds that
@@ -93,6 +99,81 @@ func believed(m *pq.FileMetaData) string {
 		}
 	}
 	return ""
+}
+
+// frames are the footers of files without rows, by kind: what of a footer follows from the kind alone.
+var frames [maxKinds]func() *pq.FileMetaData
+
+func init() {
+	for _, k := range evidence.Kinds() {
+		frames[k] = sync.OnceValue(func() *pq.FileMetaData {
+			var out bytes.Buffer
+			w := newParquetWriter(&out, k, "", 1, maphash.MakeSeed())
+			if err := w.close(); err != nil {
+				panic("archive: " + err.Error()) // written to memory
+			}
+			f, err := parquet.OpenFile(bytes.NewReader(out.Bytes()), int64(out.Len()), &parquet.FileConfig{SkipPageIndex: true, SkipBloomFilters: true})
+			if err != nil {
+				panic("archive: " + err.Error())
+			}
+			return f.Metadata()
+		})
+	}
+}
+
+// strange says what of a footer is not what follows from the kind, and from where its chunks say that they
+// stand; "" for nothing.
+func strange(m *pq.FileMetaData, kind evidence.Kind) string {
+	frame := frames[kind]()
+	if m.Version != frame.Version || m.CreatedBy != frame.CreatedBy || !reflect.DeepEqual(m.Schema, frame.Schema) || !reflect.DeepEqual(m.ColumnOrders, frame.ColumnOrders) {
+		return "it has other columns"
+	}
+	leaves := leafColumns(frame.Schema)
+	for i := range m.RowGroups {
+		g := &m.RowGroups[i]
+		if len(g.Columns) != len(leaves) || int(g.Ordinal) != i {
+			return fmt.Sprintf("row group %d has %d columns", i, len(g.Columns))
+		}
+		packed, plain := int64(0), int64(0)
+		for j := range g.Columns {
+			d := &g.Columns[j].MetaData
+			if d.Type != leaves[j].kind || !slices.Equal(d.PathInSchema, leaves[j].path) || g.Columns[j].FileOffset != 0 {
+				return fmt.Sprintf("column %d of row group %d is another one", j, i)
+			}
+			packed, plain = packed+d.TotalCompressedSize, plain+d.TotalUncompressedSize
+		}
+		first := &g.Columns[0].MetaData
+		if begins := cmp.Or(first.DictionaryPageOffset, first.DataPageOffset); g.FileOffset != begins || g.TotalCompressedSize != packed || g.TotalByteSize != plain {
+			return fmt.Sprintf("row group %d is not where its columns are", i)
+		}
+	}
+	return ""
+}
+
+// leafColumn is a column that has values.
+type leafColumn struct {
+	path []string
+	kind pq.Type
+}
+
+// leafColumns are those of a schema, which is a tree, depth first.
+func leafColumns(schema []pq.SchemaElement) (out []leafColumn) {
+	at := 1
+	var below func(path []string, n int32)
+	below = func(path []string, n int32) {
+		for range n {
+			e := &schema[at]
+			at++
+			here := append(slices.Clip(path), e.Name)
+			if e.NumChildren.Valid && e.NumChildren.V > 0 {
+				below(here, e.NumChildren.V)
+			} else {
+				out = append(out, leafColumn{here, e.Type.V})
+			}
+		}
+	}
+	below(nil, schema[0].NumChildren.V)
+	return out
 }
 
 // bounds are what a chunk's statistics say, found in its values.

@@ -75,6 +75,7 @@ type chunk struct {
 	off, size int64
 	dict      int64 // where its dictionary stands; 0: it has none
 	data      int64 // and its first data page
+	plain     int64 // bytes of its pages unpacked, with their headers
 	values    int64
 	rows      int64 // of the row group
 	says      pq.Statistics
@@ -94,6 +95,7 @@ type columnReader struct {
 	values int64         // its values that are left
 	now    chunk
 	found  bounds // in its values so far
+	plain  int64  // bytes of its pages so far, unpacked, with their headers
 
 	page  []byte // unpacked
 	count int    // its values that are left
@@ -108,7 +110,7 @@ type columnReader struct {
 	buf   []parquet.Value
 }
 
-var errBounds = errors.New("what stands for a row group's values, their number, least and greatest, is not what they are")
+var errBounds = errors.New("what stands for a row group's values, their number, size, least and greatest, is not what they are")
 
 var errPage = errors.New("a page is not of the form, or larger, than those of a unit")
 
@@ -240,7 +242,7 @@ func (c *columnReader) advance() error {
 		if c.values != 0 {
 			return fmt.Errorf("%w: %d values are missing", errPage, c.values)
 		}
-		if c.now.size > 0 && !c.found.same(&c.now, c.kind) {
+		if c.now.size > 0 && (c.plain != c.now.plain || !c.found.same(&c.now, c.kind)) {
 			return errBounds
 		}
 		c.now = chunk{}
@@ -250,6 +252,7 @@ func (c *columnReader) advance() error {
 		now := c.chunks[0]
 		c.chunks, c.now = c.chunks[1:], now
 		c.found.reset()
+		c.plain = 0
 		if c.in == nil {
 			c.in = bufio.NewReaderSize(nil, maxPageHeader)
 		}
@@ -336,6 +339,7 @@ func (c *columnReader) header() (h pageHeader, err error) {
 		return h, err
 	}
 	c.rest -= int64(s.pos)
+	c.plain += int64(s.pos) + h.size
 	switch {
 	case h.size < 0 || h.size > maxPage || h.packed < 0 || h.packed > c.rest || h.packed > h.size+h.size>>7+maxPageHeader,
 		h.values < 0, h.bounds, h.kind == pq.DataPage && (h.values == 0 || h.values > c.values):

@@ -275,6 +275,26 @@ func TestChunks(t *testing.T) {
 		"an order": {func(m *pq.FileMetaData) {
 			m.RowGroups[0].SortingColumns = []pq.SortingColumn{{ColumnIdx: 2}}
 		}, false},
+		"columns exchanged": {func(m *pq.FileMetaData) {
+			a, b := &m.RowGroups[0].Columns[5].MetaData, &m.RowGroups[0].Columns[6].MetaData
+			a.PathInSchema, b.PathInSchema = b.PathInSchema, a.PathInSchema
+		}, false},
+		"another type": {func(m *pq.FileMetaData) {
+			m.RowGroups[0].Columns[1].MetaData.Type = pq.Int96
+		}, false},
+		"a large group":     {func(m *pq.FileMetaData) { m.RowGroups[0].TotalCompressedSize = 1 << 60 }, false},
+		"a group elsewhere": {func(m *pq.FileMetaData) { m.RowGroups[0].FileOffset = 1 << 60 }, false},
+		"another group":     {func(m *pq.FileMetaData) { m.RowGroups[0].Ordinal = 1 }, false},
+		"a large column": {func(m *pq.FileMetaData) {
+			m.RowGroups[0].Columns[1].MetaData.TotalUncompressedSize++
+			m.RowGroups[0].TotalByteSize++
+		}, false},
+		"a column elsewhere": {func(m *pq.FileMetaData) { m.RowGroups[0].Columns[1].FileOffset = 4 }, false},
+		"other times": {func(m *pq.FileMetaData) {
+			m.Schema[6].ConvertedType.V-- // milliseconds
+		}, false},
+		"another writer": {func(m *pq.FileMetaData) { m.CreatedBy = "parquet-mr version 1.4.0" }, false},
+		"no orders":      {func(m *pq.FileMetaData) { m.ColumnOrders = nil }, false},
 		"pages elsewhere": {func(m *pq.FileMetaData) {
 			m.RowGroups[0].Columns[0].MetaData.DataPageOffset++
 		}, false},

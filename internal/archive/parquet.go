@@ -126,8 +126,8 @@ func openParquet(r io.ReaderAt, size int64, kind evidence.Kind, tenant string, l
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errParquet, err)
 	}
-	if want := schemaOf(kind).String(); f.Schema().String() != want {
-		return nil, fmt.Errorf("%w: it has other columns", errParquet)
+	if what := strange(f.Metadata(), kind); what != "" {
+		return nil, fmt.Errorf("%w: %s", errParquet, what)
 	}
 	if what := believed(f.Metadata()); what != "" {
 		return nil, fmt.Errorf("%w: %s, which nothing proves", errParquet, what)
@@ -161,7 +161,7 @@ func openParquet(r io.ReaderAt, size int64, kind evidence.Kind, tenant string, l
 // chunkOf is where a column's part of a row group stands, before the footer.
 func chunkOf(m *pq.ColumnMetaData, footer int64) (chunk, error) {
 	c := chunk{
-		off: m.DataPageOffset, size: m.TotalCompressedSize, dict: m.DictionaryPageOffset, data: m.DataPageOffset,
+		off: m.DataPageOffset, size: m.TotalCompressedSize, plain: m.TotalUncompressedSize, dict: m.DictionaryPageOffset, data: m.DataPageOffset,
 		values: m.NumValues, says: m.Statistics, encodings: m.Encoding,
 	}
 	if c.dict != 0 {
