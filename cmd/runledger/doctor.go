@@ -11,7 +11,7 @@ func (doctorCmd) Help() string {
     runledger doctor --data runledger-data
     runledger doctor --store postgres://runledger_app@db/runledger --json
 
-Exit status: 0 nothing found, 1 something. What is "broken" keeps a server from starting.`
+Exit status: 0 nothing found, 1 something. What is "broken" keeps a server from starting, or from what it is asked for.`
 }
 
 // Run examines.

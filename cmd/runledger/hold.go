@@ -50,6 +50,9 @@ func (c *holdPlaceCmd) Run(e *env) error {
 	}
 	return c.with(e, func(s *session, tenant string) error {
 		h, err := s.PlaceHold(e.ctx, tenant, q)
+		if err == nil && h.Scope == "subject" && h.Runs+h.Records == 0 {
+			e.notef("nothing that is here names this person yet: names are compared letter by letter\n")
+		}
 		if err != nil {
 			return err
 		}

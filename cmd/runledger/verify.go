@@ -74,6 +74,9 @@ func (c *verifyCmd) Run(e *env) error {
 		}
 		return c.runCertificate(e, data, opts)
 	}
+	if form := otherForm(c.Bundle); form != "" {
+		return c.runOther(e, form)
+	}
 	bar := e.progress("verify")
 	opts.Progress = func(p verify.Progress) {
 		bar.what = p.Stage
@@ -90,9 +93,6 @@ func (c *verifyCmd) Run(e *env) error {
 		}
 	} else {
 		e.printReport(c.Bundle, rep)
-		if form := otherForm(c.Bundle); form != "" {
-			e.notef("%s is the %s form of an export: only its ZIP form can be verified\n", c.Bundle, form)
-		}
 	}
 	return result(rep.ExitStatus())
 }
@@ -139,6 +139,23 @@ func otherForm(name string) string {
 		}
 	}
 	return ""
+}
+
+// runOther answers for a file that is an export, or a certificate, for people.
+func (c *verifyCmd) runOther(e *env, form string) error {
+	what := fmt.Sprintf("it is the %s form of an export, of which only the ZIP form can be verified", form)
+	if form == "PDF" {
+		what = "it is a PDF: of an export only the ZIP form can be verified, of an erasure's certificate the JSON form"
+	}
+	rep := &verify.Report{Verdict: verify.CouldNotCheck, Findings: []verify.Finding{{Code: verify.UFormat, Message: what}}}
+	if e.JSON {
+		if err := e.json(rep); err != nil {
+			return err
+		}
+	} else {
+		e.printReport(c.Bundle, rep)
+	}
+	return result(rep.ExitStatus())
 }
 
 // readSmall reads a file that the user names; without a name it is nil.

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -81,23 +84,37 @@ const bucketScheme = "s3://"
 func (c *Config) unitFindings(ctx context.Context, db store.Store, logs []store.Log) (list []Finding, err error) {
 	gone := map[string]int{}
 	for _, lg := range logs {
+		units := map[string][]store.ArchiveUnit{}
 		err := db.Archives(ctx, lg.LogRef, func(u store.ArchiveUnit) error {
-			if directoryGone(u.Archive) && (c.Archive == Off || directoryGone(c.Archive)) {
-				gone[u.Archive]++
-			}
+			units[u.Archive] = append(units[u.Archive], u)
 			return nil
 		})
 		if err != nil {
 			return nil, err
 		}
+		for spec, list := range units {
+			if unitGone(spec, list[len(list)-1]) && (c.Archive == Off || unitGone(c.Archive, list[len(list)-1])) {
+				gone[spec] += len(list)
+			}
+		}
 	}
 	for _, spec := range slices.Sorted(maps.Keys(gone)) {
 		list = append(list, Finding{
-			"D_ARCHIVE", SeverityBroken, fmt.Sprintf("the archive %s is not there, with %d units", spec, gone[spec]),
-			"Put it back, or name the place where it is now with serve --archive: what was moved there is nowhere else.",
+			"D_ARCHIVE", SeverityBroken, fmt.Sprintf("the archive %s is not there, with %d units, or is empty", spec, gone[spec]),
+			"Mount it, put it back, or name the place where it is now with serve --archive: what was moved there is nowhere else.",
 		})
 	}
 	return list, nil
+}
+
+// unitGone reports whether a unit is not in an archive that is a directory: that one is not there, or is another, as one
+// is that is not mounted.
+func unitGone(spec string, u store.ArchiveUnit) bool {
+	if strings.HasPrefix(spec, bucketScheme) {
+		return false
+	}
+	_, err := os.Lstat(filepath.Join(spec, filepath.FromSlash(u.Name), "manifest.json"))
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // storageFindings asks the archive and the anchor what is wrong with them, or weaker than
