@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -51,19 +52,25 @@ func TestPersonsInQueries(t *testing.T) {
 		t.Fatal(err)
 	}
 	for query, want := range map[string][2]string{ // what is kept of the query, and whom it is about
-		"limit=5":                          {"limit=5", ""},
-		"limit=5&" + ada:                   {"limit=5&" + ada, `"ada b@example.com"`},
-		ada + "&" + ada:                    {ada + "&" + ada, `"ada b@example.com"`},
-		"human_actor_id=bob&" + ada:        {"human_actor_id=bob&actor_id=" + stands, `"bob"`},
-		"entity_id=rule-1&%zz=1&actor_id=": {"entity_id=rule-1&%zz=1&actor_id=", ""},
-		"entity_id=ada+b@example.com":      {"entity_id=ada+b@example.com", `"ada b@example.com"`},
+		"limit=5":                   {"limit=5", ""},
+		"limit=5&" + ada:            {"limit=5&" + ada, `"ada b@example.com"`},
+		ada + "&" + ada:             {ada + "&" + ada, `"ada b@example.com"`},
+		"human_actor_id=bob&" + ada: {"human_actor_id=bob&actor_id=" + stands, `"bob"`},
+		"entity_type=LIMIT&entity_id=rule-1&%zz=1&actor_id=": {"entity_type=LIMIT&entity_id=rule-1&%zz=1&actor_id=", ""},
+		"entity_id=hold-0123456789ab":                        {"entity_id=hold-0123456789ab", ""},
+		"agent_id=bot&run_id=run-1":                          {"agent_id=bot&run_id=run-1", ""},
+		"entity_id=ada+b@example.com":                        {"entity_id=ada+b@example.com", `"ada b@example.com"`},
 	} {
 		if kept, subject := look(query); kept != want[0] || subject != want[1] {
 			t.Errorf("%s: %s about %s", query, kept, subject)
 		}
 	}
-	for _, of := range []string{"actor_id", "human_actor_id", "entity_id"} {
-		if kept, subject := look(of + "=nobody@example.com"); strings.Contains(kept, "nobody") || !strings.HasPrefix(kept, of+"=h:") || subject != "" {
+	for _, of := range []string{"actor_id", "human_actor_id", "entity_id", "entity_type=IDENTITY&entity_id", "agent_id"} {
+		name := "nobody"
+		if of == "agent_id" {
+			name = "nobody, born 1990"
+		}
+		if kept, subject := look(of + "=" + url.QueryEscape(name)); strings.Contains(kept, "nobody") || !strings.HasPrefix(kept, of+"=h:") || subject != "" {
 			t.Errorf("of nobody: %s about %s", kept, subject)
 		}
 	}

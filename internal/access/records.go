@@ -214,8 +214,12 @@ func (g *Gate) setRequest(ctx context.Context, tenant string, r *evidence.Record
 	return nil
 }
 
-// persons are the parameters of a query that may name a person.
-var persons = map[string]bool{"human_actor_id": true, "actor_id": true, "entity_id": true}
+// persons are the parameters of a query that may name a person, names those of names, of which one that is not fit
+// to be public is likely to.
+var (
+	persons = map[string]bool{"human_actor_id": true, "actor_id": true, "entity_id": true}
+	names   = map[string]bool{"conversation_id": true, "agent_id": true, "correlation_id": true, "component": true, "provider": true, "model": true, "run_id": true}
+)
 
 // withoutPersons returns the query of a request as it may be kept for as long as audit entries are. One person that
 // the tenant's records name is left in it, and returned: it is about them, and goes when they are erased. Of all others,
@@ -226,11 +230,19 @@ func (g *Gate) withoutPersons(ctx context.Context, tenant, query string) (kept, 
 		return "", "", nil
 	}
 	parts := strings.Split(query, "&")
+	identity := func() bool { // the entity is a person, or may be one
+		for _, part := range parts {
+			if of, ok := strings.CutPrefix(part, "entity_type="); ok {
+				return of == "IDENTITY"
+			}
+		}
+		return true
+	}
 	for i, part := range parts {
 		name, value, _ := strings.Cut(part, "=")
 		name, nameErr := url.QueryUnescape(name)
 		value, valueErr := url.QueryUnescape(value)
-		if nameErr != nil || valueErr != nil || !persons[name] || value == "" {
+		if nameErr != nil || valueErr != nil || value == "" || !persons[name] && (!names[name] || evidence.FitName(value)) {
 			continue
 		}
 		known, pseudonym, err := g.cfg.Ledger.KnownPerson(ctx, tenant, value)
@@ -241,12 +253,18 @@ func (g *Gate) withoutPersons(ctx context.Context, tenant, query string) (kept, 
 			person = value
 			continue
 		}
-		if !known && name == "entity_id" && !strings.Contains(value, "@") {
+		if !known && name == "entity_id" && (isID(value) || !identity()) {
 			continue // of a rule, a hold, an export
 		}
 		parts[i] = name + "=" + pseudonym
 	}
 	return strings.Join(parts, "&"), person, nil
+}
+
+// isID reports whether an entity is named by an id that this program gives.
+func isID(entity string) bool {
+	_, uuid := evidence.ParseID(entity)
+	return uuid || strings.HasPrefix(entity, "hold-") || strings.HasPrefix(entity, "erasure-")
 }
 
 // maxQuery bounds what a record says of a request's path and of its query, each.

@@ -28,6 +28,8 @@ const (
 	// maxFilePages is what the pages may take that are unpacked at the same time, of a file's
 	// columns together.
 	maxFilePages = 4 * maxPage
+	// maxLeft is how many bytes of a page may be left behind its last value: what fills up those that are packed together.
+	maxLeft = 1 << 10
 	// maxSpare is how much of what was unpacked is kept to be unpacked into again.
 	maxSpare = 512 << 10
 	// maxWords are the words of a dictionary: one of them is empty at most, and each has its length.
@@ -237,6 +239,9 @@ func (c *columnReader) dropWords() {
 
 // advance goes to the next data page.
 func (c *columnReader) advance() error {
+	if c.page != nil && c.data.left()+c.rep.left()+c.def.left() > maxLeft {
+		return fmt.Errorf("%w: something stands behind its values", errPage)
+	}
 	c.turn()
 	for c.rest == 0 {
 		if c.values != 0 {

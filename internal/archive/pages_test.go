@@ -140,6 +140,7 @@ func TestClaims(t *testing.T) { // alone, since it looks at memory
 		"sizes":               {text, pageOf(appendUvarints(nil, 128, 4, 1<<40, 0), 9, 10, pq.DeltaLengthByteArray), 10},
 		"a text":              {text, pageOf([]byte{255, 255, 255, 127}, 4, 1, pq.Plain), 1},
 		"sizes of a list":     {shape{kind: parquet.ByteArray, optional: true, list: true}, pageOf(sizes, int64(len(sizes)), 1<<28, pq.DeltaLengthByteArray), 1 << 28},
+		"much behind":         {number, pageOf(make([]byte, 1<<20), 1<<20, 1, pq.Plain), 1},
 		"no values":           {number, pageOf(nil, 0, 0, pq.Plain), 1},
 		"packed much":         {number, hollow, 1},
 		"no dictionary":       {text, pageOf([]byte{1, 2, 0}, 3, 1, pq.RLEDictionary), 1},

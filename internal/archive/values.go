@@ -46,6 +46,14 @@ func (h *hybrid) next() (uint64, error) {
 	return v, nil
 }
 
+// left is how many bytes are not read.
+func (h *hybrid) left() int {
+	if h.run > 0 && h.bits >= 0 {
+		return len(h.in) - h.bits/8
+	}
+	return len(h.in)
+}
+
 func (h *hybrid) begin() error {
 	u, n := binary.Uvarint(h.in)
 	if n <= 0 || u>>1 > 1<<31 {
@@ -233,8 +241,24 @@ func (d *decoder) deltaLength(in []byte, most int) error {
 
 func (d *decoder) bits(in []byte) error {
 	d.from = fromBits
-	_, err := d.runs.levels(in)
+	rest, err := d.runs.levels(in)
+	if err == nil && len(rest) > 0 {
+		err = errPage
+	}
 	return err
+}
+
+// left is how many bytes of a page were not read.
+func (d *decoder) left() int {
+	switch {
+	case d.from == fromWords || d.from == fromBits:
+		return d.runs.left()
+	case d.from == fromDeltas:
+		return len(d.numbers.in)
+	case d.from == fromPlain && d.kind == parquet.Boolean:
+		return len(d.in) - d.bit/8
+	}
+	return len(d.in)
 }
 
 func (d *decoder) next() (v parquet.Value, err error) {

@@ -95,10 +95,30 @@ func (c *copies) seek(ctx context.Context, fields []ErasedField) error {
 		}
 		places = append(places, place)
 	}
-	records, err := c.l.Fetch(ctx, c.tenant, places, true)
-	if err != nil {
+	records := func(fn func([]Fetched)) error {
+		for some := range slices.Chunk(places, copyChunk) {
+			list, err := c.l.Fetch(ctx, c.tenant, some, true)
+			if err != nil {
+				return err
+			}
+			fn(list)
+		}
+		return nil
+	}
+	if err := records(c.note); err != nil {
 		return err
 	}
+	for _, s := range c.sought {
+		s.part = c.text
+	}
+	return records(c.look)
+}
+
+// copyChunk is how many records are opened at once: content of one may have megabytes.
+const copyChunk = 32
+
+// note takes the texts of named fields.
+func (c *copies) note(records []Fetched) {
 	for i := range records {
 		r := &records[i]
 		s := c.sought[erasedRun(r.Leaf)]
@@ -112,11 +132,6 @@ func (c *copies) seek(ctx context.Context, fields []ErasedField) error {
 			}
 		}
 	}
-	for _, s := range c.sought {
-		s.part = c.text
-	}
-	c.look(records)
-	return nil
 }
 
 func (c *copies) isNamed(at store.Position, path string) bool {
@@ -146,7 +161,7 @@ func (c *copies) run(ctx context.Context, run string) error {
 		}
 		q.After = &page[len(page)-1].Position
 	}
-	for some := range slices.Chunk(places, readChunk) {
+	for some := range slices.Chunk(places, copyChunk) {
 		records, err := c.l.Fetch(ctx, c.tenant, some, true)
 		if err != nil {
 			return err

@@ -29,14 +29,14 @@ func erasedRun(leaf *evidence.Leaf) string {
 	return leaf.Run
 }
 
-// subjectRuns are the runs of which something goes because it is about the person: not those in which the
-// person has only acted.
+// subjectRuns are the runs of which records go because they are about the person: not those in which the
+// person has only acted, nor those that an entry about the person only speaks of.
 func (w *eraser) subjectRuns() []string {
 	runs := map[string]bool{}
 	for _, seg := range w.order {
 		for _, h := range seg.hits {
-			if h.run != "" && seg.whole && slices.ContainsFunc(h.paths, func(p string) bool { return p != "/actor" }) {
-				runs[h.run] = true
+			if h.own != "" && seg.whole && slices.ContainsFunc(h.paths, func(p string) bool { return p != "/actor" }) {
+				runs[h.own] = true
 			}
 		}
 	}

@@ -24,7 +24,7 @@ func TestEraseQuotes(t *testing.T) {
 	ctx := context.Background()
 	r := eraseRig(t)
 	r.append(t, "acme", step(1, 1, content), step(2, 1, content+`,"subject":"sue"`), step(2, 2, content), step(3, 1, content+`,"human_actor_id":"sue"`))
-	quotes := r.append(t, "acme", said(1, 1, ""), said(2, 2, ""), said(3, 3, ""), said(4, 1, ""))
+	quotes := r.append(t, "acme", said(1, 1, ""), said(2, 2, ""), said(3, 3, ""), said(4, 1, ""), said(5, 3, `,"subject":"sue"`))
 	opens := func(i int, paths ...string) {
 		t.Helper()
 		r.opens(t, "acme", 1, quotes[i].LeafIndex, paths...)
@@ -36,7 +36,7 @@ func TestEraseQuotes(t *testing.T) {
 	}
 	sue := ledger.Erasure{Person: "sue", Reason: "asked"}
 	plan, err := r.PlanErasure(ctx, "acme", sue)
-	if err != nil || plan.Records != 3 || plan.Beside != 1 { // the steps of run 2 and 3, and what is said of run 2; a step of run 2 names nobody
+	if err != nil || plan.Records != 4 || plan.Beside != 1 { // the steps of run 2 and 3, what is said of run 2, and of her about run 3; a step of run 2 names nobody
 		t.Errorf("%+v, %v", plan, err)
 	}
 	if out := r.erase(t, "acme", sue); out.Records != plan.Records || out.Fields != plan.Fields || out.Runs != 2 {
@@ -44,7 +44,8 @@ func TestEraseQuotes(t *testing.T) {
 	}
 	opens(0, whole...)
 	opens(1, "/actor")
-	opens(2, whole...)
+	opens(2, whole...) // the run is not about her, though something about it is
+	opens(4, "/actor")
 	if _, err := r.Erase(ctx, "acme", ledger.Erasure{Run: runOf(1), Reason: "asked"}); !errors.Is(err, store.ErrHeld) {
 		t.Errorf("held: %v", err)
 	}

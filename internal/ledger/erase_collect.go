@@ -42,7 +42,8 @@ type erasedSegment struct {
 type erasedRecord struct {
 	id                 evidence.ID
 	at                 store.Position
-	run, trace         string
+	run, trace         string // run: see erasedRun
+	own                string // the run that it is a record of
 	occurred, recorded evidence.Micros
 	paths              []string
 	index              []seal.IndexTerm
@@ -260,7 +261,7 @@ func (w *eraser) hit(ctx context.Context, seg *erasedSegment, leaf *evidence.Lea
 	}
 	seg.rewritten = false
 	seg.hits = append(seg.hits, erasedRecord{
-		id: leaf.ID, at: store.Position{LogNo: seg.log.No, Seq: leaf.Seq}, run: erasedRun(leaf), trace: traceScope(leaf),
+		id: leaf.ID, at: store.Position{LogNo: seg.log.No, Seq: leaf.Seq}, run: erasedRun(leaf), own: leaf.Run, trace: traceScope(leaf),
 		occurred: leaf.OccurredAt, recorded: leaf.RecordedAt, paths: paths,
 		index: seal.IndexTerms(k, leaf.Kind, paths, func(p string) string {
 			text, _ := o.Field(p)
