@@ -182,7 +182,7 @@ func (s *screen) decisions(list []answer.AuthorizationDecision) {
 		d := &list[i]
 		subject := text(d.Subject)
 		if d.Subject == nil {
-			subject = notPermitted
+			subject = nobodyShown
 		}
 		rows[i] = []string{
 			moment(d.Timestamp), d.Decision, subject, strings.Join(d.Roles, ", "), route(d.Action), d.Resource, text(d.RuleID), reason(d.Reason), fmt.Sprint(d.LeafIndex),

@@ -235,7 +235,7 @@ func reason(c answer.Content) string {
 func who(kind string, id *string) string {
 	if id == nil {
 		if kind == "HUMAN" {
-			return kind + " " + notPermitted
+			return kind + " " + nobodyShown
 		}
 		return kind
 	}

@@ -120,6 +120,9 @@ func fold(line string, n int) []string {
 
 const notPermitted = "[withheld: not permitted]"
 
+// nobodyShown stands for a person that the answer does not name: the command line sees all that there is.
+const nobodyShown = "[erased]"
+
 // withheldText says why sealed content is not there.
 func withheldText(w *answer.Withheld) string {
 	switch {

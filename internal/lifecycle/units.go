@@ -155,7 +155,7 @@ func (a *archiving) upTo(ctx context.Context, lg store.Log, to int64) error {
 			// An archive that is not mounted is an empty directory.
 			err := a.s.cfg.Archive.Present(ctx, units[n-1])
 			if isNotFound(err) {
-				err = fmt.Errorf("%w: is it mounted? %v", evidence.ErrUnavailable, err)
+				err = fmt.Errorf("%w: is it mounted? There is no %s/manifest.json", evidence.ErrUnavailable, units[n-1].Name)
 			}
 			if err != nil {
 				return fmt.Errorf("archive %s: the newest unit on record is not in it as it was written, so nothing is written behind it: %w", a.s.cfg.Archive, err)
