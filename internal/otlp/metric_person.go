@@ -101,6 +101,12 @@ func (s *personSplit) metric(sm pmetric.ScopeMetrics, m pmetric.Metric) {
 		into[person] = copied
 		return copied, true
 	}
+	if points(m) == 0 { // it names nobody
+		if c, ok := to(pcommon.NewMap()); ok {
+			m.CopyTo(c)
+		}
+		return
+	}
 	switch m.Type() {
 	case pmetric.MetricTypeGauge:
 		for _, p := range m.Gauge().DataPoints().All() {
@@ -148,10 +154,6 @@ func (s *personSplit) metric(sm pmetric.ScopeMetrics, m pmetric.Metric) {
 				}
 				p.CopyTo(c.Summary().DataPoints().AppendEmpty())
 			}
-		}
-	default: // it has no points, and names nobody
-		if c, ok := to(pcommon.NewMap()); ok {
-			m.CopyTo(c)
 		}
 	}
 }

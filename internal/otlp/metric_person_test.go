@@ -34,10 +34,15 @@ func name(md pmetric.Metrics, key, person string) {
 // TestMetricPersons: data points that name a person are in a record about that person, and nothing else is.
 func TestMetricPersons(t *testing.T) {
 	t.Parallel()
-	plain := only(t, testMapper().Metrics(everyMetric()))
 	md := everyMetric()
 	name(md, "user.id", "mia@example.com")
 	name(md, "user.email", "noa@example.com")
+	m := md.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().AppendEmpty()
+	m.SetName("no points")
+	m.SetEmptyGauge()
+	all := everyMetric()
+	m.CopyTo(all.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().AppendEmpty())
+	plain := only(t, testMapper().Metrics(all))
 	b := testMapper().Metrics(md)
 	if len(b.Items) != 3 || b.Rejected != 0 {
 		t.Fatalf("%d items, %d rejected, %q", len(b.Items), b.Rejected, b.Errors)
