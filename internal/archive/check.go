@@ -46,9 +46,10 @@ func (a *Archive) Check(ctx context.Context, o CheckOptions) (*Report, error) {
 	ends := map[string][]*unitCheck{} // by log and end
 	var before *unitCheck
 	places := map[string]string{} // of logs, by origin
+	whole := finishedBegins(units)
 	for i, name := range names {
-		if unfinished(units, name) {
-			continue
+		if !slices.Contains(units[name], manifestName) && whole[beginOf(name)] {
+			continue // writing it was interrupted, and it was written with another end later
 		}
 		c, err := a.checkUnit(ctx, name, want, keys, nil)
 		if err != nil {
@@ -68,6 +69,7 @@ func (a *Archive) Check(ctx context.Context, o CheckOptions) (*Report, error) {
 		}
 		before = c
 		r.add(c)
+		c.release()
 		if o.Progress != nil {
 			o.Progress(i+1, len(names))
 		}
@@ -80,19 +82,18 @@ func (a *Archive) Check(ctx context.Context, o CheckOptions) (*Report, error) {
 	return r, nil
 }
 
-// unfinished reports whether a unit has no manifest, and another one that begins where it does has: writing it
-// was interrupted, and it was written with another end later.
-func unfinished(units map[string][]string, name string) bool {
-	if slices.Contains(units[name], manifestName) {
-		return false
-	}
-	begins := name[:strings.LastIndexByte(name, '-')+1]
-	for other, objects := range units {
-		if other != name && strings.HasPrefix(other, begins) && slices.Contains(objects, manifestName) {
-			return true
+// beginOf is what the names of all units have in common that begin where this one does.
+func beginOf(name string) string { return name[:strings.LastIndexByte(name, '-')+1] }
+
+// finishedBegins are where units begin that have a manifest.
+func finishedBegins(units map[string][]string) map[string]bool {
+	out := map[string]bool{}
+	for name, objects := range units {
+		if slices.Contains(objects, manifestName) {
+			out[beginOf(name)] = true
 		}
 	}
-	return false
+	return out
 }
 
 // Begun returns where a unit of a log ends that begins at a leaf behind one with that manifest (zero: it is the first), and that was

@@ -154,6 +154,11 @@ func (c *unitCheck) close() {
 	}
 }
 
+// release forgets all but what a report, and the units behind it, need.
+func (c *unitCheck) release() {
+	*c = unitCheck{name: c.name, m: c.m, digest: c.digest, before: c.before, after: c.after}
+}
+
 // fetch reads an object and checks its digest. What is in a bucket is kept in the spool for
 // what comes, since ranges of it would be asked for several times.
 func fetch(ctx context.Context, d destination, unit string, f *file, dir string) (object, error) {
