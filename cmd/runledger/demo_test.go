@@ -10,17 +10,14 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/runledger/runledger/internal/testneeds"
 )
 
 // TestDemoCommands starts the demo as the README says, and types every command that
 // it prints into a shell.
 func TestDemoCommands(t *testing.T) {
-	if _, err := exec.LookPath("curl"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("CI must have curl: the demo's tour uses it")
-		}
-		t.Skip("SKIPPED LOUDLY: there is no curl here, so the commands of the demo were not run")
-	}
+	testneeds.Program(t, "curl")
 	dir := t.TempDir()
 	exe, err := os.Executable()
 	if err != nil {

@@ -27,6 +27,7 @@ import (
 
 	"github.com/runledger/runledger/internal/control"
 	"github.com/runledger/runledger/internal/ledger"
+	"github.com/runledger/runledger/internal/testneeds"
 )
 
 func TestMain(m *testing.M) {
@@ -178,12 +179,7 @@ func TestReadme(t *testing.T) {
 	if !ok {
 		t.Fatal("README.md has no section From a span to evidence")
 	}
-	if _, err := exec.LookPath("curl"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("CI must have curl: the README uses it")
-		}
-		t.Skip("SKIPPED LOUDLY: there is no curl here, so the commands of README.md were not run")
-	}
+	testneeds.Program(t, "curl")
 	dir := t.TempDir()
 	exe, err := os.Executable()
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/runledger/runledger/internal/testneeds"
 	"github.com/runledger/runledger/verify"
 )
 
@@ -31,12 +32,7 @@ distinguished_name = dn
 // TestStamp: a checkpoint is stamped on request by a real authority, a bundle carries
 // the stamp, and both this program and openssl find it good.
 func TestStamp(t *testing.T) {
-	if _, err := exec.LookPath("openssl"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip("SKIPPED LOUDLY: there is no openssl here, so no stamp of a real authority was made")
-	}
+	testneeds.Program(t, "openssl")
 	dir := t.TempDir()
 	path := func(name string) string { return filepath.Join(dir, name) }
 	write := func(name string, b []byte) {

@@ -87,6 +87,11 @@ func (c *verifyCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
+	return c.answer(e, rep)
+}
+
+// answer prints what was found, and makes the verdict the exit status.
+func (c *verifyCmd) answer(e *env, rep *verify.Report) error {
 	if e.JSON {
 		if err := e.json(rep); err != nil {
 			return err
@@ -148,14 +153,7 @@ func (c *verifyCmd) runOther(e *env, form string) error {
 		what = "it is a PDF: of an export only the ZIP form can be verified, of an erasure's certificate the JSON form"
 	}
 	rep := &verify.Report{Verdict: verify.CouldNotCheck, Findings: []verify.Finding{{Code: verify.UFormat, Message: what}}}
-	if e.JSON {
-		if err := e.json(rep); err != nil {
-			return err
-		}
-	} else {
-		e.printReport(c.Bundle, rep)
-	}
-	return result(rep.ExitStatus())
+	return c.answer(e, rep)
 }
 
 // readSmall reads a file that the user names; without a name it is nil.

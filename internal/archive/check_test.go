@@ -148,15 +148,7 @@ func withMore(t testing.TB, b, more []byte) []byte {
 func TestForged(t *testing.T) {
 	t.Parallel()
 	l := newTestLog(t, 60)
-	other := newTestLog(t, 0) // the same but for one leaf
-	g := newGenerator(1)
-	for i := range int64(60) {
-		leaf := g.leaf(i)
-		if i == 30 {
-			leaf.OccurredAt++
-		}
-		other.append(leaf)
-	}
+	other := newOtherLog(t, 60)
 	b := openDir(t, t.TempDir())
 	bu := mustWrite(t, b, other.unit(0, 60, evidence.Hash{}))
 	theirs := map[string][]byte{}

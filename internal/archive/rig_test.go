@@ -45,6 +45,21 @@ func newTestLog(t testing.TB, n int) *testLog {
 	return l
 }
 
+// newOtherLog is newTestLog but for its leaf 30, under the same key.
+func newOtherLog(t testing.TB, n int64) *testLog {
+	t.Helper()
+	l := newTestLog(t, 0)
+	g := newGenerator(1)
+	for i := range n {
+		leaf := g.leaf(i)
+		if i == 30 {
+			leaf.OccurredAt++
+		}
+		l.append(leaf)
+	}
+	return l
+}
+
 func (l *testLog) append(leaf *evidence.Leaf) {
 	b, err := leaf.Append(nil)
 	if err != nil {

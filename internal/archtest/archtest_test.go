@@ -78,7 +78,8 @@ var rules = []rule{
 	{pkg: "internal/store/postgres", may: []string{"evidence", "internal/store"}, external: all, backend: true},
 
 	// Not in the binary: a real PostgreSQL for tests, and a store of either backend.
-	{pkg: "internal/store/pgtest", may: none, external: all, test: true},
+	{pkg: "internal/testneeds", may: none, external: none, test: true},
+	{pkg: "internal/store/pgtest", may: []string{"internal/testneeds"}, external: all, test: true},
 	{pkg: "internal/store/storerig", may: []string{"evidence", "internal/store", "internal/store/sqlite", "internal/store/postgres", "internal/store/pgtest"}, external: all, test: true},
 
 	// Nor is this: an object storage for tests.

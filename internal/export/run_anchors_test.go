@@ -19,6 +19,7 @@ import (
 	"github.com/runledger/runledger/internal/c2sp"
 	"github.com/runledger/runledger/internal/export"
 	"github.com/runledger/runledger/internal/ledger"
+	"github.com/runledger/runledger/internal/testneeds"
 	"github.com/runledger/runledger/verify"
 )
 
@@ -52,12 +53,7 @@ distinguished_name = dn
 // newAuthority skips the test where there is no openssl.
 func newAuthority(t testing.TB) *authority {
 	t.Helper()
-	if _, err := exec.LookPath("openssl"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("openssl is not installed")
-		}
-		t.Skip("SKIPPED LOUDLY: there is no openssl here, so nothing was stamped")
-	}
+	testneeds.Program(t, "openssl")
 	a := &authority{t, t.TempDir()}
 	a.write("conf", []byte(authorityConf))
 	a.write("serial", []byte("01\n"))

@@ -19,6 +19,8 @@ import (
 	"unicode"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/runledger/runledger/internal/testneeds"
 )
 
 var (
@@ -139,12 +141,7 @@ func TestTexts(t *testing.T) {
 // pdfText is what another program reads in a PDF, in the order of drawing.
 func pdfText(t *testing.T, pdf []byte) string {
 	t.Helper()
-	if _, err := exec.LookPath("pdftotext"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("pdftotext is missing; CI must have it")
-		}
-		t.Skip("SKIPPED, NOT PASSED: pdftotext is missing, so the text of the PDF goes unchecked")
-	}
+	testneeds.Program(t, "pdftotext")
 	name := filepath.Join(t.TempDir(), "report.pdf")
 	if err := os.WriteFile(name, pdf, 0o600); err != nil {
 		t.Fatal(err)

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/runledger/runledger/internal/testneeds"
 )
 
 const opensslConf = `
@@ -34,12 +36,7 @@ distinguished_name = dn
 
 // TestOpenSSL: a real authority answers the request, and openssl agrees on the answer.
 func TestOpenSSL(t *testing.T) {
-	if _, err := exec.LookPath("openssl"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip("SKIPPED: openssl is not installed")
-	}
+	testneeds.Program(t, "openssl")
 	for _, alg := range []string{"sha1", "sha256", "sha384"} {
 		t.Run(alg, func(t *testing.T) { testOpenSSL(t, alg) })
 	}
@@ -102,9 +99,7 @@ func testOpenSSL(t *testing.T, alg string) {
 
 // TestOpenSSLAgrees: openssl accepts what this test's own authority makes.
 func TestOpenSSLAgrees(t *testing.T) {
-	if _, err := exec.LookPath("openssl"); err != nil {
-		t.Skip("SKIPPED: openssl is not installed")
-	}
+	testneeds.Program(t, "openssl")
 	a := newAuthority(t, nil)
 	dir := t.TempDir()
 	for name, b := range map[string][]byte{"message": message, "reply": a.stamp(message), "root.der": a.root.Raw} {

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -15,22 +14,15 @@ import (
 
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
+
+	"github.com/runledger/runledger/internal/testneeds"
 )
 
 // chromium returns the path of a browser. Without one the tests are skipped, but
 // not in CI.
 func chromium(tb testing.TB) string {
 	tb.Helper()
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	if os.Getenv("CI") != "" {
-		tb.Fatal("chromium is not installed, and CI must not skip this")
-	}
-	tb.Skip("SKIPPED LOUDLY: chromium is not installed, so verify.html was not tried in a browser")
-	return ""
+	return testneeds.Program(tb, "chromium", "chromium-browser", "google-chrome")
 }
 
 // tab is verify.html, opened from its file in a browser.

@@ -27,6 +27,7 @@ import (
 	"github.com/runledger/runledger/evidence"
 	"github.com/runledger/runledger/internal/c2sp"
 	"github.com/runledger/runledger/internal/ledger"
+	"github.com/runledger/runledger/internal/testneeds"
 	"github.com/runledger/runledger/internal/tsp"
 	"github.com/runledger/runledger/internal/witness"
 )
@@ -303,12 +304,7 @@ distinguished_name = dn
 
 // TestOpenSSLAuthority: a real authority, and openssl's own check of what is kept.
 func TestOpenSSLAuthority(t *testing.T) {
-	if _, err := exec.LookPath("openssl"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip("SKIPPED: openssl is not installed")
-	}
+	testneeds.Program(t, "openssl")
 	dir := t.TempDir()
 	write := func(name string, b []byte) {
 		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {

@@ -18,6 +18,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"github.com/runledger/runledger/internal/testneeds"
 )
 
 type item struct{ name, data string }
@@ -111,13 +113,7 @@ func TestOpensWithArchiveZip(t *testing.T) {
 }
 
 func TestOpensWithUnzip(t *testing.T) {
-	unzip, err := exec.LookPath("unzip")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("unzip is not installed")
-		}
-		t.Skip("SKIPPED LOUDLY: unzip is not installed")
-	}
+	unzip := testneeds.Program(t, "unzip")
 	dir := t.TempDir()
 	path := filepath.Join(dir, "b.zip")
 	if err := os.WriteFile(path, build(t, sample), 0o600); err != nil {

@@ -26,6 +26,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/runledger/runledger/internal/testneeds"
 )
 
 const (
@@ -110,10 +112,7 @@ func Copy(t testing.TB, name string, prepare func(DSNs) error) DSNs {
 
 func missing(t testing.TB, err error) {
 	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatalf("pgtest: no PostgreSQL, which CI must have: %v", err)
-	}
-	t.Skipf("SKIPPED: NO POSTGRESQL, so this backend was NOT tested. Install PostgreSQL 15 or later, or set %s. (%v)", envDSN, err)
+	testneeds.Missing(t, "no PostgreSQL, which is 15 or later or named by %s (%v)", envDSN, err)
 }
 
 // connect prepares a server: the roles are its, not a database's.
