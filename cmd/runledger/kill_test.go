@@ -33,16 +33,20 @@ type program struct {
 	cmd  *exec.Cmd
 }
 
-// freeAddress returns an address that nothing listens on, for a server that
-// must come back at the same one.
+// freeAddress returns an address that nothing listens on, for a server that must come back
+// at the same one. Its port is below those that systems give out by themselves (32768 and
+// above on Linux, 49152 elsewhere), or the next who asks for any port would get it.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000)))
+		if err == nil {
+			defer ln.Close()
+			return ln.Addr().String()
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
 
 func (p *program) start() {
