@@ -33,20 +33,27 @@ type program struct {
 	cmd  *exec.Cmd
 }
 
-// freeAddress returns an address that nothing listens on, for a server that must come back
-// at the same one. Its port is below those that systems give out by themselves (32768 and
-// above on Linux, 49152 elsewhere), or the next who asks for any port would get it.
+// freeAddress is freePort for tests that are no scripts.
 func freeAddress(t *testing.T) string {
 	t.Helper()
+	address, err := freePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return address
+}
+
+// freePort returns an address that nothing listens on, for a server that must come back
+// at the same one. Its port is below those that systems give out by themselves (32768 and
+// above on Linux, 49152 elsewhere), or the next who asks for any port would get it.
+func freePort() (address string, err error) {
 	for range 100 {
-		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000)))
-		if err == nil {
-			defer ln.Close()
-			return ln.Addr().String()
+		var ln net.Listener
+		if ln, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))); err == nil {
+			return ln.Addr().String(), ln.Close()
 		}
 	}
-	t.Fatal("no port is free")
-	return ""
+	return "", err
 }
 
 func (p *program) start() {

@@ -24,11 +24,10 @@ func readScriptCommands() map[string]func(ts *testscript.TestScript, neg bool, a
 }
 
 func cmdFreePort(ts *testscript.TestScript, _ bool, args []string) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := freePort()
 	ts.Check(err)
-	_, port, err := net.SplitHostPort(ln.Addr().String())
+	_, port, err := net.SplitHostPort(address)
 	ts.Check(err)
-	ts.Check(ln.Close())
 	ts.Setenv(args[0], port)
 }
 
